@@ -1,0 +1,1 @@
+//! Room 1. Radios and recordings in, [`Advertisement`](crate::engine::Advertisement)s out.

@@ -1,0 +1,1 @@
+//! Room 7. Durable records in, MQTT publishes out; acknowledgements back to the outbox.

@@ -1,0 +1,2 @@
+//! Integration tests, in one binary so that the heavy dependencies link once.
+
