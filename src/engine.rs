@@ -7,5 +7,8 @@ pub use advertisement::{
 
 pub mod frame;
 
+mod radio;
+pub use radio::{DeafCause, RadioState};
+
 mod time;
 pub use time::{ClockQuality, UnixTime, Uptime, WallClock};
