@@ -143,6 +143,16 @@ impl Quantity {
         }
     }
 
+    /// The smallest change that is worth an event, in the quantity's unit.
+    pub const fn report_change(self) -> f64 {
+        0.2
+    }
+
+    /// True for quantities that are on or off.
+    pub const fn is_switch(self) -> bool {
+        false
+    }
+
     /// The quantity of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         (name == "temperature_c").then_some(Self::TemperatureC)
@@ -168,6 +178,11 @@ pub enum Undecoded {
         /// The format it announced.
         format: &'static str,
     },
+}
+
+/// True when the advertisement is of a kind that is never processed, whoever sent it.
+pub fn never_processed(_data: &[u8]) -> bool {
+    false
 }
 
 /// Decodes every AD structure that is in a format we know.

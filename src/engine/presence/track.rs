@@ -1,0 +1,72 @@
+//! One subject's signal: how loud it is and how often it comes.
+
+use std::time::Duration;
+
+use super::{HearingTime, PresenceSettings, Visit};
+use crate::engine::{Rssi, Uptime};
+
+/// What is known about one subject's signal, visit or no visit.
+#[derive(Debug, Default)]
+pub(super) struct Track {
+    /// Smoothed signal strength, in dBm.
+    pub(super) smoothed: Option<f64>,
+    last_heard: Option<HearingTime>,
+    /// Mean time between advertisements that arrive, in seconds.
+    interval_s: Option<f64>,
+    pub(super) visit: Option<Visit>,
+}
+
+/// How much one new gap moves the mean of the gaps: an eighth, as in RFC 6298 section 2.
+const GAP_WEIGHT: f64 = 0.125;
+
+impl Track {
+    /// Takes in one advertisement.
+    pub(super) fn observe(
+        &mut self,
+        at: HearingTime,
+        rssi: Option<Rssi>,
+        settings: &PresenceSettings,
+    ) {
+        let gap = self.last_heard.map(|last| at.since(last).as_secs_f64());
+        self.last_heard = Some(at);
+        if let Some(gap) = gap
+            && gap <= settings.exit_timeout_max.as_secs_f64()
+        {
+            let mean = self.interval_s.unwrap_or(gap);
+            self.interval_s = Some(mean + GAP_WEIGHT * (gap - mean));
+        }
+        if let Some(Rssi(dbm)) = rssi {
+            let dbm = f64::from(dbm);
+            self.smoothed = Some(match (self.smoothed, gap) {
+                (Some(before), Some(gap)) => {
+                    // The weight of a first-order low pass after `gap`, so that the smoothing is
+                    // one of time and not of the number of advertisements.
+                    let weight = gap / (gap + settings.smoothing.as_secs_f64());
+                    before + weight * (dbm - before)
+                }
+                _ => dbm,
+            });
+        }
+    }
+
+    /// How long this subject may be silent before it has left: several of its own intervals.
+    pub(super) fn exit_timeout(&self, settings: &PresenceSettings) -> Duration {
+        let own = self.interval_s.unwrap_or(0.0) * f64::from(settings.exit_after_missed);
+        Duration::try_from_secs_f64(own)
+            .unwrap_or(settings.exit_timeout_max)
+            .max(settings.exit_timeout)
+            .min(settings.exit_timeout_max)
+    }
+}
+
+/// One visit that is going on.
+#[derive(Debug)]
+pub(super) struct OpenStay {
+    /// Index of the zone.
+    pub(super) zone: usize,
+    pub(super) entered: Uptime,
+    /// How many of the zone's loitering delays were reported.
+    pub(super) dwelled: usize,
+    /// Since when the signal has been below the exit threshold.
+    pub(super) faint_since: Option<(Uptime, HearingTime)>,
+}
