@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod engine;
 pub mod outbox;
+pub mod registry;
 pub mod scan;
 pub mod settings;
 pub mod uplink;

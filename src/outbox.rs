@@ -1,5 +1,7 @@
 //! Room 6. Situations in, durable records out; deleted only once acknowledged.
 
+pub mod record;
+
 use tokio::sync::oneshot;
 
 use crate::engine::UnixTime;

@@ -143,6 +143,11 @@ impl Quantity {
         }
     }
 
+    /// The unit as people write it.
+    pub const fn unit(self) -> &'static str {
+        "°C"
+    }
+
     /// The smallest change that is worth an event, in the quantity's unit.
     pub const fn report_change(self) -> f64 {
         0.2

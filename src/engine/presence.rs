@@ -134,6 +134,8 @@ pub struct VisitRecord {
     pub last_receiver: ReceiverId,
     /// Stays in zones, oldest first, at most [`MAX_STAYS`]: the middle of a longer path is cut.
     pub stays: Vec<Stay>,
+    /// Whether stays were cut.
+    pub stays_cut: bool,
     /// Whether the last of `stays` is going on.
     pub in_zone: bool,
     /// How many loitering delays of the present stay were reported.
@@ -471,6 +473,7 @@ impl Visit {
             first_receiver: step.sighting.receiver.clone(),
             last_receiver: step.sighting.receiver.clone(),
             stays: Vec::new(),
+            stays_cut: false,
             in_zone: false,
             dwelled: 0,
             dwell: BTreeMap::new(),
@@ -567,6 +570,7 @@ impl Visit {
         record.dwelled = 0;
         if record.stays.len() >= MAX_STAYS {
             record.stays.remove(MAX_STAYS / 2);
+            record.stays_cut = true;
         }
         record.stays.push(Stay { zone: zone.id.clone(), entered: at, left: step.now.max(at) });
         self.see(step.now, step.at);

@@ -1,0 +1,397 @@
+//! What a record says, and its form on disk: a version byte, then postcard.
+//!
+//! A serialisable counterpart of [`Situation`], converted by hand, so that the engine's types can
+//! change without the disk's. Wall time is only an estimate here: it is stamped when the record is
+//! sent, by when the clock may have been set.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::engine::{
+    ClockQuality, PresenceSituation, Purpose, Situation, Stay, TransitionKind, UnixTime, Uptime,
+    VisitRecord, WallClock, What, ZoneId,
+};
+
+/// The largest record, in bytes. Larger values would make sled write separate files that it never
+/// syncs; see FACTS of sled in `outbox.rs`.
+pub const MAX_BYTES: usize = 2048;
+
+/// The form that this program writes. Forms that it can read: this one.
+const VERSION: u8 = 1;
+
+/// Names one run of the program, so that an uptime can be told from another run's.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct RunId(pub u64);
+
+/// A situation on its way to the platform.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Record {
+    /// The run in which it was made.
+    pub run: RunId,
+    /// When it happened, in microseconds of that run's uptime.
+    pub uptime_us: i64,
+    /// When it happened by the wall clock of the time, in milliseconds.
+    pub unix_ms: i64,
+    /// Whether the wall clock followed a time source when the record was made.
+    pub synced: bool,
+    /// What happened.
+    pub body: Body,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Body {
+    /// Something about a subject.
+    Presence(Box<Presence>),
+    /// A fixture measured something.
+    Measured {
+        /// The fixture.
+        fixture: String,
+        /// Where it is.
+        zone: Option<String>,
+        /// Quantity, instance and value.
+        readings: Vec<(String, u8, f64)>,
+    },
+    /// The gateway was started.
+    Started(Started),
+    /// The radio went deaf.
+    RadioDeaf {
+        /// Why.
+        cause: String,
+    },
+    /// The radio hears again.
+    RadioRecovered {
+        /// Why it was deaf.
+        cause: String,
+        /// For how long.
+        deaf_ms: u64,
+    },
+    /// Records had to be dropped.
+    RecordsDropped(DroppedRecords),
+}
+
+/// The gateway was started.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Started {
+    /// The program's version.
+    pub version: String,
+    /// What became of the store: `resumed`, `new`, or `quarantined`.
+    pub store: String,
+    /// Records that were waiting.
+    pub pending: u64,
+    /// Visits that were open when the gateway stopped.
+    pub visits_restored: u32,
+}
+
+/// Records that had to be dropped.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct DroppedRecords {
+    /// How many.
+    pub count: u64,
+    /// The first sequence among them.
+    pub first: u64,
+    /// The last sequence among them.
+    pub last: u64,
+    /// Why.
+    pub why: String,
+    /// When the oldest was made, in Unix milliseconds, if that is known.
+    pub first_made_ms: Option<i64>,
+    /// When the newest was made, in Unix milliseconds, if that is known.
+    pub last_made_ms: Option<i64>,
+}
+
+/// Something about a subject.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Presence {
+    /// Who.
+    pub subject: String,
+    /// `customer`, `staff` or `asset`.
+    pub kind: String,
+    /// The purpose under which it may be sent.
+    pub purpose: String,
+    /// Where the consent can be proven.
+    pub proof: String,
+    /// All purposes that were live.
+    pub purposes: Vec<String>,
+    /// Epoch and number of the visit.
+    pub visit: (u32, u64),
+    /// What changed.
+    pub change: Change,
+    /// What else was true.
+    pub context: Context,
+}
+
+/// What changed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Change {
+    /// A visit began.
+    VisitStarted {
+        /// The receiver that heard it.
+        receiver: String,
+    },
+    /// A visit ended.
+    VisitEnded(Box<VisitSummary>),
+    /// A zone was entered.
+    ZoneEntered {
+        /// Which.
+        zone: String,
+        /// Why it is believed.
+        reason: String,
+        /// How sure, 0 to 1.
+        confidence: f32,
+    },
+    /// A stay reached a loitering delay.
+    ZoneDwelled {
+        /// Where.
+        zone: String,
+        /// The delay.
+        delay_ms: u64,
+    },
+    /// A zone was left.
+    ZoneExited {
+        /// Which.
+        zone: String,
+        /// Why it is believed.
+        reason: String,
+    },
+}
+
+/// A whole visit.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct VisitSummary {
+    /// Why it is believed to be over.
+    pub reason: String,
+    /// The zones, each once, that the path and the dwell times refer to.
+    pub zones: Vec<String>,
+    /// Zone, and entered and left in milliseconds before the end. Only for `journey`.
+    pub path: Vec<(u16, u64, u64)>,
+    /// Zone and milliseconds in it. Only for `journey`.
+    pub dwell: Vec<(u16, u64)>,
+    /// Whether stays were cut out of the middle of the path.
+    pub path_cut: bool,
+    /// The receiver that heard it first.
+    pub first_receiver: String,
+    /// The receiver that heard it last.
+    pub last_receiver: String,
+    /// Advertisements heard.
+    pub sightings: u32,
+    /// Mean signal strength, in dBm.
+    pub mean_rssi: Option<f32>,
+    /// The longest silence, in milliseconds.
+    pub longest_gap_ms: u64,
+}
+
+/// What else was true.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Context {
+    /// Time in the zone.
+    pub dwell_ms: u64,
+    /// Length of the visit.
+    pub visit_ms: u64,
+    /// Zones so far. Only for `journey`.
+    pub zones_visited: Vec<String>,
+    /// Customers in the zone.
+    pub zone_occupancy: u32,
+    /// Staff in the zone.
+    pub staff_in_zone: u32,
+    /// Quantity, value, and age in milliseconds.
+    pub sensors: Vec<(String, f64, u64)>,
+}
+
+/// Bytes from the disk that are no record of ours.
+#[derive(Debug, Error)]
+pub enum Unreadable {
+    /// A form of another version of this program.
+    #[error("the record has form {found:?}; this version reads form {VERSION}")]
+    Version {
+        /// What stands where the version should.
+        found: Option<u8>,
+    },
+    /// The form is right and the content is not.
+    #[error("the record does not decode")]
+    Content(#[source] postcard::Error),
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Stamps a situation.
+    pub fn of(situation: &Situation, run: RunId, wall: &WallClock) -> Self {
+        let body = match &situation.what {
+            What::Presence(presence) => {
+                Body::Presence(Box::new(Presence::of(presence, situation.at)))
+            }
+            What::Measured { fixture, zone, readings } => Body::Measured {
+                fixture: fixture.clone(),
+                zone: zone.as_ref().map(ZoneId::to_string),
+                readings: readings
+                    .iter()
+                    .map(|(&(quantity, instance), &value)| {
+                        (quantity.name().to_owned(), instance, value)
+                    })
+                    .collect(),
+            },
+            What::RadioDeaf { cause } => Body::RadioDeaf { cause: cause.name().to_owned() },
+            What::RadioRecovered { cause, deaf_for } => {
+                Body::RadioRecovered { cause: cause.name().to_owned(), deaf_ms: millis(*deaf_for) }
+            }
+        };
+        Self::new(body, situation.at, run, wall)
+    }
+
+    /// Stamps something that the gateway itself has to say.
+    pub fn new(body: Body, at: Uptime, run: RunId, wall: &WallClock) -> Self {
+        Self {
+            run,
+            uptime_us: at.as_micros(),
+            unix_ms: wall.unix_at(at).as_millis(),
+            synced: wall.quality == ClockQuality::Synced,
+            body,
+        }
+    }
+
+    /// When it happened, if the clock could be trusted.
+    pub fn made(&self) -> Option<UnixTime> {
+        self.synced.then(|| UnixTime::from_millis(self.unix_ms))
+    }
+
+    /// The form on disk, at most [`MAX_BYTES`]: the middle of a path that is too long is cut, and
+    /// after that, lists of the context.
+    pub fn encode(mut self) -> Vec<u8> {
+        loop {
+            let mut bytes = vec![VERSION];
+            bytes = postcard::to_extend(&self, bytes).unwrap_or_default();
+            if bytes.len() <= MAX_BYTES || !self.shorten() {
+                return bytes;
+            }
+        }
+    }
+
+    /// Reads the form on disk.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(Unreadable::Content),
+            other => Err(Unreadable::Version { found: other.map(|(&version, _)| version) }),
+        }
+    }
+
+    /// The subject and the purpose under which it may be sent; `None` for what is no person's.
+    pub fn subject(&self) -> Option<(&str, Purpose)> {
+        match &self.body {
+            Body::Presence(presence) => {
+                let purpose = Purpose::from_name(&presence.purpose).unwrap_or(Purpose::Presence);
+                Some((&presence.subject, purpose))
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives up the least valuable part; false when nothing is left to give up.
+    fn shorten(&mut self) -> bool {
+        match &mut self.body {
+            Body::Presence(presence) => {
+                if let Change::VisitEnded(summary) = &mut presence.change
+                    && !summary.path.is_empty()
+                {
+                    summary.path.remove(summary.path.len() / 2);
+                    summary.path_cut = true;
+                    return true;
+                }
+                presence.context.zones_visited.pop().is_some()
+                    || presence.context.sensors.pop().is_some()
+            }
+            Body::Measured { readings, .. } => readings.pop().is_some(),
+            _ => false,
+        }
+    }
+}
+
+impl Presence {
+    fn of(presence: &PresenceSituation, at: Uptime) -> Self {
+        let visit = &presence.visit;
+        let reason = presence.reason().unwrap_or_default().to_owned();
+        let change = match &presence.change {
+            TransitionKind::VisitStarted => {
+                Change::VisitStarted { receiver: visit.first_receiver.as_str().to_owned() }
+            }
+            TransitionKind::VisitEnded(_) => {
+                Change::VisitEnded(Box::new(VisitSummary::of(visit, at, reason)))
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "a probability needs few digits")]
+            TransitionKind::ZoneEntered { zone, confidence, .. } => Change::ZoneEntered {
+                zone: zone.to_string(),
+                reason,
+                confidence: *confidence as f32,
+            },
+            TransitionKind::ZoneDwelled { zone, delay } => {
+                Change::ZoneDwelled { zone: zone.to_string(), delay_ms: millis(*delay) }
+            }
+            TransitionKind::ZoneExited { zone, .. } => {
+                Change::ZoneExited { zone: zone.to_string(), reason }
+            }
+        };
+        let context = &presence.context;
+        Self {
+            subject: presence.subject.to_string(),
+            kind: presence.kind.name().to_owned(),
+            purpose: presence.purpose.name().to_owned(),
+            proof: Arc::clone(&presence.proof).to_string(),
+            purposes: presence.purposes.iter().map(|purpose| purpose.name().to_owned()).collect(),
+            visit: (visit.id.epoch, visit.id.number),
+            change,
+            context: Context {
+                dwell_ms: millis(context.dwell),
+                visit_ms: millis(context.visit),
+                zones_visited: context.zones_visited.iter().map(ZoneId::to_string).collect(),
+                zone_occupancy: context.zone_occupancy,
+                staff_in_zone: context.staff_in_zone,
+                sensors: context
+                    .sensors
+                    .iter()
+                    .map(|(quantity, value, age)| {
+                        (quantity.name().to_owned(), *value, millis(*age))
+                    })
+                    .collect(),
+            },
+        }
+    }
+}
+
+impl VisitSummary {
+    fn of(visit: &VisitRecord, end: Uptime, reason: String) -> Self {
+        let mut zones: Vec<String> = Vec::new();
+        let mut place = |zone: &ZoneId| {
+            let found = zones.iter().position(|known| known == zone.as_str());
+            let index = found.unwrap_or_else(|| {
+                zones.push(zone.to_string());
+                zones.len() - 1
+            });
+            u16::try_from(index).unwrap_or(u16::MAX)
+        };
+        let before = |at: Uptime| millis(end.since(at));
+        let path =
+            |Stay { zone, entered, left }: &Stay| (place(zone), before(*entered), before(*left));
+        let path = visit.stays.iter().map(path).collect();
+        let dwell = visit.dwell.iter().map(|(zone, time)| (place(zone), millis(*time))).collect();
+        #[expect(clippy::cast_possible_truncation, reason = "a mean in dBm needs few digits")]
+        let mean_rssi = visit.quality.mean_rssi.map(|mean| mean as f32);
+        Self {
+            reason,
+            path,
+            dwell,
+            zones,
+            path_cut: visit.stays_cut,
+            first_receiver: visit.first_receiver.as_str().to_owned(),
+            last_receiver: visit.last_receiver.as_str().to_owned(),
+            sightings: visit.quality.sightings,
+            mean_rssi,
+            longest_gap_ms: millis(visit.quality.longest_gap),
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
