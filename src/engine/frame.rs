@@ -1,14 +1,53 @@
 //! Room 2. Advertising data in, typed [`Frame`]s out. Total: no input panics.
 //!
-//! A frame borrows the bytes it was read from, so it cannot outlive the advertisement.
+//! Nothing is allocated. A frame borrows the bytes it was read from, so it cannot outlive the
+//! advertisement. Frames that name a tag, or tell what a sensor sent, have a redacted `Debug`.
+//!
+//! | part | reads |
+//! |---|---|
+//! | `ad` | advertising data, structure by structure |
+//! | `never` | what must not be processed at all |
+//! | `ibeacon`, `altbeacon`, `ruuvi` | manufacturer data |
+//! | `eddystone`, `bthome` | service data |
+//! | `quantity`, `reading` | nothing: the words in which sensors' values are told |
 
+mod ad;
+
+mod altbeacon;
+pub use altbeacon::AltBeacon;
+
+mod bthome;
+pub use bthome::{BtHome, Firmware};
+
+mod eddystone;
+pub use eddystone::{EddystoneEid, EddystoneTlm, EddystoneUid, EddystoneUrl};
+
+mod ibeacon;
+pub use ibeacon::IBeacon;
+
+mod never;
+pub use never::never_processed;
+
+mod quantity;
+pub use quantity::{Kind, Quantity};
+
+mod reading;
+pub use reading::{Action, Reading};
+
+mod ruuvi;
+pub use ruuvi::Ruuvi;
+
+#[cfg(test)]
+mod totality;
+
+use ad::{Structure, ad_type, structures};
 use arrayvec::ArrayVec;
 use thiserror::Error;
 
 /// How many frames one advertisement may carry.
 ///
 /// The kernel joins an advertisement with its scan response, so a tag that alternates two formats
-/// can show both at once; more than four has not been seen.
+/// can show both at once; more than four has not been seen. Further frames are ignored.
 pub const MAX_FRAMES: usize = 4;
 
 /// The frames of one advertisement, in the order of their AD structures.
@@ -30,151 +69,16 @@ pub enum Frame<'a> {
     EddystoneTlm(EddystoneTlm),
     /// Eddystone-EID.
     EddystoneEid(EddystoneEid),
-    /// BTHome version 2.
+    /// BTHome version 2, unencrypted.
     BtHome(BtHome<'a>),
     /// Ruuvi data formats 3, 5, 6 and E1.
     Ruuvi(Ruuvi),
 }
 
-/// Apple iBeacon: a proximity UUID and two numbers.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct IBeacon {
-    /// Names the fleet.
-    pub proximity_uuid: [u8; 16],
-    /// Names a group in the fleet.
-    pub major: u16,
-    /// Names one beacon in the group.
-    pub minor: u16,
-    /// Expected RSSI at one metre, in dBm.
-    pub measured_power: i8,
-}
-
-/// AltBeacon: a 20-byte beacon identifier, by convention 16 bytes of organisation and 4 of unit.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct AltBeacon {
-    /// Bluetooth SIG company identifier of the manufacturer.
-    pub company: u16,
-    /// Names the beacon.
-    pub id: [u8; 20],
-    /// Expected RSSI at one metre, in dBm.
-    pub reference_rssi: i8,
-    /// One byte of the manufacturer's own.
-    pub manufacturer_reserved: u8,
-}
-
-/// Eddystone-UID: a namespace and an instance.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct EddystoneUid {
-    /// Received power at 0 m, in dBm.
-    pub tx_power: i8,
-    /// Names the fleet.
-    pub namespace: [u8; 10],
-    /// Names one beacon in the fleet.
-    pub instance: [u8; 6],
-}
-
-/// Eddystone-URL: a web address, compressed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct EddystoneUrl<'a> {
-    /// Received power at 0 m, in dBm.
-    pub tx_power: i8,
-    /// The encoded address, scheme prefix first.
-    encoded: &'a [u8],
-}
-
-/// Eddystone-TLM: a beacon's own health.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct EddystoneTlm {
-    /// Battery, in volts; `None` when the beacon has no battery to measure.
-    pub battery_v: Option<f64>,
-    /// Temperature, in degrees Celsius; `None` when it cannot tell.
-    pub temperature_c: Option<f64>,
-    /// Advertisements sent since power-on.
-    pub advertisements: u32,
-    /// Time since power-on, in seconds, in steps of 0.1 s.
-    pub uptime_s: f64,
-}
-
-/// Eddystone-EID: an identifier that only the holder of the identity key can recognise.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct EddystoneEid {
-    /// Received power at 0 m, in dBm.
-    pub tx_power: i8,
-    /// The ephemeral identifier.
-    pub eid: [u8; 8],
-}
-
-/// BTHome version 2 service data.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BtHome<'a> {
-    payload: &'a [u8],
-}
-
-/// A RuuviTag's or Ruuvi Air's measurements.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ruuvi {
-    format: u8,
-}
-
-/// One measured value.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
-    /// What was measured, which also says the unit.
-    pub quantity: Quantity,
-    /// The value, in the quantity's unit. Switches are 0 and 1.
-    pub value: f64,
-    /// Tells several readings of one quantity in one frame apart, from 0, in the order they stand.
-    pub instance: u8,
-}
-
-/// What a [`Reading`] measures.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-#[non_exhaustive]
-pub enum Quantity {
-    /// Degrees Celsius.
-    TemperatureC,
-}
-
-impl Quantity {
-    /// The name used in payloads, unit last: `temperature_c`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::TemperatureC => "temperature_c",
-        }
-    }
-
-    /// The unit as people write it.
-    pub const fn unit(self) -> &'static str {
-        "°C"
-    }
-
-    /// The smallest change that is worth an event, in the quantity's unit.
-    pub const fn report_change(self) -> f64 {
-        0.2
-    }
-
-    /// True for quantities that are on or off.
-    pub const fn is_switch(self) -> bool {
-        false
-    }
-
-    /// The quantity of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        (name == "temperature_c").then_some(Self::TemperatureC)
-    }
-}
-
-impl Frame<'_> {
-    /// What a sensor frame measured; nothing for a beacon frame.
-    pub fn readings(&self) -> impl Iterator<Item = Reading> {
-        std::iter::empty()
-    }
-}
-
 /// Why advertising data yielded no frame.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum Undecoded {
-    /// No AD structure in it is in a format we speak, or the format is one we never process.
+    /// No AD structure in it is in a format we speak, or one of them must not be processed.
     #[error("no known frame format")]
     Unknown,
     /// It announced a format we speak and then broke its rules.
@@ -185,12 +89,184 @@ pub enum Undecoded {
     },
 }
 
-/// True when the advertisement is of a kind that is never processed, whoever sent it.
-pub fn never_processed(_data: &[u8]) -> bool {
-    false
-}
+/// What one AD structure is to one format: `None` when it does not announce it, `Err` with the
+/// format's name when it does and breaks its rules.
+type Announced<T> = Option<Result<T, &'static str>>;
 
 /// Decodes every AD structure that is in a format we know.
-pub fn decode(_data: &[u8]) -> Result<Frames<'_>, Undecoded> {
-    Err(Undecoded::Unknown)
+///
+/// A structure that breaks the rules of its format does not spoil the others: it is told only
+/// when no other yields a frame.
+pub fn decode(data: &[u8]) -> Result<Frames<'_>, Undecoded> {
+    if never_processed(data) {
+        return Err(Undecoded::Unknown);
+    }
+    let mut frames = Frames::new();
+    let mut malformed = None;
+    for structure in structures(data).filter(|structure| structure.complete) {
+        match decode_structure(structure) {
+            Some(Ok(frame)) if frames.try_push(frame).is_err() => break,
+            Some(Ok(_)) | None => {}
+            Some(Err(format)) => malformed = malformed.or(Some(format)),
+        }
+    }
+    match (frames.is_empty(), malformed) {
+        (false, _) => Ok(frames),
+        (true, Some(format)) => Err(Undecoded::Malformed { format }),
+        (true, None) => Err(Undecoded::Unknown),
+    }
+}
+
+/// Service data under 32-bit and 128-bit UUIDs belongs to no format we speak.
+fn decode_structure(Structure { ad_type, data, .. }: Structure<'_>) -> Announced<Frame<'_>> {
+    match ad_type {
+        ad_type::MANUFACTURER_DATA => IBeacon::decode(data)
+            .map(|announced| announced.map(Frame::IBeacon))
+            .or_else(|| Ruuvi::decode(data).map(|announced| announced.map(Frame::Ruuvi)))
+            .or_else(|| AltBeacon::decode(data).map(|announced| announced.map(Frame::AltBeacon))),
+        ad_type::SERVICE_DATA_16 => match *data.first_chunk()? {
+            bthome::SERVICE => {
+                BtHome::decode(data.get(2..)?).map(|announced| announced.map(Frame::BtHome))
+            }
+            eddystone::SERVICE => eddystone::decode(data.get(2..)?),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The family of the first frame that is encrypted, in advertising data that is otherwise
+/// [unknown](Undecoded::Unknown): `bthome` or `eddystone_tlm`.
+pub fn encrypted_family(data: &[u8]) -> Option<&'static str> {
+    if never_processed(data) {
+        return None;
+    }
+    structures(data).filter(|structure| structure.complete).find_map(|structure| {
+        if structure.ad_type != ad_type::SERVICE_DATA_16 {
+            return None;
+        }
+        let (service, data) = structure.data.split_first_chunk()?;
+        match *service {
+            bthome::SERVICE if bthome::is_encrypted(data) => Some(family::BTHOME),
+            eddystone::SERVICE if eddystone::is_encrypted(data) => Some(family::EDDYSTONE_TLM),
+            _ => None,
+        }
+    })
+}
+
+/// What the families of frames are called in payloads.
+mod family {
+    pub(super) const BTHOME: &str = "bthome";
+    pub(super) const EDDYSTONE_TLM: &str = "eddystone_tlm";
+}
+
+impl<'a> Frame<'a> {
+    /// The family's name in payloads, metrics and the configuration.
+    pub const fn family(&self) -> &'static str {
+        match self {
+            Self::IBeacon(_) => "ibeacon",
+            Self::AltBeacon(_) => "altbeacon",
+            Self::EddystoneUid(_) => "eddystone_uid",
+            Self::EddystoneUrl(_) => "eddystone_url",
+            Self::EddystoneTlm(_) => family::EDDYSTONE_TLM,
+            Self::EddystoneEid(_) => "eddystone_eid",
+            Self::BtHome(_) => family::BTHOME,
+            Self::Ruuvi(_) => "ruuvi",
+        }
+    }
+
+    /// What a sensor frame measured; nothing for a beacon frame.
+    pub fn readings(&self) -> impl Iterator<Item = Reading> + use<'a> {
+        let (tlm, ruuvi, bthome) = match *self {
+            Self::EddystoneTlm(tlm) => (Some(tlm.readings()), None, None),
+            Self::Ruuvi(ruuvi) => (None, Some(ruuvi.readings()), None),
+            Self::BtHome(bthome) => (None, None, Some(bthome.readings())),
+            Self::IBeacon(_)
+            | Self::AltBeacon(_)
+            | Self::EddystoneUid(_)
+            | Self::EddystoneUrl(_)
+            | Self::EddystoneEid(_) => (None, None, None),
+        };
+        let fixed = tlm.into_iter().flatten().chain(ruuvi.into_iter().flatten()).flatten();
+        fixed.chain(bthome.into_iter().flatten())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLAGS: &[u8] = &[2, 0x01, 0x06];
+    const BTHOME: &[u8] = &[6, 0x16, 0xd2, 0xfc, 0x40, 0x01, 0x5d];
+    const TRUNCATED_BTHOME: &[u8] = &[5, 0x16, 0xd2, 0xfc, 0x40, 0x01];
+    const EDDYSTONE_URL: &[u8] = &[7, 0x16, 0xaa, 0xfe, 0x10, 0x00, 0x02, b'a'];
+    const EXPOSURE: &[u8] = &[3, 0x03, 0x6f, 0xfd];
+    const BAD_IBEACON: &[u8] = &[6, 0xff, 0x4c, 0x00, 0x02, 0x15, 0x00];
+
+    fn families(parts: &[&[u8]]) -> Result<Vec<&'static str>, Undecoded> {
+        decode(&parts.concat()).map(|frames| frames.iter().map(Frame::family).collect())
+    }
+
+    #[test]
+    fn frames_come_in_the_order_of_their_structures() {
+        assert_eq!(families(&[FLAGS, BTHOME, EDDYSTONE_URL]), Ok(vec!["bthome", "eddystone_url"]));
+        assert_eq!(families(&[EDDYSTONE_URL, FLAGS, BTHOME]), Ok(vec!["eddystone_url", "bthome"]));
+    }
+
+    #[test]
+    fn more_frames_than_fit_are_ignored() {
+        assert_eq!(families(&[BTHOME; 9]), Ok(vec!["bthome"; MAX_FRAMES]));
+    }
+
+    #[test]
+    fn a_truncated_last_structure_does_not_spoil_those_before_it() {
+        assert_eq!(families(&[BTHOME, &BTHOME[..5]]), Ok(vec!["bthome"]));
+        assert_eq!(families(&[&BTHOME[..5]]), Err(Undecoded::Unknown));
+    }
+
+    #[test]
+    fn a_malformed_structure_is_told_only_when_no_other_yields_a_frame() {
+        assert_eq!(families(&[TRUNCATED_BTHOME, EDDYSTONE_URL]), Ok(vec!["eddystone_url"]));
+        assert_eq!(families(&[EDDYSTONE_URL, TRUNCATED_BTHOME]), Ok(vec!["eddystone_url"]));
+        assert_eq!(
+            families(&[FLAGS, BAD_IBEACON, TRUNCATED_BTHOME]),
+            Err(Undecoded::Malformed { format: "iBeacon" }),
+            "the first that is malformed"
+        );
+    }
+
+    #[test]
+    fn what_is_never_processed_takes_everything_beside_it_along() {
+        for parts in [[EXPOSURE, BTHOME], [BTHOME, EXPOSURE], [EXPOSURE, BAD_IBEACON]] {
+            assert_eq!(families(&parts), Err(Undecoded::Unknown));
+        }
+        let behind_more_than_fit = [BTHOME, BTHOME, BTHOME, BTHOME, BTHOME, EXPOSURE];
+        assert_eq!(families(&behind_more_than_fit), Err(Undecoded::Unknown));
+    }
+
+    #[test]
+    fn wider_service_data_and_other_structures_are_ignored() {
+        let wide = [7, 0x20, 0xd2, 0xfc, 0x00, 0x00, 0x40, 0x01];
+        assert_eq!(families(&[&wide, FLAGS]), Err(Undecoded::Unknown));
+        assert_eq!(families(&[&[1, 0x16], &[2, 0x16, 0xd2], &[1, 0xff]]), Err(Undecoded::Unknown));
+        assert_eq!(families(&[]), Err(Undecoded::Unknown));
+    }
+
+    #[test]
+    fn an_encrypted_frame_is_unknown_and_its_family_can_be_told() {
+        let bthome = [6, 0x16, 0xd2, 0xfc, 0x41, 0x01, 0x5d];
+        assert_eq!(families(&[FLAGS, &bthome]), Err(Undecoded::Unknown));
+        assert_eq!(encrypted_family(&[FLAGS, &bthome].concat()), Some("bthome"));
+        let tlm = [5, 0x16, 0xaa, 0xfe, 0x20, 0x01];
+        assert_eq!(encrypted_family(&[FLAGS, &tlm].concat()), Some("eddystone_tlm"));
+        assert_eq!(encrypted_family(&[EXPOSURE, &bthome].concat()), None, "never processed");
+        assert_eq!(encrypted_family(BTHOME), None);
+    }
+
+    #[test]
+    fn a_beacon_frame_has_no_readings() {
+        let frames = decode(EDDYSTONE_URL).unwrap();
+        assert_eq!(frames[0].readings().count(), 0);
+        assert_eq!(decode(BTHOME).unwrap()[0].readings().count(), 1);
+    }
 }

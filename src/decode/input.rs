@@ -1,0 +1,307 @@
+//! A line of text in, advertising data out.
+//!
+//! A line that begins with `{` is a JSON object with either
+//! - `adv`: advertising data as hex, or
+//! - `manufacturer_data`: hex by company identifier, and/or `service_data`: hex by service UUID,
+//!   and/or `service_uuids`: the list of services; as radio stacks show an advertisement after
+//!   taking it apart. Identifiers are written as people write them, most significant digit first
+//!   (`"0499"`, `"fcd2"`, `"0000fcd2-0000-1000-8000-00805f9b34fb"`).
+//!
+//! Other members (`address`, `name`, `key`, a recording's time and RSSI) may be there and are not
+//! read. Every other line is advertising data as hex.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use thiserror::Error;
+use uuid::Uuid;
+
+/// AD types (Assigned Numbers, 2.3).
+const ALL_SERVICES_128: u8 = 0x07;
+const SERVICE_DATA_16: u8 = 0x16;
+const SERVICE_DATA_128: u8 = 0x21;
+const MANUFACTURER_DATA: u8 = 0xff;
+
+/// `0000xxxx-0000-1000-8000-00805f9b34fb`, in which 16-bit and 32-bit UUIDs are short for
+/// (Core Specification 5.4, Vol 3 Part B 2.5.1).
+const BASE_UUID: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+
+/// Why a line is not advertising data, and what is allowed. The line is not repeated.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub(super) enum Rejected {
+    #[error("the line is empty; {ALLOWED}")]
+    Empty,
+    #[error("the line is too long; advertising data has at most 1650 octets")]
+    TooLong,
+    #[error("the line is not UTF-8 text; {ALLOWED}")]
+    NotText,
+    #[error("not hex at character {at}; {ALLOWED}")]
+    NotHex {
+        /// From 1.
+        at: usize,
+    },
+    #[error("hex needs two digits an octet, and one is left over")]
+    HalfAnOctet,
+    #[error("not valid JSON at column {column}; {ALLOWED}")]
+    NotJson { column: usize },
+    #[error(
+        "the JSON object is not one of ours (column {column}): \"adv\" is a string, \
+         \"manufacturer_data\" and \"service_data\" are objects of strings, \"service_uuids\" is a \
+         list of strings"
+    )]
+    WrongJson { column: usize },
+    #[error(
+        "the JSON object has none of \"adv\", \"manufacturer_data\", \"service_data\", \
+         \"service_uuids\""
+    )]
+    NothingInJson,
+    #[error("{what} is not hex of whole octets")]
+    NotHexIn { what: &'static str },
+    #[error(
+        "a key of \"manufacturer_data\" is not a company identifier; write up to four hex digits, \
+         like \"0499\""
+    )]
+    NotACompany,
+    #[error(
+        "not a service UUID; write four hex digits, like \"fcd2\", or the full form, like \
+         \"0000fcd2-0000-1000-8000-00805f9b34fb\""
+    )]
+    NotAService,
+    #[error("{what} has more octets than one AD structure can hold")]
+    TooMuch { what: &'static str },
+}
+
+const ALLOWED: &str = "write advertising data as hex, like 0201060616D2FC400161, or a JSON object \
+                       with \"adv\", \"manufacturer_data\" or \"service_data\"";
+
+/// The members of a JSON line that say what was advertised.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    adv: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    manufacturer_data: Option<Pairs<'a>>,
+    #[serde(borrow)]
+    service_data: Option<Pairs<'a>>,
+    #[serde(borrow)]
+    service_uuids: Option<Vec<Cow<'a, str>>>,
+}
+
+/// A JSON object of strings, in its order.
+struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+
+/// The advertising data that a line holds.
+pub(super) fn advertising_data(line: &str) -> Result<Vec<u8>, Rejected> {
+    match line.trim() {
+        "" => Err(Rejected::Empty),
+        object if object.starts_with('{') => from_json(object),
+        digits => from_hex(digits),
+    }
+}
+
+/// Hex as people paste it: in any case, with spaces, colons or hyphens between the octets.
+fn from_hex(text: &str) -> Result<Vec<u8>, Rejected> {
+    let mut octets = Vec::with_capacity(text.len() / 2);
+    let mut high = None;
+    for (n, character) in text.chars().enumerate() {
+        let digit = match character.to_digit(16).map(u8::try_from) {
+            Some(Ok(digit)) => digit,
+            _ if high.is_none() && matches!(character, ' ' | '\t' | ':' | '-') => continue,
+            _ => return Err(Rejected::NotHex { at: n + 1 }),
+        };
+        match high.take() {
+            None => high = Some(digit),
+            Some(high) => octets.push(high << 4 | digit),
+        }
+    }
+    match high {
+        None => Ok(octets),
+        Some(_) => Err(Rejected::HalfAnOctet),
+    }
+}
+
+fn from_json(object: &str) -> Result<Vec<u8>, Rejected> {
+    let line: Line = serde_json::from_str(object).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Rejected::WrongJson { column: error.column() },
+        _ => Rejected::NotJson { column: error.column() },
+    })?;
+    if let Some(adv) = line.adv {
+        return from_hex(&adv).map_err(|_| Rejected::NotHexIn { what: "\"adv\"" });
+    }
+    if line.manufacturer_data.is_none()
+        && line.service_data.is_none()
+        && line.service_uuids.is_none()
+    {
+        return Err(Rejected::NothingInJson);
+    }
+    let mut data = Vec::new();
+    for (company, payload) in line.manufacturer_data.map(|pairs| pairs.0).into_iter().flatten() {
+        let what = "a value of \"manufacturer_data\"";
+        let payload = from_hex(&payload).map_err(|_| Rejected::NotHexIn { what })?;
+        let company = short(&company).ok_or(Rejected::NotACompany)?;
+        push(&mut data, what, MANUFACTURER_DATA, &company.to_le_bytes(), &payload)?;
+    }
+    for (service, payload) in line.service_data.map(|pairs| pairs.0).into_iter().flatten() {
+        let what = "a value of \"service_data\"";
+        let payload = from_hex(&payload).map_err(|_| Rejected::NotHexIn { what })?;
+        let service = service_uuid(&service)?;
+        match u16::try_from(service.wrapping_sub(BASE_UUID) >> 96) {
+            Ok(short) if service == BASE_UUID | u128::from(short) << 96 => {
+                push(&mut data, what, SERVICE_DATA_16, &short.to_le_bytes(), &payload)?;
+            }
+            _ => push(&mut data, what, SERVICE_DATA_128, &service.to_le_bytes(), &payload)?,
+        }
+    }
+    for service in line.service_uuids.into_iter().flatten() {
+        let service = service_uuid(&service)?;
+        push(&mut data, "\"service_uuids\"", ALL_SERVICES_128, &service.to_le_bytes(), &[])?;
+    }
+    Ok(data)
+}
+
+/// Up to four hex digits, with or without `0x`.
+fn short(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let plain = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    (plain && digits.len() <= 4).then(|| u16::from_str_radix(digits, 16).ok())?
+}
+
+/// A service UUID of 16, 32 or 128 bits, as 128 bits.
+fn service_uuid(text: &str) -> Result<u128, Rejected> {
+    if let Some(short) = short(text) {
+        return Ok(BASE_UUID | u128::from(short) << 96);
+    }
+    if text.len() == 8
+        && let Ok(wide) = u32::from_str_radix(text, 16)
+    {
+        return Ok(BASE_UUID | u128::from(wide) << 96);
+    }
+    Uuid::try_parse(text).map(|uuid| uuid.as_u128()).map_err(|_| Rejected::NotAService)
+}
+
+/// Appends one AD structure.
+fn push(
+    data: &mut Vec<u8>,
+    what: &'static str,
+    ad_type: u8,
+    identifier: &[u8],
+    payload: &[u8],
+) -> Result<(), Rejected> {
+    let length = 1 + identifier.len() + payload.len();
+    data.push(u8::try_from(length).map_err(|_| Rejected::TooMuch { what })?);
+    data.push(ad_type);
+    data.extend_from_slice(identifier);
+    data.extend_from_slice(payload);
+    Ok(())
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Pairs<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of strings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((Text(key), Text(value))) = map.next_entry()? {
+                    pairs.push((key, value));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// A string that is borrowed from the line where it can be.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex_of(line: &str) -> Result<String, Rejected> {
+        advertising_data(line).map(hex::encode)
+    }
+
+    #[test]
+    fn hex_is_read_as_people_paste_it() {
+        for line in ["0201ff", " 02 01 FF \r\n", "02:01:ff", "02-01-Ff", "02\t01 ff"] {
+            assert_eq!(hex_of(line), Ok("0201ff".to_owned()), "{line:?}");
+        }
+        assert_eq!(hex_of("0201f"), Err(Rejected::HalfAnOctet));
+        assert_eq!(hex_of("0 201"), Err(Rejected::NotHex { at: 2 }));
+        assert_eq!(hex_of("02 01 xx"), Err(Rejected::NotHex { at: 7 }));
+        assert_eq!(hex_of("é"), Err(Rejected::NotHex { at: 1 }));
+        assert_eq!(hex_of("  "), Err(Rejected::Empty));
+    }
+
+    #[test]
+    fn a_json_line_gives_its_advertising_data() {
+        let line = r#"{"address":"C0:11:22:33:44:55","name":"x","adv":"02 01 06","rssi":-60}"#;
+        assert_eq!(hex_of(line), Ok("020106".to_owned()));
+    }
+
+    #[test]
+    fn an_advertisement_that_was_taken_apart_is_put_together_again() {
+        for (line, expected) in [
+            (r#"{"manufacturer_data":{"0499":"0512"}}"#, "05ff99040512"),
+            (r#"{"manufacturer_data":{"0x4C":"0215"}}"#, "05ff4c000215"),
+            (r#"{"service_data":{"fcd2":"400161"},"key":"00"}"#, "0616d2fc400161"),
+            (r#"{"service_data":{"0xFCD2":"400161"}}"#, "0616d2fc400161"),
+            (r#"{"service_data":{"0000fcd2":"40"}}"#, "0416d2fc40"),
+            (r#"{"service_data":{"0000FCD2-0000-1000-8000-00805F9B34FB":"40"}}"#, "0416d2fc40"),
+            (r#"{"service_data":{"feaa":"","fcd2":""}}"#, "0316aafe0316d2fc"),
+            (
+                r#"{"service_data":{"12345678-0000-1000-8000-00805f9b34fb":"40"}}"#,
+                "1221fb349b5f80000080001000007856341240",
+            ),
+            (
+                r#"{"service_data":{"00112233-4455-6677-8899-aabbccddeeff":"40"}}"#,
+                "1221ffeeddccbbaa9988776655443322110040",
+            ),
+            (r#"{"service_uuids":["fd6f"]}"#, "1107fb349b5f8000008000100000 6ffd0000"),
+            (
+                r#"{"service_data":{"fcd2":"4001"},"manufacturer_data":{"0499":"05"}}"#,
+                "04ff9904050516d2fc4001",
+            ),
+            (r#"{"service_data":{}}"#, ""),
+        ] {
+            assert_eq!(hex_of(line), Ok(expected.replace(' ', "")), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_json_line_is_said() {
+        let too_much = format!(r#"{{"service_data":{{"fcd2":"{}"}}}}"#, "00".repeat(253));
+        for (line, why) in [
+            (r#"{"adv":"0201"#, Rejected::NotJson { column: 12 }),
+            (r#"{"adv":17}"#, Rejected::WrongJson { column: 9 }),
+            (r#"{"service_data":["fcd2"]}"#, Rejected::WrongJson { column: 16 }),
+            (r#"{"address":"C0:11:22:33:44:55"}"#, Rejected::NothingInJson),
+            (r#"{"adv":"0g"}"#, Rejected::NotHexIn { what: "\"adv\"" }),
+            (
+                r#"{"service_data":{"fcd2":"4"}}"#,
+                Rejected::NotHexIn { what: "a value of \"service_data\"" },
+            ),
+            (r#"{"manufacturer_data":{"Ruuvi":"05"}}"#, Rejected::NotACompany),
+            (r#"{"manufacturer_data":{"+499":"05"}}"#, Rejected::NotACompany),
+            (r#"{"manufacturer_data":{"":"05"}}"#, Rejected::NotACompany),
+            (r#"{"service_data":{"bthome":"40"}}"#, Rejected::NotAService),
+            (r#"{"service_uuids":["fcd2d"]}"#, Rejected::NotAService),
+            (&too_much, Rejected::TooMuch { what: "a value of \"service_data\"" }),
+        ] {
+            assert_eq!(advertising_data(line), Err(why), "{line}");
+        }
+    }
+}
