@@ -20,6 +20,11 @@ impl Clock {
         Uptime::ZERO + self.started.elapsed()
     }
 
+    /// The moment at which this clock will read `at`, for timers.
+    pub fn instant(&self, at: Uptime) -> tokio::time::Instant {
+        self.started + at.since(Uptime::ZERO)
+    }
+
     /// Reads the wall clock, and whether it follows a time source.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
     pub fn wall(&self) -> WallClock {

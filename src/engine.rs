@@ -210,6 +210,15 @@ impl Engine {
         self.settle();
     }
 
+    /// The gateway is about to stop: what is known of every open visit should be remembered.
+    pub fn handle_stop(&mut self, now: Uptime) {
+        self.advance(now);
+        let open: Vec<SubjectIndex> = self.presence.present().map(|(index, _)| index).collect();
+        for index in open {
+            self.checkpoint(index);
+        }
+    }
+
     /// When [`Engine::handle_timeout`] should next be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
@@ -265,11 +274,15 @@ impl Engine {
             self.situations.observe(transition, &self.identity, &self.sensors, clock);
         }
         for index in self.presence.take_checkpoints() {
-            if let Some(subject) = self.identity.registry().subject(index) {
-                let subject = subject.pseudonym.clone();
-                let visit = self.presence.visit(index).cloned();
-                self.checkpoints.push_back(Checkpoint { subject, visit });
-            }
+            self.checkpoint(index);
+        }
+    }
+
+    fn checkpoint(&mut self, index: SubjectIndex) {
+        if let Some(subject) = self.identity.registry().subject(index) {
+            let subject = subject.pseudonym.clone();
+            let visit = self.presence.visit(index).cloned();
+            self.checkpoints.push_back(Checkpoint { subject, visit });
         }
     }
 }

@@ -38,6 +38,12 @@ impl Pseudonym {
     }
 }
 
+impl std::borrow::Borrow<str> for Pseudonym {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Pseudonym {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -160,4 +166,10 @@ impl Identity {
             other => self.lookup.by_frame(other),
         })
     }
+}
+
+/// The place of the first fixture, for tests of the rooms behind this one.
+#[cfg(test)]
+pub(super) fn first_fixture() -> FixtureIndex {
+    FixtureIndex::FIRST
 }

@@ -93,7 +93,9 @@ pub struct Sighting<'a> {
 pub struct VisitId {
     /// The epoch of the store in which it began.
     pub epoch: u32,
-    /// Unique within the epoch, ascending.
+    /// The run of the program in which it began: the last sequence in the store at its start.
+    pub run: u64,
+    /// Unique within the run, ascending.
     pub number: u64,
 }
 

@@ -115,8 +115,8 @@ pub struct Presence {
     pub proof: String,
     /// All purposes that were live.
     pub purposes: Vec<String>,
-    /// Epoch and number of the visit.
-    pub visit: (u32, u64),
+    /// Epoch, run and number of the visit.
+    pub visit: (u32, u64, u64),
     /// What changed.
     pub change: Change,
     /// What else was true.
@@ -339,7 +339,7 @@ impl Presence {
             purpose: presence.purpose.name().to_owned(),
             proof: Arc::clone(&presence.proof).to_string(),
             purposes: presence.purposes.iter().map(|purpose| purpose.name().to_owned()).collect(),
-            visit: (visit.id.epoch, visit.id.number),
+            visit: (visit.id.epoch, visit.id.run, visit.id.number),
             change,
             context: Context {
                 dwell_ms: millis(context.dwell),

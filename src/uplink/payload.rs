@@ -197,8 +197,8 @@ impl Origin {
     }
 
     fn presence(&self, presence: &Presence, unix: UnixTime) -> Map<String, Value> {
-        let (epoch, number) = presence.visit;
-        let visit = format!("{}-{}-{epoch}-v{number}", self.store, self.gateway);
+        let (epoch, run, number) = presence.visit;
+        let visit = format!("{}-{}-{epoch}-v{run}-{number}", self.store, self.gateway);
         let mut data = match &presence.change {
             Change::VisitStarted { receiver } => object(json!({"receiver": receiver})),
             Change::VisitEnded(summary) => summary_data(summary, unix),

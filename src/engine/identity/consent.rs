@@ -126,12 +126,18 @@ impl ConsentLedger {
         Self { grants: grants.collect() }
     }
 
-    /// True when `subject` is enrolled and agrees to `purpose` at `unix`.
-    pub fn permits(&self, subject: &str, purpose: Purpose, unix: UnixTime) -> bool {
-        match self.grants.get(&Pseudonym::new(subject)) {
+    /// True when what was made under `purpose` may still be sent at `unix`: the subject is
+    /// enrolled, has not withdrawn the purpose, and the consent has not run out.
+    ///
+    /// When the consent began is not asked again: an unset clock would lie about it, and it was
+    /// asked when the event was made.
+    pub fn may_send(&self, subject: &str, purpose: Purpose, unix: UnixTime) -> bool {
+        match self.grants.get(subject) {
             None => false,
             Some(None) => true,
-            Some(Some(consent)) => consent.purposes_at(unix).contains(purpose),
+            Some(Some(consent)) => {
+                consent.purposes.contains(purpose) && consent.until.is_none_or(|until| unix < until)
+            }
         }
     }
 }

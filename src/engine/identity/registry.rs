@@ -157,6 +157,11 @@ pub struct SubjectIndex(u32);
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FixtureIndex(u32);
 
+#[cfg(test)]
+impl FixtureIndex {
+    pub(super) const FIRST: Self = Self(0);
+}
+
 /// Two entries of the registry cannot be told apart. The identifier itself is not repeated.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
 pub enum AmbiguousRegistry {
