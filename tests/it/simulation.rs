@@ -414,7 +414,7 @@ fn play(seed: u64) -> Vec<Situation> {
 
 fn engine() -> Engine {
     let everything = [Purpose::Presence, Purpose::Journey];
-    engine_of((0..SUBJECTS).map(|minor| subject(minor, &everything, 0, i64::MAX)).collect())
+    engine_of((0..SUBJECTS).map(|minor| subject(minor, &everything, i64::MIN, i64::MAX)).collect())
 }
 
 fn engine_of(subjects: Vec<Subject>) -> Engine {
