@@ -2,4 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
 
+mod payload;
 mod simulation;
+mod tidy;

@@ -1,0 +1,192 @@
+//! The whole engine, per advertisement, with nobody, 1,000 and 10,000 subjects enrolled.
+//!
+//! The traffic is a shop's: 60 % strangers of many kinds (half of them with rotating addresses that
+//! every identity resolving key has to be tried against once), 30 % enrolled subjects, 10 % sensors.
+//! Of the subjects, 70 % have an iBeacon, 10 % an Eddystone-UID, 10 % a static address, 10 % an IRK.
+//! Reference in the same run: decoding alone.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up should stop")]
+#![allow(missing_docs, reason = "criterion's macros make public items without any")]
+
+use std::{hint::black_box, time::Duration};
+
+use beacon_gateway::engine::{
+    AddressKind, AddressSeed, Advertisement, ClockQuality, DeviceAddress, Engine, Fixture,
+    Identifier, Identity, IdentitySettings, Key, PresenceSettings, Pseudonym, RadioState,
+    ReceiverId, Registry, ReportPolicy, Rssi, Subject, SubjectKind, UnixTime, Uptime, VisitId,
+    WallClock, Zone, ZoneId, frame,
+};
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+
+const ADVERTISEMENTS: u32 = 20_000;
+
+fn engine(subjects: u32) -> Engine {
+    let subjects = (0..subjects).map(|n| Subject {
+        pseudonym: Pseudonym::new(&format!("cust_{n:05}")),
+        kind: SubjectKind::Asset,
+        identifiers: vec![identifier(n)],
+        consent: None,
+    });
+    let fixture = Fixture {
+        id: "fridge".to_owned(),
+        zone: Some(ZoneId::new("shop")),
+        identifier: Identifier::Address([0xca; 6]),
+        report: ReportPolicy::default(),
+    };
+    let registry = Registry::new(subjects.collect(), vec![fixture]).unwrap();
+    let identity = Identity::new(registry, IdentitySettings::default(), AddressSeed::new(1));
+    let seconds = Duration::from_secs;
+    let presence = PresenceSettings {
+        zones: vec![Zone {
+            id: ZoneId::new("shop"),
+            enter_rssi: -75.0,
+            exit_rssi: -85.0,
+            loitering: vec![seconds(60), seconds(300)],
+            receivers: vec![],
+        }],
+        smoothing: seconds(3),
+        exit_delay: seconds(10),
+        exit_timeout: seconds(30),
+        exit_timeout_max: seconds(600),
+        exit_after_missed: 6,
+        checkpoint_interval: seconds(60),
+        resume_within: seconds(300),
+    };
+    let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 });
+    engine.handle_clock(WallClock {
+        at: Uptime::ZERO,
+        unix: UnixTime::from_millis(1_790_000_000_000),
+        quality: ClockQuality::Synced,
+    });
+    engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+    engine
+}
+
+fn identifier(n: u32) -> Identifier {
+    let [a, b, c, d] = n.to_be_bytes();
+    match n % 10 {
+        0 => Identifier::Irk(Key::new([a, b, c, d, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])),
+        1 => Identifier::Address([0xc0, 1, a, b, c, d]),
+        2 => Identifier::EddystoneUid { namespace: [7; 10], instance: [0, 0, a, b, c, d] },
+        _ => Identifier::IBeacon { proximity_uuid: [0xab; 16], major: 1, minor: low(n) },
+    }
+}
+
+fn low(n: u32) -> u16 {
+    u16::try_from(n & 0xffff).unwrap()
+}
+
+/// 20,000 advertisements in about seven seconds of shop time.
+fn traffic(subjects: u32) -> Vec<Advertisement> {
+    let receiver = ReceiverId::default();
+    (0..ADVERTISEMENTS)
+        .map(|n| {
+            let spread = n.wrapping_mul(2_654_435_761);
+            let who = (spread >> 8) % subjects.max(1);
+            let (data, octets, kind) = match spread % 10 {
+                0 => (ruuvi(), [0xca; 6], AddressKind::Random),
+                1..=3 => of_subject(who),
+                4..=6 => {
+                    // A stranger's phone; each address is heard about ten times.
+                    let [_, b, c, d] = (n / 10).to_be_bytes();
+                    let address = [0x40 | (b & 0x3f), c, d, d, c, b];
+                    (vec![2, 1, 6, 5, 0xff, 0x4c, 0, 0x10, 0x05], address, AddressKind::Random)
+                }
+                7 => (ibeacon([0xcd; 16], 9), [0xc1; 6], AddressKind::Random),
+                8 => (vec![2, 1, 6, 5, 9, b'T', b'V', b'-', b'1'], [0x10; 6], AddressKind::Public),
+                _ => (eddystone(99), [0xc2; 6], AddressKind::Random),
+            };
+            let dbm = -90 + i8::try_from(spread >> 16 & 31).unwrap();
+            Advertisement {
+                heard: Uptime::from_micros(i64::from(n) * 350),
+                receiver: receiver.clone(),
+                address: DeviceAddress::new(octets, kind),
+                rssi: Some(Rssi(dbm)),
+                data,
+            }
+        })
+        .collect()
+}
+
+fn of_subject(n: u32) -> (Vec<u8>, [u8; 6], AddressKind) {
+    let [a, b, c, d] = n.to_be_bytes();
+    let random = AddressKind::Random;
+    match identifier(n) {
+        Identifier::Address(octets) => (vec![2, 1, 6], octets, random),
+        Identifier::EddystoneUid { .. } => (eddystone(n), [0xc3, 0, a, b, c, d], random),
+        Identifier::IBeacon { .. } => (ibeacon([0xab; 16], low(n)), [0xc4, 0, a, b, c, d], random),
+        _ => (vec![2, 1, 6], [0x41, a, b, c, d, 0], random),
+    }
+}
+
+fn ibeacon(uuid: [u8; 16], minor: u16) -> Vec<u8> {
+    let mut data = vec![2, 1, 6, 26, 0xff, 0x4c, 0x00, 0x02, 0x15];
+    data.extend(uuid);
+    data.extend(1_u16.to_be_bytes());
+    data.extend(minor.to_be_bytes());
+    data.push(0xc5);
+    data
+}
+
+fn eddystone(n: u32) -> Vec<u8> {
+    let mut data = vec![2, 1, 6, 3, 3, 0xaa, 0xfe, 21, 0x16, 0xaa, 0xfe, 0x00, 0xee];
+    data.extend([7; 10]);
+    data.extend([0, 0]);
+    data.extend(n.to_be_bytes());
+    data
+}
+
+fn ruuvi() -> Vec<u8> {
+    hex::decode("0201061bff99040512fc5394c37c0004fffc040cac364200cdcbb8334c884f").unwrap()
+}
+
+fn benches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("engine");
+    group.throughput(Throughput::Elements(u64::from(ADVERTISEMENTS)));
+    group.sample_size(20);
+    let all = traffic(10_000);
+    group.bench_function("decode alone", |bench| {
+        bench.iter(|| {
+            for advertisement in &all {
+                drop(black_box(frame::decode(black_box(&advertisement.data))));
+            }
+        });
+    });
+    for subjects in [0, 1000, 10_000] {
+        let all = traffic(subjects);
+        group.bench_function(format!("{subjects} subjects"), |bench| {
+            bench.iter_batched_ref(
+                || {
+                    // A shop that has been open for a while: the first minutes are over.
+                    let mut engine = engine(subjects);
+                    run(&mut engine, &all, 0);
+                    engine
+                },
+                |engine| run(engine, &all, 8),
+                BatchSize::PerIteration,
+            );
+        });
+        let mut engine = engine(subjects);
+        run(&mut engine, &all, 0);
+        let counts = engine.counts();
+        assert_eq!(counts.received, counts.malformed + counts.unknown + counts.decoded);
+        assert_eq!(subjects > 0, counts.subject > 0);
+    }
+    group.finish();
+}
+
+fn run(engine: &mut Engine, all: &[Advertisement], later_s: u64) {
+    for advertisement in all {
+        let now = advertisement.heard + Duration::from_secs(later_s);
+        engine.handle_advertisement(now, black_box(advertisement));
+        while let Some(situation) = engine.poll_event() {
+            black_box(situation);
+        }
+        while let Some(checkpoint) = engine.poll_checkpoint() {
+            black_box(checkpoint);
+        }
+    }
+}
+
+criterion_group!(engine_benches, benches);
+criterion_main!(engine_benches);

@@ -1,0 +1,114 @@
+//! Holds the architecture's invariants that no type can hold.
+
+use std::{fs, path::Path};
+
+#[test]
+fn the_engine_does_no_io_and_reads_no_clock() {
+    let banned = [
+        "tokio",
+        "rumqttc",
+        "sled",
+        "btleplug",
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "std::env",
+        "Instant",
+        "SystemTime",
+        "async ",
+        ".await",
+        "fastrand",
+        "tracing",
+        "Serialize",
+        "crate::outbox",
+        "crate::uplink",
+        "crate::gateway",
+        "crate::clock",
+        "crate::scan",
+        "crate::settings",
+    ];
+    for (path, text) in sources("src/engine.rs").into_iter().chain(sources("src/engine")) {
+        for word in banned {
+            let found = code(&text).any(|line| line.contains(word));
+            assert!(!found, "{path} mentions `{word}`");
+        }
+    }
+}
+
+#[test]
+fn no_radio_identifier_passes_the_identity_room() {
+    let behind = [
+        "src/engine/presence.rs",
+        "src/engine/presence",
+        "src/engine/situation.rs",
+        "src/engine/sensor.rs",
+        "src/outbox.rs",
+        "src/outbox",
+        "src/uplink.rs",
+        "src/uplink",
+        "src/checkpoint.rs",
+    ];
+    for (path, text) in behind.into_iter().flat_map(sources) {
+        for word in ["DeviceAddress", "AddressKind", ".octets()"] {
+            assert!(!text.contains(word), "{path} mentions `{word}`");
+        }
+    }
+}
+
+#[test]
+fn only_the_clock_asks_what_time_it_is() {
+    for (path, text) in sources("src") {
+        for word in ["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now"] {
+            let found = code(&text).any(|line| line.contains(word));
+            assert!(!found || path.ends_with("clock.rs"), "{path} mentions `{word}`");
+        }
+    }
+}
+
+#[test]
+fn no_test_sleeps_and_none_is_ignored() {
+    for (path, text) in sources("tests") {
+        if path.ends_with("tidy.rs") || !path.ends_with(".rs") {
+            continue;
+        }
+        for word in ["sleep(", "#[ignore"] {
+            let found = code(&text).any(|line| line.contains(word));
+            assert!(!found, "{path} mentions `{word}`");
+        }
+    }
+}
+
+#[test]
+fn rooms_do_not_know_each_other_but_for_what_they_hand_over() {
+    for (room, strangers) in [
+        ("src/scan", ["crate::outbox", "crate::uplink", "crate::gateway::run"]),
+        ("src/outbox", ["crate::scan", "crate::uplink", "crate::gateway"]),
+        ("src/uplink", ["crate::scan", "crate::gateway", "crate::registry"]),
+    ] {
+        for (path, text) in sources(room) {
+            for word in strangers {
+                let found = code(&text).any(|line| line.contains(word));
+                assert!(!found, "{path} mentions `{word}`");
+            }
+        }
+    }
+}
+
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"))
+}
+
+fn sources(path: &str) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let mut pending = vec![root];
+    let mut found = Vec::new();
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            found.push((path.display().to_string(), text));
+        }
+    }
+    assert!(!found.is_empty(), "{path} has no sources");
+    found
+}
