@@ -168,10 +168,10 @@ check() {
 
 # Repeats a command until it succeeds or the seconds are over.
 within() {
-    local until=$((SECONDS + $1))
+    local until=$((SECONDS + $1)) reason
     shift
-    until "$@"; do
-        [ "$SECONDS" -lt "$until" ] || { echo "not in time: $*"; return 1; }
+    until reason=$("$@" 2>&1); do
+        [ "$SECONDS" -lt "$until" ] || { echo "not in time: $reason"; return 1; }
         sleep 0.1
     done
 }
@@ -203,7 +203,7 @@ comes_back_after_a_kill() {
 }
 
 stops_in_time() {
-    systemctl stop beacon-gateway && is Result success && is ActiveState inactive
+    is ActiveState active && systemctl stop beacon-gateway && is Result success && is ActiveState inactive
 }
 
 a_broken_configuration_ends_it() {
