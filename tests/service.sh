@@ -149,7 +149,8 @@ print "reading the clock: ", (syscall($adjtimex, \$timex) >= 0 ? "allowed" : \$!
 print "setting the clock: ", (syscall($adjtimex, \$timex) >= 0 ? "allowed" : "refused"), "\n";
 my \$errno = pack("L", 0x00050000); # SECCOMP_RET_ERRNO
 print "a filter of its own: ", (syscall($seccomp, 2, 0, \$errno) == 0 ? "allowed" : \$!), "\n";
-print "the password: ", (open(my \$file, "<", "\$ENV{CREDENTIALS_DIRECTORY}/mqtt-password") ? <\$file> : "\$!\n");
+my \$opened = open(my \$password, "<", "\$ENV{CREDENTIALS_DIRECTORY}/mqtt-password");
+print "the password: ", (\$opened ? <\$password> : "\$!\n");
 PERL
 }
 
@@ -228,7 +229,8 @@ questions() {
     check "it comes back after a kill" comes_back_after_a_kill
     check "it stops in time and in order" stops_in_time
     check "a broken configuration ends it with 78, once, by name" a_broken_configuration_ends_it
-    install -D -m 600 /dev/stdin /etc/credstore/beacon-gateway.mqtt-password <<<'correct horse'
+    mkdir -m 700 /etc/credstore
+    (umask 077 && echo 'correct horse' >/etc/credstore/beacon-gateway.mqtt-password)
     systemctl start probe || true
     check "the sandbox lets it ask whether the clock is synchronised" the_probe_says "reading the clock: allowed"
     check "the sandbox does not let it set the clock" the_probe_says "setting the clock: refused"
