@@ -13,8 +13,8 @@
 #      that serves amd64 carries the index of armhf, where the prebuilt one is.
 #
 # C appears once in the tree of dependencies, as the vendored libdbus, and as the assembly of ring: both need only the
-# cross C compiler, which is installed with apt-get when it is missing. A binary built here asks for the glibc of
-# Debian 11 or 12 (the run prints which); Raspberry Pi OS of the same age has it.
+# cross C compiler, which is installed with apt-get when it is missing. A binary built on Debian 12
+# asks for glibc 2.34 (the run prints it): Debian 12 and Raspberry Pi OS 12 have it, release 11 does not.
 #
 # Out: target/cross/TRIPLE/release/beacon-gateway, its size, what it is, the glibc it needs, and its --version.
 set -euo pipefail
