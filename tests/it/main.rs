@@ -5,3 +5,4 @@
 mod payload;
 mod simulation;
 mod tidy;
+mod vectors;

@@ -1,0 +1,127 @@
+//! Test vectors made by others, through `decode`: every value they expect is checked.
+//!
+//! Whether a case is covered is decided by its format (service UUID, frame type, version,
+//! encryption), never by what comes out; and what is not covered must come out as unknown.
+
+#![expect(clippy::indexing_slicing, reason = "a JSON value has a null wherever it has nothing")]
+
+mod advlib;
+mod bthome;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    fs::File,
+    io::{self, BufRead, BufReader, Write},
+    path::PathBuf,
+};
+
+use beacon_gateway::decode::decode_line;
+use serde_json::{Value, json};
+
+/// What became of one case.
+enum Outcome {
+    Passed,
+    /// Not a format of ours; says which.
+    NotCovered(&'static str),
+    Failed(String),
+}
+
+/// Outcomes by family.
+#[derive(Default)]
+struct Table {
+    passed: BTreeMap<&'static str, usize>,
+    not_covered: BTreeMap<&'static str, usize>,
+    failed: Vec<String>,
+}
+
+impl Table {
+    fn enter(&mut self, family: &'static str, name: &str, outcome: Outcome) {
+        match outcome {
+            Outcome::Passed => *self.passed.entry(family).or_default() += 1,
+            Outcome::NotCovered(reason) => *self.not_covered.entry(reason).or_default() += 1,
+            Outcome::Failed(why) => self.failed.push(format!("{family}, {name}: {why}")),
+        }
+    }
+
+    /// Prints the table, then holds it to the number of cases that were covered when this was
+    /// written, so that a case cannot slip away.
+    fn close(self, file: &str, passed_at_least: usize) {
+        let passed: usize = self.passed.values().sum();
+        let not_covered: usize = self.not_covered.values().sum();
+        let mut lines = vec![format!("{file}")];
+        lines.extend(
+            self.passed.iter().map(|(family, n)| format!("  passed       {n:4}  {family}")),
+        );
+        lines
+            .extend(self.not_covered.iter().map(|(why, n)| format!("  not covered  {n:4}  {why}")));
+        lines.extend(self.failed.iter().map(|why| format!("  FAILED             {why}")));
+        lines.push(format!(
+            "  {passed} passed, {not_covered} not covered, {} failed",
+            self.failed.len()
+        ));
+        say(&lines.join("\n"));
+        assert!(self.failed.is_empty(), "{:#?}", self.failed);
+        assert!(passed >= passed_at_least, "only {passed} cases are covered");
+    }
+}
+
+/// The cases of one file of vectors; `None`, and a word about it, when the file is not there.
+fn cases(file: &str) -> Option<Vec<Value>> {
+    let folder = env::var_os("BEACON_GATEWAY_DATA").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
+        PathBuf::from,
+    );
+    let path = folder.join("vectors").join(file);
+    let Ok(opened) = File::open(&path) else {
+        say(&format!("{} is absent: none of its cases ran.", path.display()));
+        return None;
+    };
+    let lines = BufReader::new(opened).lines().map(|line| line.expect("the file is readable"));
+    Some(lines.map(|line| serde_json::from_str(&line).expect("each line is JSON")).collect())
+}
+
+fn say(text: &str) {
+    writeln!(io::stderr(), "{text}").expect("stderr is open");
+}
+
+fn answer(line: &Value) -> Value {
+    serde_json::from_str(&decode_line(&line.to_string())).expect("an answer is JSON")
+}
+
+fn service_data(service: &str, hex: &str) -> Value {
+    answer(&json!({ "service_data": { service: hex } }))
+}
+
+/// Whether an answer holds no frame.
+fn is_frameless(answer: &Value) -> bool {
+    answer["family"].is_null() && (answer["unknown"] == true || answer["malformed"].is_string())
+}
+
+/// Whether two numbers are the same but for the rounding that the other project left in.
+fn same(ours: f64, theirs: f64) -> bool {
+    (ours - theirs).abs() <= 1e-9 * theirs.abs().max(1.0)
+}
+
+#[test]
+fn bthome_vectors_are_answered() {
+    let Some(cases) = cases("bthome_vectors.jsonl") else { return };
+    let mut table = Table::default();
+    for case in &cases {
+        let name = case["test"].as_str().expect("a case has a name");
+        table.enter("BTHome v2", name, bthome::check(case));
+    }
+    table.close("bthome_vectors.jsonl", 85);
+}
+
+#[test]
+fn advlib_vectors_are_answered() {
+    let Some(cases) = cases("advlib_vectors.jsonl") else { return };
+    let mut table = Table::default();
+    for case in &cases {
+        let name = case["test"].as_str().expect("a case has a name");
+        let (family, outcome) = advlib::check(case);
+        table.enter(family, name, outcome);
+    }
+    table.close("advlib_vectors.jsonl", 84);
+}
