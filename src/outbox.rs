@@ -1,10 +1,61 @@
 //! Room 6. Situations in, durable records out; deleted only once acknowledged.
+//!
+//! What comes in are records as bytes ([`Write`]) and the uplink's requests ([`Read`]); what goes
+//! out are [`Stored`] records, oldest first, and a [`Status`] after every commit. The room does not
+//! know what a record means. It promises that
+//!
+//! - a record it hands out would survive a power cut at that moment, and so would its sequence;
+//! - a sequence names one record for as long as the epoch lasts, also after the store was emptied;
+//! - a record leaves only because it was acknowledged, erased or dropped, and every drop is told by
+//!   a notice that is itself a record: `recovered + appended = acknowledged + pending + dropped +
+//!   erased`.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | `serve`, `start` | the room: group commit, requests, status; on a thread of its own |
+//! | `caps` | drops the oldest when the store is full or a record too old, and says so |
+//! | [`Journal`] | what the room needs of a store; [`SledJournal`] and [`MemoryJournal`] have it |
+//! | `inspect` | looks into a store that no gateway is using |
 
 pub mod record;
 
 use tokio::sync::oneshot;
 
 use crate::engine::UnixTime;
+
+mod caps;
+
+mod dropped;
+pub use dropped::{DropReason, Dropped, Notice};
+
+mod error;
+pub use error::OutboxError;
+
+mod inspect;
+pub use inspect::{Inspection, Stats, inspect};
+
+mod journal;
+pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending};
+
+mod memory_journal;
+pub use memory_journal::MemoryJournal;
+
+mod serve;
+pub use serve::serve;
+
+mod settings;
+pub use settings::{InvalidSetting, Settings};
+
+mod sled_journal;
+pub use sled_journal::{Durability, SledJournal, StoreOptions};
+
+mod staged;
+
+mod start;
+pub use start::{Opened, Opening, Quarantined, start};
+
+mod status;
+pub use status::{Status, Totals};
 
 /// Position of a record in the outbox, from 1. Never reused within an epoch.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

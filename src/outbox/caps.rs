@@ -1,0 +1,220 @@
+//! Drops the oldest records when the outbox is full or they are too old, and says so in a notice
+//! that becomes durable in the same commit as the loss.
+
+use std::time::Duration;
+
+use tracing::error;
+
+use crate::engine::{ClockQuality, UnixTime, Uptime, WallClock};
+
+use super::{
+    DropReason, Dropped, Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Sequence, Settings,
+};
+
+/// How many records are looked at together.
+const CHUNK: usize = 256;
+
+/// How many records one commit drops at most, so that a store whose caps were lowered is brought
+/// down in steps of bounded size.
+const MOST_IN_A_COMMIT: u64 = 4 * CHUNK as u64;
+
+/// A full store makes room for more than the next record: one in so many of what it may hold, so
+/// that it does not write a notice for each record.
+const ROOM: u64 = 64;
+
+/// How often a lasting loss is logged.
+const LOG_EVERY: Duration = Duration::from_mins(1);
+
+/// Enforces the limits of the outbox.
+pub(super) struct Caps {
+    max_records: u64,
+    max_bytes: u64,
+    max_age: Duration,
+    notice: Notice,
+    /// Losses no notice could be written for. They are told with the next.
+    untold: Option<Dropped>,
+    log: LossLog,
+}
+
+/// What was staged to keep within the limits.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Loss {
+    /// Records dropped.
+    pub(super) dropped: u64,
+    /// Notices appended.
+    pub(super) notices: u64,
+}
+
+/// What is being dropped in one commit.
+#[derive(Default)]
+struct Account {
+    /// Records dropped.
+    records: u64,
+    /// What the notice will say: these records, and what was told by the notices among them.
+    dropped: Option<Dropped>,
+}
+
+/// Logs losses, but not each of them while they go on.
+#[derive(Default)]
+struct LossLog {
+    last: Option<Uptime>,
+    records: u64,
+}
+
+// === impl Caps ===
+
+impl Caps {
+    pub(super) fn new(settings: &Settings, notice: Notice) -> Self {
+        Self {
+            max_records: settings.max_records,
+            max_bytes: settings.max_bytes.0,
+            max_age: settings.max_age.0,
+            notice,
+            untold: None,
+            log: LossLog::default(),
+        }
+    }
+
+    /// Whether the store, with what is staged, holds more than it may.
+    pub(super) fn exceeded(&self, journal: &impl Journal) -> bool {
+        let pending = journal.pending();
+        pending.records > self.max_records || pending.bytes > self.max_bytes
+    }
+
+    /// Stages the dropping of the oldest records until there is room again, for the notice and for
+    /// a while to come.
+    pub(super) fn make_room(
+        &mut self,
+        journal: &mut impl Journal,
+        now: WallClock,
+    ) -> Result<Loss, OutboxError> {
+        let records = self.max_records.saturating_sub((self.max_records / ROOM).max(1));
+        let bytes = self.max_bytes.saturating_sub((self.max_bytes / ROOM).max(MAX_RECORD as u64));
+        let mut account = Account::default();
+        while account.records < MOST_IN_A_COMMIT {
+            let chunk = journal.oldest(None, CHUNK)?;
+            let before = account.records;
+            for held in &chunk {
+                let pending = journal.pending();
+                if pending.records <= records && pending.bytes <= bytes {
+                    break;
+                }
+                account.drop_one(journal, held, DropReason::Full)?;
+            }
+            if account.records == before {
+                break;
+            }
+        }
+        self.tell(journal, now, account)
+    }
+
+    /// Stages the dropping of what is provably too old among the oldest records: those whose
+    /// making and the present are both known. Records of unknown age stay where they are, and a
+    /// whole chunk of them shields what lies behind.
+    pub(super) fn drop_too_old(
+        &mut self,
+        journal: &mut impl Journal,
+        now: WallClock,
+    ) -> Result<Loss, OutboxError> {
+        let mut account = Account::default();
+        while now.quality == ClockQuality::Synced && account.records < MOST_IN_A_COMMIT {
+            let chunk = journal.oldest(None, CHUNK)?;
+            let before = account.records;
+            for held in chunk.iter().filter(|held| self.is_too_old(held, now.unix)) {
+                account.drop_one(journal, held, DropReason::TooOld)?;
+            }
+            if account.records == before {
+                break;
+            }
+        }
+        self.tell(journal, now, account)
+    }
+
+    /// Stages the notice that takes the place of a record too big to be stored.
+    pub(super) fn refuse(
+        &mut self,
+        journal: &mut impl Journal,
+        now: WallClock,
+        sequence: Sequence,
+        entry: &Entry,
+    ) -> Result<Loss, OutboxError> {
+        let why = DropReason::TooBig(entry.bytes.len());
+        let dropped = Some(Dropped::one(sequence, entry.made, why));
+        self.tell(journal, now, Account { records: 1, dropped })
+    }
+
+    fn is_too_old(&self, held: &Held, now: UnixTime) -> bool {
+        held.made.is_some_and(|made| {
+            let age = now.as_millis().saturating_sub(made.as_millis());
+            u128::try_from(age).is_ok_and(|age| age > self.max_age.as_millis())
+        })
+    }
+
+    fn tell(
+        &mut self,
+        journal: &mut impl Journal,
+        now: WallClock,
+        account: Account,
+    ) -> Result<Loss, OutboxError> {
+        let Some(mut dropped) = account.dropped else { return Ok(Loss::default()) };
+        self.log.note(now.at, account.records, &dropped);
+        if let Some(untold) = self.untold.take() {
+            dropped.absorb(&untold);
+        }
+        let bytes = (self.notice)(&dropped);
+        if bytes.len() > MAX_RECORD {
+            error!(bytes = bytes.len(), "A notice of lost records is too big to be stored.");
+            self.untold = Some(dropped);
+            return Ok(Loss { dropped: account.records, notices: 0 });
+        }
+        let made = (now.quality == ClockQuality::Synced).then_some(now.unix);
+        journal.append(Entry { bytes, made }, Some(dropped))?;
+        Ok(Loss { dropped: account.records, notices: 1 })
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    /// Drops a record and writes it down; if it was a notice, with all that it told of.
+    fn drop_one(
+        &mut self,
+        journal: &mut impl Journal,
+        held: &Held,
+        why: DropReason,
+    ) -> Result<(), OutboxError> {
+        if !journal.remove(held.sequence)? {
+            return Ok(());
+        }
+        self.records += 1;
+        let dropped = self.dropped.get_or_insert_with(|| Dropped {
+            count: 0,
+            ..Dropped::one(held.sequence, held.made, why)
+        });
+        dropped.absorb(&Dropped::one(held.sequence, held.made, why));
+        if let Some(carried) = &held.notice {
+            dropped.absorb(carried);
+        }
+        Ok(())
+    }
+}
+
+// === impl LossLog ===
+
+impl LossLog {
+    fn note(&mut self, now: Uptime, records: u64, dropped: &Dropped) {
+        self.records = self.records.saturating_add(records);
+        if self.last.is_some_and(|last| now.since(last) < LOG_EVERY) {
+            return;
+        }
+        error!(
+            records = self.records,
+            first = dropped.first.0,
+            last = dropped.last.0,
+            why = %dropped.why,
+            "Records were dropped unsent."
+        );
+        self.last = Some(now);
+        self.records = 0;
+    }
+}

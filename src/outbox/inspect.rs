@@ -1,0 +1,84 @@
+//! Looks into an outbox that no gateway is using, for `beacon-gateway outbox stat` and `list`.
+
+use std::path::Path;
+
+use crate::engine::UnixTime;
+
+use super::{
+    Held, Journal, OutboxError, Pending, Sequence,
+    sled_journal::{SledJournal, StoreOptions},
+};
+
+/// How many records are fetched together.
+const CHUNK: usize = 256;
+
+/// Memory for pages: whoever looks goes through the store once.
+const CACHE: u64 = 2 << 20;
+
+/// What an outbox holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Stats {
+    /// Which life of the store this is.
+    pub epoch: u32,
+    /// The last sequence ever given.
+    pub last: Option<Sequence>,
+    /// What waits to be sent.
+    pub pending: Pending,
+    /// The sequence of the oldest record.
+    pub oldest: Option<Sequence>,
+    /// When it was made, if the clock was synced then.
+    pub oldest_made: Option<UnixTime>,
+    /// How many values are kept: checkpoints of open visits.
+    pub kept: usize,
+    /// The size of the store on disk, in bytes.
+    pub disk_bytes: u64,
+}
+
+/// An outbox that is being looked at. As long as this lives no gateway can open it.
+#[derive(Debug)]
+pub struct Inspection {
+    stats: Stats,
+    journal: SledJournal,
+}
+
+/// Opens the outbox in `dir` to look at it. Nothing that it means is changed: no record, no
+/// sequence, no epoch. sled may renew its snapshot.
+pub fn inspect(dir: &Path) -> Result<Inspection, OutboxError> {
+    let mut journal = SledJournal::open_existing(dir, StoreOptions::with_cache(CACHE))?;
+    let oldest = journal.oldest(None, 1)?.pop();
+    let stats = Stats {
+        epoch: journal.epoch(),
+        last: journal.sync()?,
+        pending: journal.pending(),
+        oldest: oldest.as_ref().map(|held| held.sequence),
+        oldest_made: oldest.and_then(|held| held.made),
+        kept: journal.kept()?.len(),
+        disk_bytes: journal.size_on_disk().map_err(|error| OutboxError::Read(error.into()))?,
+    };
+    Ok(Inspection { stats, journal })
+}
+
+impl Inspection {
+    /// What the outbox holds, in numbers.
+    pub fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// Its records, oldest first.
+    pub fn records(&mut self) -> impl Iterator<Item = Result<Held, OutboxError>> {
+        let mut after = None;
+        let mut chunk = Vec::new().into_iter();
+        let journal = &mut self.journal;
+        std::iter::from_fn(move || {
+            if chunk.len() == 0 {
+                match journal.oldest(after, CHUNK) {
+                    Ok(records) => chunk = records.into_iter(),
+                    Err(error) => return Some(Err(error)),
+                }
+            }
+            let held: Held = chunk.next()?;
+            after = Some(held.sequence);
+            Some(Ok(held))
+        })
+    }
+}

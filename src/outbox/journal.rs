@@ -1,0 +1,96 @@
+//! What the room needs of a store, and nothing about sled.
+
+use crate::engine::UnixTime;
+
+use super::{Dropped, Entry, OutboxError, Sequence};
+
+/// The largest record, in bytes. sled keeps nodes above a quarter of a segment (128 KiB) in files
+/// that it never syncs; a leaf holds up to 17 records, so 2 KiB leaves a factor of three.
+pub const MAX_RECORD: usize = 2048;
+
+/// The longest name of a kept value, in bytes. The value itself may have [`MAX_RECORD`] bytes.
+pub const MAX_SLOT: usize = 200;
+
+/// A durable queue of records with numbers that are never reused, in five pairs of verbs.
+///
+/// Everything changed is volatile until [`sync`](Self::sync), which makes all of it durable in one
+/// step: after a power cut there is either all of a commit or nothing of it. The methods block.
+///
+/// Four of the verbs are the queue: `append`, `sync`, `oldest`, `remove`. The fifth pair, `keep`
+/// and `kept`, holds small named values, and is here because of that one step: the checkpoint of
+/// an open visit says "this is what has been told about the visit so far", and must never be
+/// newer or older on disk than the records it speaks of. In a file of its own it would be either.
+pub trait Journal {
+    /// Which life of the store this is. A store that was started afresh has another one, and only
+    /// the pair of epoch and sequence names a record.
+    fn epoch(&self) -> u32;
+
+    /// Takes a record in; it may still be lost. `notice` is given for a record that tells of
+    /// losses: should it be dropped in its turn, the losses can be told again.
+    fn append(&mut self, entry: Entry, notice: Option<Dropped>) -> Result<Sequence, OutboxError>;
+
+    /// Makes everything that was changed survive a power cut. Returns the last sequence ever
+    /// given to a durable record, `None` before the first. An error is final: nobody knows what
+    /// the disk has, so the journal refuses all further work and has to be opened again.
+    fn sync(&mut self) -> Result<Option<Sequence>, OutboxError>;
+
+    /// The oldest records behind `after` that would survive a power cut, at most `limit`. A record
+    /// that is about to be removed is not shown.
+    fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError>;
+
+    /// Forgets a record. `false` when it is not there (any more).
+    fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError>;
+
+    /// Keeps a small value under a name until it is replaced, or with `None` forgets it.
+    fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError>;
+
+    /// The kept values that would survive a power cut, by name.
+    fn kept(&self) -> Result<Vec<Kept>, OutboxError>;
+
+    /// How much is held, counting what has been changed but not synced.
+    fn pending(&self) -> Pending;
+}
+
+/// A durable record with all that the outbox knows about it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// Its place in the outbox.
+    pub sequence: Sequence,
+    /// When it was made, if the clock was synced then.
+    pub made: Option<UnixTime>,
+    /// The losses it tells of, if it is a notice.
+    pub notice: Option<Dropped>,
+    /// The encoded record.
+    pub bytes: Vec<u8>,
+}
+
+/// A kept value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Kept {
+    /// Its name.
+    pub slot: Vec<u8>,
+    /// The value.
+    pub value: Vec<u8>,
+}
+
+/// How much an outbox holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pending {
+    /// Records.
+    pub records: u64,
+    /// Bytes of these records as they were given, without the store's own overhead: on disk they
+    /// take two to three times as much.
+    pub bytes: u64,
+}
+
+impl Pending {
+    pub(super) fn add(&mut self, record: usize) {
+        self.records = self.records.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(u64::try_from(record).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn take(&mut self, record: usize) {
+        self.records = self.records.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(u64::try_from(record).unwrap_or(u64::MAX));
+    }
+}

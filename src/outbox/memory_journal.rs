@@ -1,0 +1,109 @@
+//! A journal in memory whose power can be cut: for tests of the room, and for the demo.
+
+use std::collections::BTreeMap;
+
+use super::{Dropped, Entry, Held, Journal, Kept, OutboxError, Pending, Sequence, staged::Staged};
+
+/// Keeps records in memory. Appends, removals, kept values and the sequence counter all stay
+/// volatile until [`Journal::sync`], as they do on a disk.
+#[derive(Clone, Debug)]
+pub struct MemoryJournal {
+    epoch: u32,
+    durable: State,
+    staged: Staged,
+    /// How many more syncs succeed, when not all of them do.
+    syncs_left: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    /// The last sequence given. Kept apart from the records: an empty store must not start again
+    /// at one.
+    last: u64,
+    records: BTreeMap<Sequence, Held>,
+    kept: BTreeMap<Vec<u8>, Vec<u8>>,
+    pending: Pending,
+}
+
+impl MemoryJournal {
+    /// An empty journal.
+    pub fn new(epoch: u32) -> Self {
+        Self { epoch, durable: State::default(), staged: Staged::default(), syncs_left: None }
+    }
+
+    /// Loses everything that was not synced. A journal that had failed works again, as it would
+    /// after a restart.
+    pub fn cut_power(&mut self) {
+        self.staged = Staged::after(self.durable.last, self.durable.pending);
+        self.syncs_left = None;
+    }
+
+    /// Lets that many more syncs succeed and fails from then on.
+    pub fn fail_after(&mut self, syncs: u32) {
+        self.syncs_left = Some(syncs);
+    }
+}
+
+impl Default for MemoryJournal {
+    fn default() -> Self {
+        Self::new(1)
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn append(&mut self, entry: Entry, notice: Option<Dropped>) -> Result<Sequence, OutboxError> {
+        self.staged.append(entry, notice)
+    }
+
+    fn sync(&mut self) -> Result<Option<Sequence>, OutboxError> {
+        match &mut self.syncs_left {
+            Some(0) => return Err(OutboxError::Unusable),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let Self { durable, staged, .. } = self;
+        durable.last = staged.last;
+        durable.pending = staged.pending;
+        durable.records.append(&mut staged.appends);
+        for sequence in &staged.removals {
+            durable.records.remove(sequence);
+        }
+        for (slot, value) in std::mem::take(&mut staged.keeps) {
+            match value {
+                Some(value) => durable.kept.insert(slot, value),
+                None => durable.kept.remove(&slot),
+            };
+        }
+        staged.settle();
+        Ok(Some(Sequence(durable.last)).filter(|last| last.0 > 0))
+    }
+
+    fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError> {
+        let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
+        let shown = self.durable.records.range(from..);
+        let shown = shown.filter(|(sequence, _)| !self.staged.removals.contains(sequence));
+        Ok(shown.take(limit).map(|(_, held)| held.clone()).collect())
+    }
+
+    fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
+        let durable = &self.durable.records;
+        self.staged.remove(sequence, || Ok(durable.get(&sequence).map(|held| held.bytes.len())))
+    }
+
+    fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError> {
+        self.staged.keep(slot, value)
+    }
+
+    fn kept(&self) -> Result<Vec<Kept>, OutboxError> {
+        let kept = self.durable.kept.iter();
+        Ok(kept.map(|(slot, value)| Kept { slot: slot.clone(), value: value.clone() }).collect())
+    }
+
+    fn pending(&self) -> Pending {
+        self.staged.pending
+    }
+}

@@ -1,0 +1,300 @@
+//! The room itself: takes requests in, commits in groups, says after each commit how things stand.
+
+use tokio::sync::{mpsc, watch};
+use tracing::error;
+
+use crate::{
+    clock::Clock,
+    engine::{UnixTime, Uptime},
+};
+
+use super::{
+    Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Read, Removal, Sequence, Settings,
+    Status, Stored, Totals, Write,
+    caps::{Caps, Loss},
+};
+use std::time::Duration;
+
+/// How many bytes of records are committed at once without waiting any longer.
+///
+/// sled writes five to six times the payload. A commit that stays well within one of its segments
+/// (512 KiB) is safe even where only our own sync after the flush makes it durable: nothing that
+/// is still needed can have been overwritten before that.
+const COMMIT_BYTES: usize = 64 << 10;
+
+/// How many removals are committed at once without waiting any longer. A removal costs more than
+/// its size suggests: every leaf it touches is written again.
+const COMMIT_REMOVALS: usize = 512;
+
+/// How often records are looked at for their age.
+const LOOK_AT_AGE: Duration = Duration::from_mins(1);
+
+/// How many requests are taken in at once.
+const REQUESTS: usize = 64;
+
+/// Runs the outbox until both `writes` and `reads` are closed, commits what is left, and gives the
+/// journal back.
+///
+/// An error is final: what the journal holds is no longer known, and the room must be opened
+/// again. Every call of the journal blocks the thread that drives this future.
+pub async fn serve<J: Journal>(
+    journal: J,
+    settings: Settings,
+    clock: Clock,
+    mut writes: mpsc::Receiver<Write>,
+    mut reads: mpsc::Receiver<Read>,
+    status: watch::Sender<Status>,
+    notice: Notice,
+) -> Result<J, OutboxError> {
+    let mut room = Room::enter(journal, &settings, clock, status, notice)?;
+    let (mut writing, mut reading) = (true, true);
+    let mut incoming = Vec::with_capacity(REQUESTS);
+    let mut asked = Vec::with_capacity(REQUESTS);
+    while writing || reading {
+        let wait = room.wait();
+        tokio::select! {
+            count = writes.recv_many(&mut incoming, REQUESTS), if writing => writing = count > 0,
+            count = reads.recv_many(&mut asked, REQUESTS), if reading => reading = count > 0,
+            () = tokio::time::sleep(wait) => {}
+        }
+        for write in incoming.drain(..) {
+            room.write(write)?;
+        }
+        for read in asked.drain(..) {
+            room.read(read)?;
+        }
+        room.keep_time()?;
+    }
+    room.commit()?;
+    Ok(room.journal)
+}
+
+struct Room<J> {
+    journal: J,
+    clock: Clock,
+    caps: Caps,
+    commit_records: usize,
+    commit_interval: Duration,
+    status: watch::Sender<Status>,
+    /// The last sequence given, durable or not.
+    last: u64,
+    /// The accounts, including what is staged.
+    totals: Totals,
+    staged: Staged,
+    next_look_at_age: Uptime,
+}
+
+/// What waits for the next commit.
+#[derive(Default)]
+struct Staged {
+    records: usize,
+    bytes: usize,
+    removals: usize,
+    /// When it has to be committed; `None` when nothing waits.
+    due: Option<Uptime>,
+}
+
+impl<J: Journal> Room<J> {
+    fn enter(
+        mut journal: J,
+        settings: &Settings,
+        clock: Clock,
+        status: watch::Sender<Status>,
+        notice: Notice,
+    ) -> Result<Self, OutboxError> {
+        let last = journal.sync()?;
+        let mut room = Self {
+            clock,
+            caps: Caps::new(settings, notice),
+            commit_records: settings.commit_records,
+            commit_interval: settings.commit_interval.0,
+            status,
+            last: last.map_or(0, |last| last.0),
+            totals: Totals { recovered: journal.pending().records, ..Totals::default() },
+            staged: Staged::default(),
+            next_look_at_age: clock.now(),
+            journal,
+        };
+        room.publish(last, Duration::ZERO)?;
+        if room.caps.exceeded(&room.journal) {
+            room.commit()?;
+        }
+        Ok(room)
+    }
+
+    /// How long nothing has to be done if nobody asks.
+    fn wait(&self) -> Duration {
+        let next = self.staged.due.unwrap_or(self.next_look_at_age).min(self.next_look_at_age);
+        next.since(self.clock.now())
+    }
+
+    fn keep_time(&mut self) -> Result<(), OutboxError> {
+        let now = self.clock.now();
+        if self.staged.due.is_some_and(|due| due <= now) {
+            self.commit()?;
+        }
+        if self.next_look_at_age <= now {
+            self.next_look_at_age = now + LOOK_AT_AGE;
+            self.drop_too_old()?;
+        }
+        Ok(())
+    }
+
+    // --- requests ---
+
+    fn write(&mut self, write: Write) -> Result<(), OutboxError> {
+        match write {
+            Write::Append(entry) => self.append(entry)?,
+            Write::Keep { slot, value } => self.keep(slot, value)?,
+        }
+        if self.staged.records >= self.commit_records || self.staged.bytes >= COMMIT_BYTES {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<(), OutboxError> {
+        let bytes = entry.bytes.len();
+        if bytes > MAX_RECORD {
+            let place = Sequence(self.last.saturating_add(1));
+            let loss = self.caps.refuse(&mut self.journal, self.clock.wall(), place, &entry)?;
+            self.totals.appended += 1;
+            self.account_for(loss);
+            return Ok(());
+        }
+        self.last = self.journal.append(entry, None)?.0;
+        self.totals.appended += 1;
+        self.staged.records += 1;
+        self.staged.bytes += bytes;
+        self.commit_soon();
+        Ok(())
+    }
+
+    fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError> {
+        let bytes = slot.len() + value.as_ref().map_or(0, Vec::len);
+        match self.journal.keep(slot.clone(), value) {
+            Err(OutboxError::TooBig { found, most }) => {
+                // What was kept before is out of date now, and worse than nothing.
+                error!(bytes = found, most, "A value is too big to be kept; it is forgotten.");
+                match self.journal.keep(slot, None) {
+                    Err(OutboxError::TooBig { .. }) => return Ok(()),
+                    result => result?,
+                }
+            }
+            result => result?,
+        }
+        self.staged.bytes += bytes;
+        self.commit_soon();
+        Ok(())
+    }
+
+    fn read(&mut self, read: Read) -> Result<(), OutboxError> {
+        match read {
+            Read::Oldest { after, limit, reply } => {
+                let records = self.journal.oldest(after, limit)?;
+                // Whoever asked may have gone; then nobody needs the answer.
+                drop(reply.send(records.into_iter().map(Stored::from).collect()));
+                Ok(())
+            }
+            Read::Remove { sequences, why } => {
+                sequences.into_iter().try_for_each(|sequence| self.remove(sequence, why))
+            }
+        }
+    }
+
+    fn remove(&mut self, sequence: Sequence, why: Removal) -> Result<(), OutboxError> {
+        if !self.journal.remove(sequence)? {
+            return Ok(());
+        }
+        match why {
+            Removal::Acknowledged => self.totals.acknowledged += 1,
+            Removal::Erased => self.totals.erased += 1,
+        }
+        self.staged.removals += 1;
+        self.commit_soon();
+        if self.staged.removals >= COMMIT_REMOVALS {
+            self.commit()?;
+        }
+        Ok(())
+    }
+
+    fn commit_soon(&mut self) {
+        if self.staged.due.is_none() {
+            self.staged.due = Some(self.clock.now() + self.commit_interval);
+        }
+    }
+
+    // --- commits ---
+
+    /// Makes everything durable, after dropping what is more than may be held.
+    fn commit(&mut self) -> Result<(), OutboxError> {
+        loop {
+            let mut loss = Loss::default();
+            if self.caps.exceeded(&self.journal) {
+                loss = self.caps.make_room(&mut self.journal, self.clock.wall())?;
+                self.account_for(loss);
+            }
+            self.sync()?;
+            if loss.dropped == 0 || !self.caps.exceeded(&self.journal) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn drop_too_old(&mut self) -> Result<(), OutboxError> {
+        loop {
+            let loss = self.caps.drop_too_old(&mut self.journal, self.clock.wall())?;
+            if loss.dropped == 0 {
+                return Ok(());
+            }
+            self.account_for(loss);
+            self.sync()?;
+        }
+    }
+
+    fn account_for(&mut self, loss: Loss) {
+        self.totals.dropped += loss.dropped;
+        self.totals.appended += loss.notices;
+        self.last = self.last.saturating_add(loss.notices);
+        self.commit_soon();
+    }
+
+    fn sync(&mut self) -> Result<(), OutboxError> {
+        if self.staged.due.is_none() {
+            return Ok(());
+        }
+        let begun = self.clock.now();
+        let durable_up_to = self.journal.sync()?;
+        self.totals.commits += 1;
+        self.staged = Staged::default();
+        self.publish(durable_up_to, self.clock.now().since(begun))
+    }
+
+    fn publish(
+        &mut self,
+        durable_up_to: Option<Sequence>,
+        commit_took: Duration,
+    ) -> Result<(), OutboxError> {
+        let status = Status {
+            epoch: self.journal.epoch(),
+            durable_up_to,
+            pending: self.journal.pending(),
+            oldest_made: self.oldest_made()?,
+            commit_took,
+            totals: self.totals,
+        };
+        debug_assert!(status.conserves(), "records are unaccounted for: {status:?}");
+        self.status.send_replace(status);
+        Ok(())
+    }
+
+    fn oldest_made(&mut self) -> Result<Option<UnixTime>, OutboxError> {
+        Ok(self.journal.oldest(None, 1)?.first().and_then(|held| held.made))
+    }
+}
+
+impl From<Held> for Stored {
+    fn from(held: Held) -> Self {
+        Self { sequence: held.sequence, bytes: held.bytes }
+    }
+}

@@ -1,0 +1,392 @@
+//! The journal over sled 0.34: appends, removals and kept values are collected in memory, and a
+//! sync writes them as one atomic batch and waits until the disk has it.
+
+use std::{
+    error::Error,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+
+use super::{
+    Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Quarantined, Sequence,
+    staged::Staged,
+};
+
+mod filter;
+mod open;
+mod place;
+mod stored;
+
+use open::{Found, Trouble};
+use place::Place;
+pub(super) use stored::LAYOUT;
+use stored::{HEAD, Head, KEPT};
+
+/// A journal in a directory of its own. To be opened, used and dropped by one thread.
+#[derive(Debug)]
+pub struct SledJournal {
+    place: Place,
+    options: StoreOptions,
+    /// The number of the live store.
+    number: u64,
+    /// Its directory.
+    path: PathBuf,
+    /// What the store's head will say with the next commit, but for the last sequence.
+    epoch: u32,
+    db: sled::Db,
+    /// sled's data file, where we are the ones who sync it.
+    log: Option<File>,
+    /// Files beside the log that were there when the store was opened, and synced then.
+    blobs: usize,
+    staged: Staged,
+    failed: bool,
+}
+
+/// How to open a [`SledJournal`].
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Memory for pages, in bytes.
+    pub cache: u64,
+    /// Who makes a flush durable.
+    pub durability: Durability,
+    /// An emptied store whose log is larger than this, in bytes, is replaced by a fresh file:
+    /// sled reuses its log but never shrinks it, and remembers every page it ever had.
+    pub shrink_above: u64,
+    /// The epoch of a store in a directory that knows of no earlier one, from 1.
+    pub first_epoch: u32,
+}
+
+/// Who makes a flush durable. See `filter` for what sled does by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Durability {
+    /// sled, by `fsync` after each write: the system call it would use instead is taken from it.
+    /// Where that is impossible, as [`Durability::AfterFlush`], with a warning.
+    BySled,
+    /// We do, by `fdatasync` after each flush.
+    AfterFlush,
+    /// Nobody. For the test that must find out.
+    Nobody,
+}
+
+// === impl StoreOptions ===
+
+impl StoreOptions {
+    /// What the gateway uses, with this much memory for pages.
+    pub fn with_cache(cache: u64) -> Self {
+        Self {
+            cache,
+            durability: Durability::BySled,
+            // A week of an ordinary shop stays below.
+            shrink_above: 64 << 20,
+            first_epoch: 1,
+        }
+    }
+}
+
+// === impl SledJournal ===
+
+impl SledJournal {
+    /// Opens the journal in `dir`, making it if there is none.
+    ///
+    /// A store that cannot be read is set aside and a fresh one begun, under another epoch; of
+    /// those set aside the latest three are kept. Whatever else is wrong is an error, and leaves
+    /// everything as it was.
+    ///
+    /// With [`Durability::BySled`] the calling thread, and those it starts later, lose the system
+    /// call `sync_file_range` and the ability to gain privileges.
+    pub fn open(
+        dir: &Path,
+        options: StoreOptions,
+        clock: Clock,
+    ) -> Result<Opened<Self>, OutboxError> {
+        let by_us = take_charge(options.durability);
+        let place = Place::enter(dir)?;
+        let live = place.live()?;
+        let (found, number, quarantined) = match live {
+            None => (None, 1, None),
+            Some(live) => match open::open(dir, &place.store(live), options.cache) {
+                Ok(found) => (Some(found), live, None),
+                Err(Trouble::Around(error)) => return Err(error),
+                Err(Trouble::Store(cause)) => {
+                    let quarantined = set_aside(&place, live, clock, cause.as_ref())?;
+                    (None, live + 1, Some(quarantined))
+                }
+            },
+        };
+        let found = match found {
+            Some(found) => adopt(&place, found)?,
+            None => begin(&place, number, &options, clock, quarantined.is_some())?,
+        };
+        place.clean(number);
+        let journal = Self::assemble(place, options, number, found, by_us)?;
+        Ok(Opened { journal, quarantined })
+    }
+
+    /// Opens what is in `dir` to look at it. Makes nothing and sets nothing aside.
+    pub(super) fn open_existing(dir: &Path, options: StoreOptions) -> Result<Self, OutboxError> {
+        let by_us = take_charge(options.durability);
+        let place = Place::enter_existing(dir)?;
+        let number = place.live()?.ok_or_else(|| OutboxError::Absent { dir: dir.to_owned() })?;
+        match open::open(dir, &place.store(number), options.cache) {
+            Ok(found) => Self::assemble(place, options, number, found, by_us),
+            Err(Trouble::Around(error)) => Err(error),
+            Err(Trouble::Store(source)) => {
+                Err(OutboxError::Damaged { dir: dir.to_owned(), source })
+            }
+        }
+    }
+
+    fn assemble(
+        place: Place,
+        options: StoreOptions,
+        number: u64,
+        found: Found,
+        by_us: bool,
+    ) -> Result<Self, OutboxError> {
+        let path = place.store(number);
+        let log = by_us.then(|| File::open(path.join("db"))).transpose();
+        let log = log.map_err(place::at(&place.dir))?;
+        let blobs = count_blobs(&path).map_err(place::at(&place.dir))?;
+        Ok(Self {
+            place,
+            options,
+            number,
+            path,
+            epoch: found.head.epoch,
+            db: found.db,
+            log,
+            blobs,
+            staged: Staged::after(found.head.last, found.pending),
+            failed: false,
+        })
+    }
+
+    /// The size of the store's log, in bytes.
+    pub fn size_on_disk(&self) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join("db"))?.len())
+    }
+
+    fn commit(&mut self) -> Result<(), OutboxError> {
+        let mut batch = sled::Batch::default();
+        for (&sequence, held) in &self.staged.appends {
+            batch.insert(&stored::record_key(sequence), stored::encode_record(held));
+        }
+        for &sequence in &self.staged.removals {
+            batch.remove(&stored::record_key(sequence));
+        }
+        for (slot, value) in &self.staged.keeps {
+            match value {
+                Some(value) => batch.insert(stored::kept_key(slot), stored::encode_kept(value)),
+                None => batch.remove(stored::kept_key(slot)),
+            }
+        }
+        batch.insert(HEAD, self.head().encode());
+        self.db.apply_batch(batch).map_err(|error| OutboxError::Commit(error.into()))?;
+        self.db.flush().map_err(|error| OutboxError::Commit(error.into()))?;
+        if let Some(log) = &self.log {
+            log.sync_data().map_err(|error| OutboxError::Commit(error.into()))?;
+        }
+        let blobs = count_blobs(&self.path).map_err(|error| OutboxError::Commit(error.into()))?;
+        if blobs > self.blobs {
+            return Err(OutboxError::Blob { dir: self.path.join("blobs") });
+        }
+        self.staged.settle();
+        Ok(())
+    }
+
+    fn head(&self) -> Head {
+        Head { layout: LAYOUT, epoch: self.epoch, last: self.staged.last }
+    }
+
+    /// Replaces an empty store whose log has grown large. The new one is complete before it gets
+    /// the next number, so after a power cut there is either the one or the other, and they say
+    /// the same.
+    fn shrink(&mut self) -> Result<(), OutboxError> {
+        let size = self.size_on_disk().unwrap_or(0);
+        if self.staged.pending.records > 0 || size <= self.options.shrink_above {
+            return Ok(());
+        }
+        let number = self.number + 1;
+        if let Err(error) = self.build(number) {
+            warn!(error, bytes = size, "The emptied outbox could not be made smaller; it stays.");
+            self.options.shrink_above = u64::MAX;
+            return Ok(());
+        }
+        let path = self.place.store(number);
+        let found = match open::open(&self.place.dir, &path, self.options.cache) {
+            Ok(found) => found,
+            Err(Trouble::Around(error)) => return Err(error),
+            Err(Trouble::Store(cause)) => return Err(OutboxError::Commit(cause)),
+        };
+        let reopened = |error: io::Error| OutboxError::Commit(error.into());
+        self.log = match &self.log {
+            Some(_) => Some(File::open(path.join("db")).map_err(reopened)?),
+            None => None,
+        };
+        self.blobs = count_blobs(&path).map_err(reopened)?;
+        self.db = found.db;
+        (self.number, self.path) = (number, path);
+        self.place.clean(number);
+        info!(bytes = size, "The emptied outbox was made smaller.");
+        Ok(())
+    }
+
+    fn build(&self, number: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let workshop = self.place.workshop()?;
+        open::create(&workshop, self.head(), &self.kept()?)?;
+        Ok(self.place.install(number)?)
+    }
+}
+
+impl Journal for SledJournal {
+    fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn append(&mut self, entry: Entry, notice: Option<Dropped>) -> Result<Sequence, OutboxError> {
+        self.staged.append(entry, notice)
+    }
+
+    fn sync(&mut self) -> Result<Option<Sequence>, OutboxError> {
+        if self.failed {
+            return Err(OutboxError::Unusable);
+        }
+        if self.staged.changed {
+            self.failed = true;
+            self.commit()?;
+            self.shrink()?;
+            self.failed = false;
+        }
+        Ok(Some(Sequence(self.staged.last)).filter(|last| last.0 > 0))
+    }
+
+    fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError> {
+        let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
+        let range = stored::record_key(from)..=stored::record_key(Sequence(u64::MAX));
+        let mut records = Vec::new();
+        for item in self.db.range(range) {
+            if records.len() >= limit {
+                break;
+            }
+            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
+            let sequence = stored::decode_record_key(&key);
+            let sequence = sequence.ok_or_else(|| OutboxError::Read("a strange key".into()))?;
+            if !self.staged.removals.contains(&sequence) {
+                let held = stored::decode_record(sequence, &value);
+                records.push(held.ok_or_else(|| OutboxError::Read("a strange record".into()))?);
+            }
+        }
+        Ok(records)
+    }
+
+    fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
+        let db = &self.db;
+        self.staged.remove(sequence, || {
+            let value = db.get(stored::record_key(sequence));
+            let value = value.map_err(|error| OutboxError::Read(error.into()))?;
+            Ok(value.and_then(|value| stored::record_size(&value)))
+        })
+    }
+
+    fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError> {
+        self.staged.keep(slot, value)
+    }
+
+    fn kept(&self) -> Result<Vec<Kept>, OutboxError> {
+        let kept = self.db.scan_prefix(KEPT).map(|item| {
+            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
+            let strange = || OutboxError::Read("a strange value".into());
+            let slot = key.strip_prefix(KEPT).ok_or_else(strange)?.to_vec();
+            let value = stored::decode_kept(&value).ok_or_else(strange)?.to_vec();
+            Ok(Kept { slot, value })
+        });
+        kept.collect()
+    }
+
+    fn pending(&self) -> Pending {
+        self.staged.pending
+    }
+}
+
+/// Sees to it that flushes will be durable. Returns whether we have to sync after them ourselves.
+fn take_charge(durability: Durability) -> bool {
+    match durability {
+        Durability::Nobody => false,
+        Durability::AfterFlush => true,
+        Durability::BySled => match filter::refuse_sync_file_range() {
+            Ok(()) => false,
+            Err(error) => {
+                warn!(
+                    error,
+                    "The kernel does not let us make sled sync; syncing after each flush instead."
+                );
+                true
+            }
+        },
+    }
+}
+
+/// Takes over a store that was found in order.
+fn adopt(place: &Place, found: Found) -> Result<Found, OutboxError> {
+    let remembered = place.epoch().map_err(place::at(&place.dir))?;
+    if !matches!(remembered, Ok(Some(epoch)) if epoch >= found.head.epoch) {
+        place.set_epoch(found.head.epoch).map_err(place::at(&place.dir))?;
+    }
+    Ok(found)
+}
+
+/// Begins a fresh store under an epoch that was never used here.
+fn begin(
+    place: &Place,
+    number: u64,
+    options: &StoreOptions,
+    clock: Clock,
+    had_one: bool,
+) -> Result<Found, OutboxError> {
+    let dir = &place.dir;
+    let failed = |source| OutboxError::Create { dir: dir.clone(), source };
+    let remembered = place.epoch().map_err(place::at(dir))?;
+    let epoch = match remembered {
+        Ok(Some(epoch)) if epoch < u32::MAX => epoch + 1,
+        Ok(None) if !had_one => options.first_epoch,
+        // The number of the last epoch is lost. Seconds since 1970 are more than were ever counted
+        // one by one.
+        _ => u32::try_from(clock.wall().unix.as_millis().div_euclid(1000)).unwrap_or(u32::MAX),
+    };
+    // First the number, then the store: a crash in between costs a number and repeats none.
+    place.set_epoch(epoch).map_err(place::at(dir))?;
+    let workshop = place.workshop().map_err(place::at(dir))?;
+    open::create(&workshop, Head { layout: LAYOUT, epoch, last: 0 }, &[]).map_err(failed)?;
+    place.install(number).map_err(place::at(dir))?;
+    match open::open(dir, &place.store(number), options.cache) {
+        Ok(found) => Ok(found),
+        Err(Trouble::Around(error)) => Err(error),
+        Err(Trouble::Store(source)) => Err(failed(source)),
+    }
+}
+
+fn set_aside(
+    place: &Place,
+    number: u64,
+    clock: Clock,
+    cause: &dyn Error,
+) -> Result<Quarantined, OutboxError> {
+    let path = place.set_aside(number, clock.wall().unix).map_err(place::at(&place.dir))?;
+    let why = cause.to_string();
+    error!(
+        why,
+        path = %path.display(),
+        "The outbox could not be read and was set aside; what it held is not sent."
+    );
+    Ok(Quarantined { path, why })
+}
+
+/// How many nodes sled has put into files of their own.
+fn count_blobs(path: &Path) -> io::Result<usize> {
+    Ok(fs::read_dir(path.join("blobs"))?.count())
+}

@@ -1,0 +1,235 @@
+//! The outbox directory: who may use it, which store in it is the live one, and which epochs were.
+//!
+//! | entry | what it is |
+//! |---|---|
+//! | `lock` | locked by the process that uses the directory |
+//! | `epoch` | the highest epoch ever begun here, as a decimal number |
+//! | `store-N` | a sled store; the one with the highest number is live |
+//! | `new` | a store in the making; worthless after a crash |
+//! | `corrupt-T` | a store set aside at Unix time T because it could not be read |
+//!
+//! A store is made complete and synced under the name `new` before it is given its real one, in one
+//! step that either happens or does not. So there is never a half-made store to be found.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, TryLockError},
+    io::{self, Write as _},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+
+use crate::{engine::UnixTime, outbox::OutboxError};
+
+const LOCK: &str = "lock";
+const EPOCH: &str = "epoch";
+const EPOCH_NEW: &str = "epoch.new";
+const NEW: &str = "new";
+const STORE: &str = "store-";
+const CORRUPT: &str = "corrupt-";
+
+/// How many stores that could not be read are kept: enough to see what goes on, few enough not to
+/// fill the card. The oldest go first.
+const KEEP_CORRUPT: usize = 3;
+
+/// A directory that this process has for itself, as long as this value lives.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
+    _lock: File,
+}
+
+impl Place {
+    /// Takes possession of a directory, making it if need be.
+    pub(super) fn enter(dir: &Path) -> Result<Self, OutboxError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        made.and_then(|()| sync_dir(dir.parent().unwrap_or(dir))).map_err(at(dir))?;
+        Self::take(dir)
+    }
+
+    /// Takes possession of a directory that has an outbox.
+    pub(super) fn enter_existing(dir: &Path) -> Result<Self, OutboxError> {
+        match dir.join(LOCK).try_exists() {
+            Ok(true) => Self::take(dir),
+            Ok(false) => Err(OutboxError::Absent { dir: dir.to_owned() }),
+            Err(error) => Err(at(dir)(error)),
+        }
+    }
+
+    fn take(dir: &Path) -> Result<Self, OutboxError> {
+        refuse_foreign(dir)?;
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).read(true).write(true);
+        let lock = lock.open(dir.join(LOCK)).map_err(at(dir))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OutboxError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(at(dir)(error)),
+        }
+    }
+
+    /// The number of the live store.
+    pub(super) fn live(&self) -> Result<Option<u64>, OutboxError> {
+        let numbers = names(&self.dir).map_err(at(&self.dir))?;
+        Ok(numbers.iter().filter_map(|name| name.strip_prefix(STORE)?.parse().ok()).max())
+    }
+
+    pub(super) fn store(&self, number: u64) -> PathBuf {
+        self.dir.join(format!("{STORE}{number}"))
+    }
+
+    /// Where to make a store. Nothing is there.
+    pub(super) fn workshop(&self) -> io::Result<PathBuf> {
+        let path = self.dir.join(NEW);
+        remove_all(&path)?;
+        Ok(path)
+    }
+
+    /// Makes what is in the workshop the live store. It must be complete and closed.
+    pub(super) fn install(&self, number: u64) -> io::Result<()> {
+        sync_tree(&self.dir.join(NEW))?;
+        fs::rename(self.dir.join(NEW), self.store(number))?;
+        sync_dir(&self.dir)
+    }
+
+    /// Removes what is left of earlier stores and of unfinished work.
+    pub(super) fn clean(&self, live: u64) {
+        let cleaned = names(&self.dir).and_then(|names| {
+            let stale = names.iter().filter(|name| match name.strip_prefix(STORE) {
+                Some(number) => number.parse() != Ok(live),
+                None => *name == NEW || *name == EPOCH_NEW,
+            });
+            stale.map(|name| self.dir.join(name)).try_for_each(|path| remove_all(&path))
+        });
+        if let Err(error) = cleaned {
+            warn!(%error, dir = %self.dir.display(), "Old files were left in the outbox.");
+        }
+    }
+
+    /// Sets a store aside that cannot be read, and forgets the oldest of those set aside before.
+    pub(super) fn set_aside(&self, number: u64, now: UnixTime) -> io::Result<PathBuf> {
+        let seconds = now.as_millis().div_euclid(1000);
+        let aside = (0..u32::MAX)
+            .map(|again| match again {
+                0 => self.dir.join(format!("{CORRUPT}{seconds}")),
+                again => self.dir.join(format!("{CORRUPT}{seconds}-{again}")),
+            })
+            .find(|path| !path.exists())
+            .ok_or(io::ErrorKind::AlreadyExists)?;
+        fs::rename(self.store(number), &aside)?;
+        sync_dir(&self.dir)?;
+        self.forget_corrupt(&aside)?;
+        Ok(aside)
+    }
+
+    /// Removes all but the latest of the stores set aside, and never the one just set aside: the
+    /// clock may have been wrong.
+    fn forget_corrupt(&self, latest: &Path) -> io::Result<()> {
+        let mut aside: Vec<PathBuf> = names(&self.dir)?
+            .iter()
+            .filter(|name| name.starts_with(CORRUPT))
+            .map(|name| self.dir.join(name))
+            .filter(|path| path != latest)
+            .collect();
+        aside.sort_by_key(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (name.len(), name)
+        });
+        let too_many = (aside.len() + 1).saturating_sub(KEEP_CORRUPT);
+        aside.iter().take(too_many).try_for_each(|path| remove_all(path))
+    }
+
+    /// The highest epoch ever begun here; `Err` with what is written there if that is no number.
+    pub(super) fn epoch(&self) -> io::Result<Result<Option<u32>, String>> {
+        match fs::read(self.dir.join(EPOCH)) {
+            Ok(text) => {
+                let text = String::from_utf8_lossy(&text);
+                Ok(text.trim().parse().map(Some).map_err(|_| text.into_owned()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Remembers that an epoch was begun.
+    pub(super) fn set_epoch(&self, epoch: u32) -> io::Result<()> {
+        let new = self.dir.join(EPOCH_NEW);
+        let mut file = File::create(&new)?;
+        file.write_all(format!("{epoch}\n").as_bytes())?;
+        file.sync_all()?;
+        fs::rename(new, self.dir.join(EPOCH))?;
+        sync_dir(&self.dir)
+    }
+}
+
+/// Says what an error of the file system means for the outbox in `dir`.
+pub(super) fn at(dir: &Path) -> impl Fn(io::Error) -> OutboxError {
+    move |source| {
+        let dir = dir.to_owned();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => OutboxError::Forbidden { dir, source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                OutboxError::DiskFull { dir, source: source.into() }
+            }
+            _ => OutboxError::Directory { dir, source },
+        }
+    }
+}
+
+/// Refuses a directory that has something in it but nothing of ours.
+fn refuse_foreign(dir: &Path) -> Result<(), OutboxError> {
+    let names = names(dir).map_err(at(dir))?;
+    let ours = |name: &String| {
+        [LOCK, EPOCH, EPOCH_NEW, NEW].contains(&name.as_str())
+            || name.starts_with(STORE)
+            || name.starts_with(CORRUPT)
+    };
+    if names.iter().any(ours) {
+        return Ok(());
+    }
+    // A disk of its own has this directory in its root.
+    match names.into_iter().find(|name| name != "lost+found") {
+        Some(found) => Err(OutboxError::Foreign { dir: dir.to_owned(), found }),
+        None => Ok(()),
+    }
+}
+
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let name = |entry: io::Result<fs::DirEntry>| {
+        entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
+    };
+    fs::read_dir(dir)?.map(name).collect()
+}
+
+fn remove_all(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a directory survive a power cut.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    // An empty path is what `parent` calls the current directory.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
+
+/// Makes everything in a directory survive a power cut, its own name excepted.
+pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_tree(&entry.path())?;
+        } else {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    sync_dir(dir)
+}

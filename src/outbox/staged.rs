@@ -1,0 +1,95 @@
+//! What was changed since the last sync: the part that every journal keeps in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Dropped, Entry, Held, MAX_RECORD, MAX_SLOT, OutboxError, Pending, Sequence};
+
+/// Changes that are not durable yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Staged {
+    /// The last sequence given, durable or not.
+    pub(super) last: u64,
+    /// What will be held once the changes are durable.
+    pub(super) pending: Pending,
+    /// New records.
+    pub(super) appends: BTreeMap<Sequence, Held>,
+    /// Durable records that are to go.
+    pub(super) removals: BTreeSet<Sequence>,
+    /// New values of slots, `None` for those that are to go.
+    pub(super) keeps: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Whether anything was changed, even if it was taken back: a sequence that was given and
+    /// whose record is gone again still has to become durable.
+    pub(super) changed: bool,
+}
+
+impl Staged {
+    /// Nothing changed yet, on top of what is durable.
+    pub(super) fn after(last: u64, pending: Pending) -> Self {
+        Self { last, pending, ..Self::default() }
+    }
+
+    pub(super) fn append(
+        &mut self,
+        entry: Entry,
+        notice: Option<Dropped>,
+    ) -> Result<Sequence, OutboxError> {
+        at_most(MAX_RECORD, &entry.bytes)?;
+        let last = self.last.checked_add(1).ok_or(OutboxError::Unusable)?;
+        let sequence = Sequence(last);
+        self.last = last;
+        self.changed = true;
+        self.pending.add(entry.bytes.len());
+        let held = Held { sequence, made: entry.made, notice, bytes: entry.bytes };
+        self.appends.insert(sequence, held);
+        Ok(sequence)
+    }
+
+    /// Stages a removal; `size_of_durable` says how many bytes the durable record has, if there is
+    /// one.
+    pub(super) fn remove(
+        &mut self,
+        sequence: Sequence,
+        size_of_durable: impl FnOnce() -> Result<Option<usize>, OutboxError>,
+    ) -> Result<bool, OutboxError> {
+        let size = if let Some(held) = self.appends.remove(&sequence) {
+            held.bytes.len()
+        } else if self.removals.contains(&sequence) {
+            return Ok(false);
+        } else if let Some(size) = size_of_durable()? {
+            self.removals.insert(sequence);
+            size
+        } else {
+            return Ok(false);
+        };
+        self.changed = true;
+        self.pending.take(size);
+        Ok(true)
+    }
+
+    pub(super) fn keep(
+        &mut self,
+        slot: Vec<u8>,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), OutboxError> {
+        at_most(MAX_SLOT, &slot)?;
+        at_most(MAX_RECORD, value.as_deref().unwrap_or_default())?;
+        self.changed = true;
+        self.keeps.insert(slot, value);
+        Ok(())
+    }
+
+    /// Forgets the changes because they have become durable.
+    pub(super) fn settle(&mut self) {
+        self.appends.clear();
+        self.removals.clear();
+        self.keeps.clear();
+        self.changed = false;
+    }
+}
+
+fn at_most(most: usize, bytes: &[u8]) -> Result<(), OutboxError> {
+    match bytes.len() {
+        found if found > most => Err(OutboxError::TooBig { found, most }),
+        _ => Ok(()),
+    }
+}

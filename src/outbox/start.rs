@@ -1,0 +1,108 @@
+//! Puts the outbox on a thread of its own.
+//!
+//! sled blocks, wants to be called from one thread (concurrent use can deadlock it), and is kept
+//! honest about durability by a filter on the thread that opens it. So one thread opens the
+//! journal, serves it and closes it.
+
+use std::{io, path::PathBuf, thread};
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::info;
+
+use crate::clock::Clock;
+
+use super::{Journal, Kept, Notice, OutboxError, Pending, Read, Settings, Status, Write, serve};
+
+/// A journal that was just opened.
+#[derive(Debug)]
+pub struct Opened<J> {
+    /// The journal.
+    pub journal: J,
+    /// The store that had to be set aside for it, if one had to.
+    pub quarantined: Option<Quarantined>,
+}
+
+/// A store that could not be read and was set aside. What it held has not been sent.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Quarantined {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// What was wrong with it.
+    pub why: String,
+}
+
+/// What the gateway has to know before it starts the rooms on either side.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Opening {
+    /// Which life of the store this is.
+    pub epoch: u32,
+    /// What waited in the store.
+    pub pending: Pending,
+    /// The kept values.
+    pub kept: Vec<Kept>,
+    /// The store that had to be set aside, if one had to: a human should be told.
+    pub quarantined: Option<Quarantined>,
+}
+
+impl<J> From<J> for Opened<J> {
+    fn from(journal: J) -> Self {
+        Self { journal, quarantined: None }
+    }
+}
+
+/// Starts a thread named `outbox` that opens a journal and serves it.
+///
+/// Returns once the journal is open, with what was found and a receiver of how it ended: `Ok` after
+/// `writes` and `reads` were closed and everything is durable. When the receiver itself fails, the
+/// thread has panicked.
+pub async fn start<J: Journal>(
+    open: impl FnOnce() -> Result<Opened<J>, OutboxError> + Send + 'static,
+    settings: Settings,
+    clock: Clock,
+    writes: mpsc::Receiver<Write>,
+    reads: mpsc::Receiver<Read>,
+    status: watch::Sender<Status>,
+    notice: Notice,
+) -> Result<(Opening, oneshot::Receiver<Result<(), OutboxError>>), OutboxError> {
+    let (opening_tx, opening_rx) = oneshot::channel();
+    let (end_tx, end_rx) = oneshot::channel();
+    let thread = move || {
+        let (journal, opening) = match open().and_then(describe) {
+            Ok(opened) => opened,
+            Err(error) => return drop(opening_tx.send(Err(error))),
+        };
+        if opening_tx.send(Ok(opening)).is_err() {
+            return;
+        }
+        let served = runtime().map_err(OutboxError::Thread).and_then(|runtime| {
+            runtime.block_on(serve(journal, settings, clock, writes, reads, status, notice))
+        });
+        // The journal is closed here, before anybody is told that the outbox has ended.
+        drop(end_tx.send(served.map(drop)));
+    };
+    thread::Builder::new().name("outbox".to_owned()).spawn(thread).map_err(OutboxError::Thread)?;
+    let opening = opening_rx.await.map_err(|_| OutboxError::Died)??;
+    info!(
+        epoch = opening.epoch,
+        records = opening.pending.records,
+        bytes = opening.pending.bytes,
+        "The outbox is open."
+    );
+    Ok((opening, end_rx))
+}
+
+fn describe<J: Journal>(opened: Opened<J>) -> Result<(J, Opening), OutboxError> {
+    let Opened { journal, quarantined } = opened;
+    let opening = Opening {
+        epoch: journal.epoch(),
+        pending: journal.pending(),
+        kept: journal.kept()?,
+        quarantined,
+    };
+    Ok((journal, opening))
+}
+
+/// A runtime that only keeps time: the room's channels need none, and it does no input or output.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().build()
+}

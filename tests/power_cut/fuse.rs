@@ -1,0 +1,305 @@
+//! Lets the kernel mount a [`Disk`].
+
+use std::{
+    ffi::OsStr,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use fuser::{
+    BackgroundSession, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
+    TimeOrNow, WriteFlags,
+};
+
+use crate::disk::{Cut, Disk, Kind};
+
+/// The kernel is to remember nothing: after a power cut it would be wrong.
+const FORGET_AT_ONCE: Duration = Duration::ZERO;
+
+/// A mounted [`Disk`]. Unmounted when dropped.
+pub(crate) struct Mounted {
+    disk: Arc<Mutex<Disk>>,
+    _session: BackgroundSession,
+}
+
+impl Mounted {
+    /// Mounts an empty disk.
+    pub(crate) fn at(path: &Path) -> Result<Self, String> {
+        if !Path::new("/dev/fuse").exists() {
+            return Err("the power-cut test needs /dev/fuse, which is not here: load the kernel \
+                        module `fuse`, or give the container the device"
+                .to_owned());
+        }
+        let disk = Arc::new(Mutex::new(Disk::empty()));
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("power-cut".to_owned())];
+        let session = fuser::spawn_mount(Forgetful(Arc::clone(&disk)), path, &config);
+        let session = session.map_err(|error| {
+            format!(
+                "the power-cut test cannot mount a file system ({error}): run it as root, or \
+                 install the package `fuse3` for `fusermount3` and allow this user /dev/fuse"
+            )
+        })?;
+        Ok(Self { disk, _session: session })
+    }
+
+    pub(crate) fn cut_power(&self, cut: Cut, random: &mut fastrand::Rng) {
+        lock(&self.disk).cut_power(cut, random);
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        lock(&self.disk).syncs()
+    }
+}
+
+struct Forgetful(Arc<Mutex<Disk>>);
+
+fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
+    disk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Forgetful {
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        lock(&self.0)
+    }
+}
+
+fn attributes(disk: &Disk, node: u64) -> Option<FileAttr> {
+    let (kind, length) = match disk.kind(node)? {
+        Kind::File { length } => (FileType::RegularFile, length),
+        Kind::Directory => (FileType::Directory, 0),
+    };
+    let size = u64::try_from(length).ok()?;
+    Some(FileAttr {
+        ino: INodeNo(node),
+        size,
+        blocks: size.div_ceil(512),
+        atime: SystemTime::UNIX_EPOCH,
+        mtime: SystemTime::UNIX_EPOCH,
+        ctime: SystemTime::UNIX_EPOCH,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind,
+        perm: 0o700,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 4096,
+        flags: 0,
+    })
+}
+
+fn answer(reply: ReplyEmpty, done: Option<()>) {
+    match done {
+        Some(()) => reply.ok(),
+        None => reply.error(Errno::ENOENT),
+    }
+}
+
+fn introduce(reply: ReplyEntry, disk: &Disk, node: Option<u64>) {
+    match node.and_then(|node| attributes(disk, node)) {
+        Some(attributes) => reply.entry(&FORGET_AT_ONCE, &attributes, Generation(0)),
+        None => reply.error(Errno::ENOENT),
+    }
+}
+
+/// File handles carry nothing.
+const NO_HANDLE: FileHandle = FileHandle(0);
+
+impl Filesystem for Forgetful {
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let disk = self.disk();
+        introduce(reply, &disk, disk.look_up(parent.0, name));
+    }
+
+    fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        match attributes(&self.disk(), node.0) {
+            Some(attributes) => reply.attr(&FORGET_AT_ONCE, &attributes),
+            None => reply.error(Errno::ESTALE),
+        }
+    }
+
+    fn setattr(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _mode: Option<u32>,
+        _uid: Option<u32>,
+        _gid: Option<u32>,
+        size: Option<u64>,
+        _atime: Option<TimeOrNow>,
+        _mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<fuser::BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let mut disk = self.disk();
+        if let Some(size) = size.and_then(|size| usize::try_from(size).ok())
+            && disk.resize(node.0, size).is_none()
+        {
+            return reply.error(Errno::ESTALE);
+        }
+        match attributes(&disk, node.0) {
+            Some(attributes) => reply.attr(&FORGET_AT_ONCE, &attributes),
+            None => reply.error(Errno::ESTALE),
+        }
+    }
+
+    fn mkdir(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let mut disk = self.disk();
+        let made = disk.make_directory(parent.0, name);
+        introduce(reply, &disk, made);
+    }
+
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let mut disk = self.disk();
+        let made = disk.make_file(parent.0, name).and_then(|node| attributes(&disk, node));
+        match made {
+            Some(attributes) => {
+                let (ttl, generation) = (&FORGET_AT_ONCE, Generation(0));
+                reply.created(ttl, &attributes, generation, NO_HANDLE, FopenFlags::empty());
+            }
+            None => reply.error(Errno::ENOENT),
+        }
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.disk().remove(parent.0, name);
+        answer(reply, done);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let mut disk = self.disk();
+        let node = disk.look_up(parent.0, name);
+        let names = node.and_then(|node| disk.names(node));
+        if names.is_some_and(|names| !names.is_empty()) {
+            return reply.error(Errno::ENOTEMPTY);
+        }
+        let done = disk.remove(parent.0, name);
+        answer(reply, done);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if parent != new_parent || !flags.is_empty() {
+            return reply.error(Errno::EINVAL);
+        }
+        let done = self.disk().rename(parent.0, name, new_name);
+        answer(reply, done);
+    }
+
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.opened(NO_HANDLE, FopenFlags::empty());
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let disk = self.disk();
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        match disk.read(node.0, offset, size) {
+            Some(bytes) => reply.data(bytes),
+            None => reply.error(Errno::ESTALE),
+        }
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        bytes: &[u8],
+        _: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let offset = usize::try_from(offset).ok();
+        let written = offset.and_then(|offset| self.disk().write(node.0, offset, bytes));
+        match (written, u32::try_from(bytes.len())) {
+            (Some(()), Ok(length)) => reply.written(length),
+            _ => reply.error(Errno::ESTALE),
+        }
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        reply.ok();
+    }
+
+    fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        let done = self.disk().sync(node.0);
+        answer(reply, done);
+    }
+
+    fn fsyncdir(&self, _: &Request, node: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        let done = self.disk().sync(node.0);
+        answer(reply, done);
+    }
+
+    fn readdir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let disk = self.disk();
+        let Some(names) = disk.names(node.0) else { return reply.error(Errno::ESTALE) };
+        let skip = usize::try_from(offset).unwrap_or(usize::MAX);
+        for ((name, &child), next) in names.iter().zip(1..).skip(skip) {
+            let Some(attributes) = attributes(&disk, child) else { continue };
+            if reply.add(attributes.ino, next, attributes.kind, name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let (blocks, files) = (1 << 20, 1 << 16);
+        reply.statfs(blocks, blocks, blocks, files, files, 4096, 255, 4096);
+    }
+}
