@@ -2,6 +2,7 @@
 //! in, and delivers those events to a central MQTT broker at least once.
 
 pub mod clock;
+pub mod demo;
 pub mod engine;
 pub mod outbox;
 pub mod scan;

@@ -1,3 +1,4 @@
 //! Integration tests, in one binary so that the heavy dependencies link once.
 
+mod demo;
 mod simulate;

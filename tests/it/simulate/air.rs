@@ -38,13 +38,13 @@ fn regression(points: &[(f64, f64)]) -> (f64, f64, f64) {
 fn shadows_deviate_by_as_much_as_was_asked_for() {
     let expected =
         |one: &Reception| -59.0 - 22.0 * one.from.distance(Plan::default().receivers[0].at).log10();
-    for (shelf_shadow_db, crowd_shadow_db) in [(4.0, 0.0), (0.0, 3.0), (3.0, 1.5)] {
+    for (shelf_shadow_db, crowd_shadow_db) in [(4.0, 0.0), (3.0, 2.0)] {
         let radio = Propagation { shelf_shadow_db, crowd_shadow_db, ..clear_air() };
         let wanted = (shelf_shadow_db.powi(2) + crowd_shadow_db.powi(2)).sqrt();
         // One shop is one draw of the field: the deviation shows over many shops.
         let mut residuals = Vec::new();
-        for seed in 0..60 {
-            let settings = Settings { radio: radio.clone(), strangers: 0, ..settings(40) };
+        for seed in 0..40 {
+            let settings = Settings { radio: radio.clone(), strangers: 0, ..settings(30) };
             let heard = receptions(&mut Shop::new(seed, &settings));
             residuals
                 .extend(of(&heard, "cust_ibeacon").iter().map(|one| rssi(one) - expected(one)));
