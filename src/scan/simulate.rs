@@ -141,7 +141,7 @@ impl Default for Settings {
             stay: seconds(15)..=seconds(40),
             away: seconds(1)..=seconds(6),
             apart: seconds(3),
-            strangers: 24,
+            strangers: 40,
             rotation: seconds(20),
             // 32 s: a demo of a minute sees it change once or twice.
             eid_rotation_exponent: 5,

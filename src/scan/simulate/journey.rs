@@ -53,25 +53,23 @@ impl Journey {
     /// Somebody comes along the street, visits some zones, pays, and leaves. They are in the shop
     /// for about `stay`, longer when the way alone takes longer.
     pub(super) fn visit(plan: &Plan, rng: &mut Rng, begins: Uptime, stay: Duration) -> Self {
-        let speed = rng.between(0.9, 1.4);
-        let mut shelves: Vec<&Area> =
-            plan.zones.iter().filter(|zone| zone.name != plan.checkout).collect();
+        let speed = rng.between(1.1, 1.6);
+        let mut shelves: Vec<&Area> = plan.shelves().collect();
         rng.shuffle(&mut shelves);
         let wanted = 1 + rng.below(shelves.len());
         let mut stops: Vec<Point> =
-            shelves.iter().take(wanted).map(|zone| spot(zone, rng)).collect();
-        if let Some(checkout) = plan.zone(&plan.checkout) {
-            stops.push(spot(checkout, rng));
-        }
+            plan.zone(&plan.checkout).map(|zone| spot(zone, rng)).into_iter().collect();
 
         // The way takes its time; what is left is spent in front of the shelves. Whoever is in too
-        // much of a hurry passes a shelf by, the first ones first: the last stop is to pay.
-        let mut spare = spare(plan, &stops, speed, stay);
-        while 1 < stops.len() && spare / count(&stops) < SHORTEST_STOP_S {
-            stops.remove(0);
-            spare = self::spare(plan, &stops, speed, stay);
+        // much of a hurry for one leaves it out. The last stop is to pay.
+        for shelf in shelves {
+            let mut longer = stops.clone();
+            longer.insert(stops.len().saturating_sub(1), spot(shelf, rng));
+            if stops.len() <= wanted && pause(plan, &longer, speed, stay) >= SHORTEST_STOP_S {
+                stops = longer;
+            }
         }
-        let pause = (spare / count(&stops)).max(SHORTEST_STOP_S);
+        let pause = pause(plan, &stops, speed, stay).max(SHORTEST_STOP_S);
 
         let mut path = Path::new(begins, street(plan, rng), speed);
         path.walk(plan.door(POCKET_Z));
@@ -160,18 +158,15 @@ fn street(plan: &Plan, rng: &mut Rng) -> Point {
     Point::new(side, rng.between(-8.0, -4.0), POCKET_Z)
 }
 
-/// Seconds of a stay that the way through these stops leaves over.
-fn spare(plan: &Plan, stops: &[Point], speed: f64, stay: Duration) -> f64 {
+/// Seconds at each stop that the way through all of them leaves of a stay.
+fn pause(plan: &Plan, stops: &[Point], speed: f64, stay: Duration) -> f64 {
     let mut path = Path::new(Uptime::ZERO, plan.door(POCKET_Z), speed);
     for stop in stops {
         path.walk_along(plan, *stop);
     }
     path.walk_along(plan, plan.door(POCKET_Z));
-    stay.as_secs_f64() - path.now.since(Uptime::ZERO).as_secs_f64()
-}
-
-fn count(stops: &[Point]) -> f64 {
-    f64::from(u32::try_from(stops.len()).unwrap_or(u32::MAX)).max(1.0)
+    let spare = stay.as_secs_f64() - path.now.since(Uptime::ZERO).as_secs_f64();
+    spare / f64::from(u32::try_from(stops.len()).unwrap_or(u32::MAX)).max(1.0)
 }
 
 // === impl Path ===
@@ -236,7 +231,7 @@ mod tests {
             while now + step < journey.ends() {
                 now = now + step;
                 let next = journey.place(now).expect("a journey has no gaps").at;
-                assert!(here.distance(next) < 1.5 * 0.05, "seed {seed}: too fast at {now:?}");
+                assert!(here.distance(next) < 1.7 * 0.05, "seed {seed}: too fast at {now:?}");
                 here = next;
             }
         }

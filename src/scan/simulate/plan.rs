@@ -128,6 +128,12 @@ impl Plan {
         self.zones.iter().find(|zone| zone.name == name)
     }
 
+    /// The zones in which somebody may want something: neither the checkout nor that of the door.
+    pub(super) fn shelves(&self) -> impl Iterator<Item = &Area> {
+        let inside = Point::new(self.door_x, 0.1, 0.0);
+        self.zones.iter().filter(move |it| it.name != self.checkout && !it.contains(inside))
+    }
+
     /// The threshold of the door.
     pub(super) fn door(&self, z: f64) -> Point {
         Point::new(self.door_x, 0.0, z)
