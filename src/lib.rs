@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod decode;
+pub mod demo;
 pub mod engine;
 pub mod outbox;
 pub mod registry;

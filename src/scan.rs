@@ -2,6 +2,8 @@
 //!
 //! No btleplug type leaves this module.
 
+pub mod simulate;
+
 use std::sync::atomic::AtomicU64;
 
 use crate::engine::{Advertisement, RadioState};
