@@ -1,3 +1,7 @@
-//! The daemon.
+//! The daemon and its tools: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    beacon_gateway::commands::main()
+}

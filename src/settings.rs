@@ -1,4 +1,499 @@
 //! The configuration: layered, checked, and handed room by room to those who own it.
+//!
+//! Built-in defaults, then each file in the order given, then `BEACON_GATEWAY__SECTION__KEY` from
+//! the environment, then flags. A key that does not exist is an error, as is a value that makes no
+//! sense; each error names where it stands, what was found and what is allowed.
 
+mod load;
+mod shop;
 mod units;
+
+pub use load::{LoadError, Loader};
+pub(crate) use shop::check_id;
+pub use shop::{FixtureSettings, OpeningHoursText, ReportSettings, ZoneSettings};
 pub use units::{ByteSize, NotAQuantity, Span};
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    engine::{
+        Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Zone, ZoneId,
+    },
+    outbox, scan, uplink,
+};
+
+/// Everything that can be configured.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Who this gateway is.
+    pub gateway: GatewaySettings,
+    /// How it listens.
+    pub scan: scan::Settings,
+    /// Whom it recognises.
+    pub identity: IdentitySection,
+    /// When somebody counts as present.
+    pub presence: PresenceSection,
+    /// The areas of the shop.
+    pub zone: Vec<ZoneSettings>,
+    /// The shop's own sensors and reference beacons.
+    pub fixture: Vec<FixtureSettings>,
+    /// How events are kept.
+    pub outbox: outbox::Settings,
+    /// Where events go.
+    pub uplink: uplink::Settings,
+    /// What it tells about itself.
+    pub health: HealthSettings,
+    /// What it writes to the log.
+    pub log: LogSettings,
+}
+
+/// `[gateway]`: who this gateway is.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GatewaySettings {
+    /// The chain or company, as it stands in the topics. No default: two gateways with one name
+    /// would speak over each other.
+    pub tenant: String,
+    /// The shop.
+    pub store: String,
+    /// The gateway in the shop.
+    pub name: String,
+    /// Where events, open visits and the epoch are kept. Under systemd its `StateDirectory` wins
+    /// over the default.
+    pub state_dir: PathBuf,
+    /// The shop's time zone, for `local_time` and opening hours: a name of the tz database.
+    pub time_zone: String,
+    /// When the shop is open, like `["mon-sat 08:00-20:00", "sun 10:00-16:00"]`; empty leaves
+    /// `open` out of the events.
+    pub opening_hours: Vec<OpeningHoursText>,
+    /// How long a clean stop may take in all before what remains is left to the next start.
+    pub shutdown_grace: Span,
+}
+
+/// `[identity]`: whom the gateway recognises.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IdentitySection {
+    /// The registry file, JSON Lines; empty means that nobody is enrolled. Read again on SIGHUP.
+    pub registry: PathBuf,
+    /// How many false recognitions a day a single matching resolvable address may be expected to
+    /// cause, 0 to 1000. While more are expected, a second address must confirm the first.
+    pub irk_max_false_per_day: f64,
+    /// How many strangers' resolvable addresses a day to reckon with until a day was measured.
+    pub irk_strangers_per_day: f64,
+    /// How far an Eddystone-EID beacon's clock may be off, to either side, at most `24h`.
+    pub eid_window: Span,
+}
+
+/// `[presence]`: when somebody counts as present.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PresenceSection {
+    /// At least this loud to enter a zone, in dBm, unless the zone says otherwise.
+    pub enter_rssi: f64,
+    /// Below this to leave a zone, in dBm, unless the zone says otherwise.
+    pub exit_rssi: f64,
+    /// Time constant of the signal's smoothing.
+    pub smoothing: Span,
+    /// How long a signal must stay below `exit_rssi`.
+    pub exit_delay: Span,
+    /// Unseen for this long, somebody has left, unless the tag is a slow one.
+    pub exit_timeout: Span,
+    /// Unseen for this long, even a slow tag has left.
+    pub exit_timeout_max: Span,
+    /// How many of its own advertising intervals a tag may be silent, 2 to 100.
+    pub exit_after_missed: u32,
+    /// After how long a stay in a zone is reported as dwelling, unless the zone says otherwise.
+    pub loitering: Vec<Span>,
+    /// How often the checkpoint of an open visit is refreshed on disk.
+    pub checkpoint_interval: Span,
+    /// After a restart, a visit seen at most this long ago goes on.
+    pub resume_within: Span,
+}
+
+/// `[health]`: what the gateway tells about itself.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HealthSettings {
+    /// How often the counters are published on the metrics topic.
+    pub metrics_interval: Span,
+    /// How often the retained state document is refreshed.
+    pub state_interval: Span,
+}
+
+/// `[log]`: what is written to standard error, where systemd's journal takes it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: LogLevel,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Data was lost or a human is needed.
+    Error,
+    /// Something was unexpected, nothing was lost.
+    Warn,
+    /// An action was completed.
+    #[default]
+    Info,
+    /// What leads to a decision.
+    Debug,
+    /// Everything, still without a stranger's address.
+    Trace,
+}
+
+/// A value that makes no sense.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("`{key}` is {found}; {allowed}")]
+pub struct Invalid {
+    /// The key, with its section.
+    pub key: String,
+    /// What was found.
+    pub found: String,
+    /// What is allowed.
+    pub allowed: String,
+}
+
+impl Invalid {
+    pub(crate) fn new(key: &str, found: impl Into<String>, allowed: &str) -> Self {
+        Self { key: key.to_owned(), found: found.into(), allowed: allowed.to_owned() }
+    }
+}
+
+// === defaults ===
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self {
+            tenant: String::new(),
+            store: String::new(),
+            name: String::new(),
+            state_dir: PathBuf::from("/var/lib/beacon-gateway"),
+            time_zone: "UTC".to_owned(),
+            opening_hours: Vec::new(),
+            shutdown_grace: Span::secs(10),
+        }
+    }
+}
+
+impl Default for IdentitySection {
+    fn default() -> Self {
+        let engine = IdentitySettings::default();
+        Self {
+            registry: PathBuf::new(),
+            irk_max_false_per_day: engine.irk_max_false_per_day,
+            irk_strangers_per_day: engine.irk_strangers_per_day,
+            eid_window: Span(engine.eid_window),
+        }
+    }
+}
+
+impl Default for PresenceSection {
+    fn default() -> Self {
+        Self {
+            enter_rssi: -75.0,
+            exit_rssi: -85.0,
+            smoothing: Span::secs(3),
+            exit_delay: Span::secs(10),
+            exit_timeout: Span::secs(30),
+            exit_timeout_max: Span::secs(600),
+            exit_after_missed: 6,
+            loitering: vec![Span::secs(60), Span::secs(300)],
+            checkpoint_interval: Span::secs(60),
+            resume_within: Span::secs(300),
+        }
+    }
+}
+
+impl Default for HealthSettings {
+    fn default() -> Self {
+        Self { metrics_interval: Span::secs(60), state_interval: Span::secs(300) }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { level: LogLevel::Info }
+    }
+}
+
+// === checks ===
+
+/// The zone there is when none is configured.
+const WHOLE_SHOP: &str = "shop";
+
+const RSSI: &str = "allowed are -127 to 20 dBm";
+
+impl Settings {
+    /// Checks what every command relies on; the first thing that makes no sense is the error.
+    pub fn check(&self) -> Result<(), Invalid> {
+        self.presence.check()?;
+        self.identity.check()?;
+        self.scan.check()?;
+        self.outbox.validate()?;
+        self.check_zones()?;
+        self.fixtures()?;
+        Ok(())
+    }
+
+    /// Checks what only a gateway that delivers events needs besides.
+    pub fn check_gateway(&self) -> Result<(), Invalid> {
+        let names = [
+            ("gateway.tenant", &self.gateway.tenant),
+            ("gateway.store", &self.gateway.store),
+            ("gateway.name", &self.gateway.name),
+        ];
+        for (key, name) in names {
+            self::name(key, name)?;
+        }
+        self.time_zone()?;
+        self.opening_hours()?;
+        self.uplink.validate()?;
+        Ok(())
+    }
+
+    /// The topics of this gateway.
+    pub fn topics(&self) -> Result<uplink::Topics, Invalid> {
+        let gateway = &self.gateway;
+        Ok(uplink::Topics::new(
+            name("gateway.tenant", &gateway.tenant)?,
+            name("gateway.store", &gateway.store)?,
+            name("gateway.name", &gateway.name)?,
+        ))
+    }
+
+    /// The shop's time zone.
+    pub fn time_zone(&self) -> Result<jiff::tz::TimeZone, Invalid> {
+        let name = &self.gateway.time_zone;
+        if name == "UTC" {
+            return Ok(jiff::tz::TimeZone::UTC);
+        }
+        jiff::tz::TimeZone::get(name).map_err(|_| {
+            let allowed =
+                "write a name of the tz database, like `Europe/Berlin` (package `tzdata`)";
+            Invalid::new("gateway.time_zone", format!("`{name}`"), allowed)
+        })
+    }
+
+    /// When the shop is open.
+    pub fn opening_hours(&self) -> Result<Vec<uplink::payload::OpeningHours>, Invalid> {
+        let parse = |text: &OpeningHoursText| {
+            text.parse().ok_or_else(|| {
+                let allowed =
+                    "write days and times, like `mon-sat 08:00-20:00` or `sun 10:00-16:00`";
+                Invalid::new("gateway.opening_hours", format!("`{}`", text.0), allowed)
+            })
+        };
+        self.gateway.opening_hours.iter().map(parse).collect()
+    }
+
+    /// The fixtures, as the engine takes them.
+    pub fn fixtures(&self) -> Result<Vec<Fixture>, Invalid> {
+        let zones = self.zones();
+        (0..).zip(&self.fixture).map(|(n, fixture)| fixture.build(n, &zones)).collect()
+    }
+
+    /// The settings of the presence room, zones included.
+    pub fn presence(&self) -> EnginePresence {
+        let presence = &self.presence;
+        EnginePresence {
+            zones: self.zones(),
+            smoothing: presence.smoothing.0,
+            exit_delay: presence.exit_delay.0,
+            exit_timeout: presence.exit_timeout.0,
+            exit_timeout_max: presence.exit_timeout_max.0.max(presence.exit_timeout.0),
+            exit_after_missed: presence.exit_after_missed,
+            checkpoint_interval: presence.checkpoint_interval.0,
+            resume_within: presence.resume_within.0,
+        }
+    }
+
+    /// The settings of the live source. Presence may go on for two thirds of its exit timeout
+    /// without anything being heard.
+    #[cfg(feature = "bluetooth")]
+    pub fn bluez(&self) -> scan::bluez::Settings {
+        scan::bluez::Settings {
+            adapter: self.scan.adapter.clone(),
+            silence_timeout: self.scan.silence_timeout,
+            call_timeout: self.scan.call_timeout,
+            retry_delay: self.scan.retry_delay,
+            suspect_after: Some(Span(self.presence.exit_timeout.0 * 2 / 3)),
+        }
+    }
+
+    /// The settings of the identity room.
+    pub fn identity(&self) -> IdentitySettings {
+        IdentitySettings {
+            irk_max_false_per_day: self.identity.irk_max_false_per_day,
+            irk_strangers_per_day: self.identity.irk_strangers_per_day,
+            eid_window: self.identity.eid_window.0,
+        }
+    }
+
+    /// The zones; the whole shop when none is configured.
+    fn zones(&self) -> Vec<Zone> {
+        let whole_shop = ZoneSettings { id: WHOLE_SHOP.to_owned(), ..ZoneSettings::default() };
+        let zones =
+            if self.zone.is_empty() { std::slice::from_ref(&whole_shop) } else { &self.zone };
+        let presence = &self.presence;
+        zones
+            .iter()
+            .map(|zone| {
+                let loitering = zone.loitering.as_ref().unwrap_or(&presence.loitering);
+                let mut loitering: Vec<_> = loitering.iter().map(|span| span.0).collect();
+                loitering.sort_unstable();
+                loitering.dedup();
+                Zone {
+                    id: ZoneId::new(&zone.id),
+                    enter_rssi: zone.enter_rssi.unwrap_or(presence.enter_rssi),
+                    exit_rssi: zone.exit_rssi.unwrap_or_else(|| {
+                        // Who moves one threshold keeps the distance between the two.
+                        zone.enter_rssi.map_or(presence.exit_rssi, |enter| {
+                            enter - (presence.enter_rssi - presence.exit_rssi)
+                        })
+                    }),
+                    loitering,
+                    receivers: zone.receivers.iter().map(|name| ReceiverId::new(name)).collect(),
+                }
+            })
+            .collect()
+    }
+
+    fn check_zones(&self) -> Result<(), Invalid> {
+        let mut seen: Vec<&str> = Vec::new();
+        for (n, zone) in self.zone.iter().enumerate() {
+            let key = |key: &str| format!("zone[{n}].{key}");
+            shop::check_id(&key("id"), &zone.id)?;
+            if seen.contains(&zone.id.as_str()) {
+                let found = format!("`{}`", zone.id);
+                return Err(Invalid::new(
+                    &key("id"),
+                    found,
+                    "which is taken; give each zone an id of its own",
+                ));
+            }
+            seen.push(&zone.id);
+            for receiver in &zone.receivers {
+                if *receiver != self.scan.receiver {
+                    let allowed =
+                        format!("the only receiver is `{}` (`scan.receiver`)", self.scan.receiver);
+                    return Err(Invalid::new(&key("receivers"), format!("`{receiver}`"), &allowed));
+                }
+            }
+        }
+        for (n, zone) in self.zones().iter().enumerate() {
+            let key = |key: &str| format!("zone[{n}].{key}");
+            rssi(&key("enter_rssi"), zone.enter_rssi)?;
+            rssi(&key("exit_rssi"), zone.exit_rssi)?;
+            below(&key("exit_rssi"), zone.exit_rssi, zone.enter_rssi)?;
+        }
+        Ok(())
+    }
+}
+
+impl PresenceSection {
+    fn check(&self) -> Result<(), Invalid> {
+        rssi("presence.enter_rssi", self.enter_rssi)?;
+        rssi("presence.exit_rssi", self.exit_rssi)?;
+        below("presence.exit_rssi", self.exit_rssi, self.enter_rssi)?;
+        let spans = [
+            ("presence.smoothing", self.smoothing, Span::millis(0), Span::secs(60)),
+            ("presence.exit_delay", self.exit_delay, Span::millis(0), Span::secs(600)),
+            ("presence.exit_timeout", self.exit_timeout, Span::secs(2), Span::secs(3600)),
+            ("presence.exit_timeout_max", self.exit_timeout_max, Span::secs(2), Span::secs(86_400)),
+            (
+                "presence.checkpoint_interval",
+                self.checkpoint_interval,
+                Span::secs(1),
+                Span::secs(3600),
+            ),
+            ("presence.resume_within", self.resume_within, Span::secs(0), Span::secs(86_400)),
+        ];
+        for (key, found, least, most) in spans {
+            between(key, found, least, most)?;
+        }
+        if !(2..=100).contains(&self.exit_after_missed) {
+            return Err(Invalid::new(
+                "presence.exit_after_missed",
+                self.exit_after_missed.to_string(),
+                "allowed are 2 to 100",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl IdentitySection {
+    fn check(&self) -> Result<(), Invalid> {
+        let bounds = [
+            ("identity.irk_max_false_per_day", self.irk_max_false_per_day, 1000.0),
+            ("identity.irk_strangers_per_day", self.irk_strangers_per_day, 1e9),
+        ];
+        for (key, found, most) in bounds {
+            if !(0.0..=most).contains(&found) {
+                return Err(Invalid::new(
+                    key,
+                    found.to_string(),
+                    &format!("allowed are 0 to {most}"),
+                ));
+            }
+        }
+        between("identity.eid_window", self.eid_window, Span::secs(0), Span::secs(86_400))
+    }
+}
+
+/// A level of the gateway's topics.
+fn name(key: &str, text: &str) -> Result<uplink::Name, Invalid> {
+    text.parse().map_err(|_| {
+        let allowed = "write 1 to 64 characters without spaces, `/`, `+` and `#`, and no `$` in front; \
+                       it becomes a level of every topic";
+        let found = if text.is_empty() { "empty".to_owned() } else { format!("`{text}`") };
+        Invalid::new(key, found, allowed)
+    })
+}
+
+impl From<outbox::InvalidSetting> for Invalid {
+    fn from(invalid: outbox::InvalidSetting) -> Self {
+        let outbox::InvalidSetting { key, found, allowed } = invalid;
+        Self::new(&format!("outbox.{key}"), found, &format!("allowed is {allowed}"))
+    }
+}
+
+impl From<uplink::SettingsError> for Invalid {
+    fn from(invalid: uplink::SettingsError) -> Self {
+        let uplink::SettingsError { key, found, allowed } = invalid;
+        Self::new(key, found, &format!("allowed: {allowed}"))
+    }
+}
+
+fn rssi(key: &str, dbm: f64) -> Result<(), Invalid> {
+    if (-127.0..=20.0).contains(&dbm) {
+        Ok(())
+    } else {
+        Err(Invalid::new(key, dbm.to_string(), RSSI))
+    }
+}
+
+fn below(key: &str, exit: f64, enter: f64) -> Result<(), Invalid> {
+    if exit < enter {
+        return Ok(());
+    }
+    let allowed = format!("it must be lower than `enter_rssi`, which is {enter} dBm");
+    Err(Invalid::new(key, exit.to_string(), &allowed))
+}
+
+/// Checks that a span lies between two others, both inclusive.
+pub(crate) fn between(key: &str, found: Span, least: Span, most: Span) -> Result<(), Invalid> {
+    if (least..=most).contains(&found) {
+        return Ok(());
+    }
+    Err(Invalid::new(key, found.to_string(), &format!("allowed are {least} to {most}")))
+}

@@ -209,6 +209,7 @@ impl<J: Journal> Room<J> {
         match why {
             Removal::Acknowledged => self.totals.acknowledged += 1,
             Removal::Erased => self.totals.erased += 1,
+            Removal::Rejected => self.totals.rejected += 1,
         }
         self.staged.removals += 1;
         self.commit_soon();

@@ -35,6 +35,8 @@ pub struct Totals {
     pub acknowledged: u64,
     /// Records removed because they may no longer be sent.
     pub erased: u64,
+    /// Records removed because they can never be delivered.
+    pub rejected: u64,
     /// Records lost for want of room, by age or by size.
     pub dropped: u64,
     /// Commits.
@@ -45,7 +47,8 @@ impl Status {
     /// Whether every record is accounted for:
     /// `recovered + appended = acknowledged + pending + dropped + erased`.
     pub fn conserves(&self) -> bool {
-        let Totals { recovered, appended, acknowledged, erased, dropped, .. } = self.totals;
-        recovered + appended == acknowledged + self.pending.records + dropped + erased
+        let Totals { recovered, appended, acknowledged, erased, rejected, dropped, .. } =
+            self.totals;
+        recovered + appended == acknowledged + self.pending.records + dropped + erased + rejected
     }
 }

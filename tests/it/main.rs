@@ -1,9 +1,9 @@
 //! Integration tests, in one binary so that the heavy dependencies link once.
 
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
+mod demo;
 mod payload;
+mod simulate;
 mod simulation;
 mod tidy;
 mod vectors;
-mod demo;
-mod simulate;

@@ -1,0 +1,73 @@
+//! `run`: the daemon.
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::{Common, Failure, runtime};
+use crate::{
+    clock::Clock,
+    gateway::{self, Request, Source},
+    health,
+    settings::Settings,
+    telemetry,
+};
+
+/// How many requests may wait: a signal that repeats another one says nothing new.
+const REQUESTS_BOUND: usize = 4;
+
+pub(super) fn run(common: &Common) -> Result<(), Failure> {
+    let loader = common.loader();
+    let settings = loader.load()?;
+    settings.check_gateway().map_err(|invalid| loader.invalid(invalid))?;
+    telemetry::start(settings.log.level);
+    let source = source(&settings)?;
+    runtime()?.block_on(async {
+        let requests = signals()?;
+        gateway::run(settings, Clock::start(), source, requests, health::ready).await?;
+        Ok(())
+    })
+}
+
+/// SIGTERM and SIGINT stop, SIGHUP reads the registry again.
+pub(super) fn signals() -> Result<mpsc::Receiver<Request>, Failure> {
+    let failed = |error| Failure::Failed(format!("cannot listen for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let (requests, receiver) = mpsc::channel(REQUESTS_BOUND);
+    tokio::spawn(async move {
+        loop {
+            let request = tokio::select! {
+                _ = terminate.recv() => Request::Stop,
+                _ = interrupt.recv() => Request::Stop,
+                _ = hangup.recv() => Request::Reload,
+            };
+            if requests.send(request).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}
+
+#[cfg(feature = "bluetooth")]
+#[expect(clippy::unnecessary_wraps, reason = "the build without Bluetooth has no source to give")]
+fn source(settings: &Settings) -> Result<Source, Failure> {
+    use crate::{engine::ReceiverId, scan::SourceEnds};
+    let receiver = ReceiverId::new(&settings.scan.receiver);
+    let scan = settings.bluez();
+    Ok(Box::new(move |ends| {
+        let SourceEnds { clock, heard, counters, stop } = ends;
+        Box::pin(async move {
+            crate::scan::bluez::run(&scan, receiver, clock, heard, counters, stop).await;
+        })
+    }))
+}
+
+#[cfg(not(feature = "bluetooth"))]
+fn source(_: &Settings) -> Result<Source, Failure> {
+    let message = "this build has no radio; build it with `--features bluetooth`";
+    Err(Failure::Configuration(message.to_owned()))
+}

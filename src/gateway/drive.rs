@@ -1,0 +1,171 @@
+//! Drives the engine: what was heard and the passing of time in; records for the outbox out.
+//!
+//! The doer to the engine's decider. It waits for the disk when the outbox is behind, and never
+//! for the network.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+use tracing::{info, warn};
+
+use crate::{
+    checkpoint,
+    clock::Clock,
+    engine::{ConsentLedger, Counts, Engine, RadioState, Registry, Situation, Uptime, What},
+    outbox::{
+        Entry, Write,
+        record::{Record, RunId},
+    },
+    scan::Heard,
+};
+
+/// How often the engine's clock is compared with the wall clock and its counts are shown.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the engine shows of itself, once a second.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pulse {
+    /// When this was true: the watchdog looks whether it moves.
+    pub at: Uptime,
+    /// What was seen so far.
+    pub counts: Counts,
+    /// Visits that are open.
+    pub visits_open: usize,
+    /// The radio's state, as last told.
+    pub radio: RadioState,
+}
+
+/// What the engine's task holds besides the engine.
+pub(super) struct Drive {
+    pub(super) clock: Clock,
+    pub(super) run: RunId,
+    pub(super) heard: mpsc::Receiver<Heard>,
+    pub(super) registries: mpsc::Receiver<Registry>,
+    pub(super) writes: mpsc::Sender<Write>,
+    pub(super) pulse: watch::Sender<Pulse>,
+    pub(super) ledger: watch::Sender<Arc<ConsentLedger>>,
+}
+
+/// The outbox has ended; nothing more can be kept.
+#[derive(Debug)]
+pub(super) struct OutboxGone;
+
+impl Drive {
+    /// Runs until `heard` is closed and everything it led to was handed to the outbox.
+    ///
+    /// `records` are what the gateway says before anything is heard.
+    pub(super) async fn run(
+        mut self,
+        mut engine: Engine,
+        records: Vec<Record>,
+    ) -> Result<Counts, OutboxGone> {
+        for record in records {
+            self.send(append(record)).await?;
+        }
+        let mut radio = RadioState::default();
+        let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        self.deliver(&mut engine).await?;
+        loop {
+            let deadline = engine.poll_timeout().map(|deadline| self.instant(deadline));
+            let sleep = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                heard = self.heard.recv() => match heard {
+                    Some(Heard::Advertisement(advertisement)) => {
+                        engine.handle_advertisement(advertisement.heard, &advertisement);
+                    }
+                    Some(Heard::Radio(state)) => {
+                        say(state);
+                        radio = state;
+                        engine.handle_radio(self.clock.now(), state);
+                    }
+                    None => break,
+                },
+                Some(registry) = self.registries.recv() => {
+                    self.ledger.send_replace(Arc::new(registry.ledger()));
+                    engine.handle_registry(self.clock.now(), registry);
+                }
+                () = sleep => engine.handle_timeout(self.clock.now()),
+                _ = ticks.tick() => engine.handle_clock(self.clock.wall()),
+            }
+            self.deliver(&mut engine).await?;
+            self.show(&engine, radio);
+        }
+        engine.handle_stop(self.clock.now());
+        self.deliver(&mut engine).await?;
+        Ok(engine.counts())
+    }
+
+    /// Hands what the engine made to the outbox; waits while the disk is behind.
+    async fn deliver(&self, engine: &mut Engine) -> Result<(), OutboxGone> {
+        while let Some(situation) = engine.poll_event() {
+            tell(&situation);
+            let record = Record::of(&situation, self.run, &self.clock.wall());
+            self.send(append(record)).await?;
+        }
+        while let Some(change) = engine.poll_checkpoint() {
+            self.send(checkpoint::write(&change, &self.clock.wall())).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, write: Write) -> Result<(), OutboxGone> {
+        self.writes.send(write).await.map_err(|_| OutboxGone)
+    }
+
+    fn show(&self, engine: &Engine, radio: RadioState) {
+        let now = self.clock.now();
+        self.pulse.send_if_modified(|pulse| {
+            let due = now.since(pulse.at) >= TICK;
+            if due {
+                let (counts, visits_open) = (engine.counts(), engine.visits_open());
+                *pulse = Pulse { at: now, counts, visits_open, radio };
+            }
+            due
+        });
+    }
+
+    fn instant(&self, at: Uptime) -> Instant {
+        self.clock.instant(at)
+    }
+}
+
+/// A record on its way into the outbox.
+fn append(record: Record) -> Write {
+    let made = record.made();
+    Write::Append(Entry { bytes: record.encode(), made })
+}
+
+fn say(state: RadioState) {
+    match state {
+        RadioState::Hearing => info!("The radio hears."),
+        RadioState::Quiet => info!("The air is quiet, and the scan was checked."),
+        RadioState::Suspect { .. } => {
+            warn!("Nothing is heard any more; presence is frozen until it is known why.");
+        }
+        RadioState::Deaf { cause, .. } => {
+            warn!(cause = cause.name(), "The radio is deaf: {cause}; presence is frozen.");
+        }
+    }
+}
+
+/// One line an event, without anything personal beyond the pseudonym.
+fn tell(situation: &Situation) {
+    match &situation.what {
+        What::Presence(presence) => {
+            let zone = presence.zone().map(ToString::to_string);
+            tracing::debug!(subject = %presence.subject, zone, "A subject's presence changed.");
+        }
+        What::Measured { fixture, .. } => tracing::debug!(fixture, "A fixture measured something."),
+        What::RadioDeaf { .. } | What::RadioRecovered { .. } => {}
+    }
+}

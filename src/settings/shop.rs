@@ -1,0 +1,228 @@
+//! `[[zone]]` and `[[fixture]]`: the shop, as its operator describes it.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Weekday;
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, Span};
+use crate::{
+    engine::{Fixture, ReportPolicy, Zone, ZoneId, frame::Quantity},
+    registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
+    uplink::payload::OpeningHours,
+};
+
+/// The longest id of a zone or fixture, in bytes, so that a record keeps to its 2 KiB.
+const MAX_ID: usize = 64;
+
+/// `[[zone]]`: a named area, recognised by how loud a tag is heard there.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ZoneSettings {
+    /// Its name in the events.
+    pub id: String,
+    /// At least this loud to enter, in dBm.
+    pub enter_rssi: Option<f64>,
+    /// Below this to leave, in dBm.
+    pub exit_rssi: Option<f64>,
+    /// After how long a stay is reported as dwelling.
+    pub loitering: Option<Vec<Span>>,
+    /// The receivers whose surroundings it is; empty means every receiver.
+    pub receivers: Vec<String>,
+}
+
+/// `[[fixture]]`: one of the shop's own sensors or reference beacons. One identifier each.
+///
+/// No `Debug` for what identifies it.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FixtureSettings {
+    /// Its name in the events.
+    pub id: String,
+    /// The zone it stands in.
+    pub zone: Option<String>,
+    /// Its Bluetooth address.
+    pub address: Option<String>,
+    /// Its iBeacon.
+    pub ibeacon: Option<IBeaconEntry>,
+    /// Its AltBeacon identifier.
+    pub altbeacon: Option<String>,
+    /// Its Eddystone-UID.
+    pub eddystone_uid: Option<EddystoneUidEntry>,
+    /// When its readings are worth an event.
+    pub report: ReportSettings,
+}
+
+/// `report` of a fixture: when its readings are worth an event.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReportSettings {
+    /// A changed reading is reported at most this often.
+    pub at_most_every: Span,
+    /// An unchanged reading is reported at least this often.
+    pub at_least_every: Span,
+    /// By how much a quantity must change, in its own unit: `{ temperature_c = 0.5 }`.
+    pub change: BTreeMap<String, f64>,
+}
+
+/// Opening hours as people write them: `mon-sat 08:00-20:00`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct OpeningHoursText(pub String);
+
+impl Default for ReportSettings {
+    fn default() -> Self {
+        let policy = ReportPolicy::default();
+        Self {
+            at_most_every: Span(policy.at_most_every),
+            at_least_every: Span(policy.at_least_every),
+            change: BTreeMap::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for FixtureSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FixtureSettings")
+            .field("id", &self.id)
+            .field("zone", &self.zone)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FixtureSettings {
+    /// Builds the n-th fixture, or says what is wrong with it.
+    pub(super) fn build(&self, n: usize, zones: &[Zone]) -> Result<Fixture, Invalid> {
+        let key = |key: &str| format!("fixture[{n}].{key}");
+        check_id(&key("id"), &self.id)?;
+        let identifier = self.identifier(n)?;
+        if let Some(zone) = &self.zone
+            && !zones.iter().any(|known| known.id.as_str() == zone)
+        {
+            let known: Vec<&str> = zones.iter().map(|zone| zone.id.as_str()).collect();
+            let allowed = format!("the zones are: {}", known.join(", "));
+            return Err(Invalid::new(&key("zone"), format!("`{zone}`"), &allowed));
+        }
+        let mut change = BTreeMap::new();
+        for (name, &by) in &self.report.change {
+            let Some(quantity) = Quantity::from_name(name) else {
+                let allowed = "write a quantity, like `temperature_c` or `humidity_percent`";
+                return Err(Invalid::new(&key("report.change"), format!("`{name}`"), allowed));
+            };
+            if !(by.is_finite() && by >= 0.0) {
+                let name = key(&format!("report.change.{name}"));
+                return Err(Invalid::new(&name, by.to_string(), "write a number from 0 up"));
+            }
+            change.insert(quantity, by);
+        }
+        Ok(Fixture {
+            id: self.id.clone(),
+            zone: self.zone.as_deref().map(ZoneId::new),
+            identifier,
+            report: ReportPolicy {
+                at_most_every: self.report.at_most_every.0,
+                at_least_every: self.report.at_least_every.0,
+                change,
+            },
+        })
+    }
+
+    fn identifier(&self, n: usize) -> Result<crate::engine::Identifier, Invalid> {
+        let mut given: Vec<IdentifierEntry> = Vec::new();
+        given.extend(self.address.clone().map(IdentifierEntry::Address));
+        given.extend(self.altbeacon.clone().map(IdentifierEntry::Altbeacon));
+        given.extend(self.ibeacon.as_ref().map(|beacon| {
+            let IBeaconEntry { uuid, major, minor } = beacon;
+            IdentifierEntry::Ibeacon(IBeaconEntry {
+                uuid: uuid.clone(),
+                major: *major,
+                minor: *minor,
+            })
+        }));
+        given.extend(self.eddystone_uid.as_ref().map(|beacon| {
+            let EddystoneUidEntry { namespace, instance } = beacon;
+            IdentifierEntry::EddystoneUid(EddystoneUidEntry {
+                namespace: namespace.clone(),
+                instance: instance.clone(),
+            })
+        }));
+        match given.as_slice() {
+            [one] => registry::identifier(one).map_err(|problem| {
+                Invalid::new(&format!("fixture[{n}]"), "not recognisable", &problem.to_string())
+            }),
+            other => Err(Invalid::new(
+                &format!("fixture[{n}]"),
+                format!("given {} identifiers", other.len()),
+                "write exactly one of `address`, `ibeacon`, `altbeacon`, `eddystone_uid`",
+            )),
+        }
+    }
+}
+
+impl OpeningHoursText {
+    /// Reads days and times; `None` when it is neither.
+    pub(super) fn parse(&self) -> Option<OpeningHours> {
+        let (days, times) = self.0.trim().split_once(' ')?;
+        let (from_day, to_day) = days.split_once('-').unwrap_or((days, days));
+        let (opens, closes) = times.trim().split_once('-')?;
+        let (opens, closes) = (minutes(opens)?, minutes(closes)?);
+        let (from_day, to_day) = (weekday(from_day)?, weekday(to_day)?);
+        (opens < closes).then_some(OpeningHours { from_day, to_day, opens, closes })
+    }
+}
+
+fn weekday(text: &str) -> Option<Weekday> {
+    Some(match text.trim().to_ascii_lowercase().as_str() {
+        "mon" => Weekday::Monday,
+        "tue" => Weekday::Tuesday,
+        "wed" => Weekday::Wednesday,
+        "thu" => Weekday::Thursday,
+        "fri" => Weekday::Friday,
+        "sat" => Weekday::Saturday,
+        "sun" => Weekday::Sunday,
+        _ => return None,
+    })
+}
+
+fn minutes(text: &str) -> Option<u16> {
+    let (hours, minutes) = text.trim().split_once(':')?;
+    let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
+    let total = hours.checked_mul(60)?.checked_add(minutes)?;
+    (minutes < 60 && total <= 24 * 60).then_some(total)
+}
+
+/// Checks a name that the operator chose and that stands in events.
+pub(crate) fn check_id(key: &str, id: &str) -> Result<(), Invalid> {
+    let sound = (1..=MAX_ID).contains(&id.len())
+        && id.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    if sound {
+        return Ok(());
+    }
+    let allowed = format!("write 1 to {MAX_ID} letters, digits, `-`, `_` or `.`");
+    Err(Invalid::new(key, format!("`{id}`"), &allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_hours_are_read_as_people_write_them() {
+        let read = |text: &str| OpeningHoursText(text.to_owned()).parse();
+        assert_eq!(
+            read("mon-sat 08:00-20:30"),
+            Some(OpeningHours {
+                from_day: Weekday::Monday,
+                to_day: Weekday::Saturday,
+                opens: 480,
+                closes: 1230,
+            })
+        );
+        assert!(read("Sun 0:00-24:00").is_some());
+        for wrong in
+            ["", "mon", "mon 8-20", "mon 20:00-08:00", "day 08:00-20:00", "mon 08:60-20:00"]
+        {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+    }
+}
