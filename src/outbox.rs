@@ -69,4 +69,6 @@ pub enum Removal {
     Acknowledged,
     /// It may no longer be sent: the consent it was made under has ended.
     Erased,
+    /// It can never be delivered: the broker refuses it for good, or it cannot be read.
+    Rejected,
 }
