@@ -1,0 +1,135 @@
+//! What the uplink tells about itself: the state of the link, and what it counted.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use crate::engine::Uptime;
+
+/// The state of the link to the broker.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum LinkState {
+    /// The first attempt is on its way.
+    #[default]
+    Connecting,
+    /// The broker has accepted us.
+    Online {
+        /// When it did.
+        since: Uptime,
+    },
+    /// There is no connection; it is tried again, now and then.
+    Offline {
+        /// When the last connection ended, or when the first attempt failed.
+        since: Uptime,
+        /// Why the last attempt failed, in words for a technician.
+        why: String,
+    },
+}
+
+/// Counted since the start, readable while the room runs.
+#[derive(Debug, Default)]
+pub struct Counters {
+    published: AtomicU64,
+    acknowledged: AtomicU64,
+    redelivered: AtomicU64,
+    rejected: AtomicU64,
+    unreadable: AtomicU64,
+    erased: AtomicU64,
+    refused: AtomicU64,
+    connections: AtomicU64,
+    faults: AtomicU64,
+    last_round_trip_micros: AtomicU64,
+}
+
+/// One reading of the [`Counters`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Records written to a connection, repetitions included.
+    pub published: u64,
+    /// Records the broker has acknowledged, and that were deleted for it.
+    pub acknowledged: u64,
+    /// Records written again, because an earlier connection broke before their acknowledgement or
+    /// the broker put them off.
+    pub redelivered: u64,
+    /// Records deleted because they can never be delivered: the broker refused them for good.
+    pub rejected: u64,
+    /// Records deleted because they could not be read.
+    pub unreadable: u64,
+    /// Records deleted because they might no longer be sent.
+    pub erased: u64,
+    /// Times the broker put a record off; it was kept.
+    pub refused: u64,
+    /// Connections the broker accepted.
+    pub connections: u64,
+    /// Connections after the first.
+    pub reconnects: u64,
+    /// Connections that failed or broke.
+    pub faults: u64,
+    /// The time between the last acknowledged request and its acknowledgement.
+    pub last_round_trip: Duration,
+}
+
+impl Counters {
+    /// Reads all counters. They are read one after the other, while they may move on.
+    pub fn totals(&self) -> Totals {
+        let connections = self.connections.load(Relaxed);
+        Totals {
+            published: self.published.load(Relaxed),
+            acknowledged: self.acknowledged.load(Relaxed),
+            redelivered: self.redelivered.load(Relaxed),
+            rejected: self.rejected.load(Relaxed),
+            unreadable: self.unreadable.load(Relaxed),
+            erased: self.erased.load(Relaxed),
+            refused: self.refused.load(Relaxed),
+            connections,
+            reconnects: connections.saturating_sub(1),
+            faults: self.faults.load(Relaxed),
+            last_round_trip: Duration::from_micros(self.last_round_trip_micros.load(Relaxed)),
+        }
+    }
+
+    pub(super) fn published(&self, again: bool) {
+        self.published.fetch_add(1, Relaxed);
+        if again {
+            self.redelivered.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn acknowledged(&self, round_trip: Duration) {
+        let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
+        self.last_round_trip_micros.store(micros, Relaxed);
+        self.acknowledged.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn unreadable(&self) {
+        self.unreadable.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn erased(&self) {
+        self.erased.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn connected(&self) {
+        self.connections.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn faulted(&self) {
+        self.faults.fetch_add(1, Relaxed);
+    }
+}
+
+impl LinkState {
+    /// The broker has accepted us, and the connection stands.
+    pub fn is_online(&self) -> bool {
+        matches!(self, Self::Online { .. })
+    }
+}

@@ -1,0 +1,265 @@
+//! Names in, topics out, and back. The one place that knows how the platform's topics are spelled.
+//!
+//! No person and no device is in a topic, ever: only the places the operator named and the kinds
+//! of message this program knows.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The first two levels: what this is, and which version of the contract.
+const PREFIX: &str = "beacon/v1";
+
+/// The longest name. Three names, a family and a kind then stay far under the 65,535 bytes of a
+/// topic (MQTT 5.0, 1.5.4) and under the 256 to 512 bytes that hosted brokers allow.
+const LONGEST_NAME: usize = 64;
+
+/// One level of a topic: a tenant, a store, a gateway, a command.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Name(String);
+
+/// A text that cannot be one level of a topic.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error(
+    "{found:?} cannot be a level of an MQTT topic; write 1 to {LONGEST_NAME} characters, none of \
+     them `/`, `+`, `#`, a space or a control character, and no `$` in front"
+)]
+pub struct NotAName {
+    found: String,
+}
+
+/// The topics of one gateway.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Topics {
+    tenant: Name,
+    store: Name,
+    gateway: Name,
+}
+
+/// Which of a gateway's topics. Families, kinds and names are words without `/`, `+` and `#`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Topic<'a> {
+    /// Situational events, `QoS` 1, never retained.
+    Event {
+        /// The first part of an event's kind: `zone`.
+        family: &'a str,
+        /// The second part: `entered`.
+        kind: &'a str,
+    },
+    /// Whether the gateway is online, and how it is; retained, and the topic of the last will.
+    State,
+    /// Numbers, now and then.
+    Metrics,
+    /// The description of all this for machines; retained.
+    Contract,
+    /// In: what the platform asks of this gateway.
+    Command(&'a str),
+    /// Out: what became of it.
+    CommandResult(&'a str),
+}
+
+/// A topic that is none of ours.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+#[error("{found:?} is not one of the topics under `{PREFIX}/{{tenant}}/{{store}}/{{gateway}}/`")]
+pub struct NotATopic {
+    found: String,
+}
+
+// === impl Name ===
+
+impl Name {
+    /// The name as it stands in a topic.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn is_valid(text: &str) -> bool {
+        let forbidden = |c: char| matches!(c, '/' | '+' | '#') || c.is_whitespace();
+        let harmful = |c: char| c.is_control() || is_noncharacter(c);
+        (1..=LONGEST_NAME).contains(&text.chars().count())
+            && !text.starts_with('$')
+            && !text.chars().any(|c| forbidden(c) || harmful(c))
+    }
+}
+
+/// Code points that a broker may answer by closing the connection (MQTT 5.0, 1.5.4): the Unicode
+/// non-characters; and the byte order mark, which nobody types on purpose.
+fn is_noncharacter(c: char) -> bool {
+    let code = u32::from(c);
+    (0xFDD0..=0xFDEF).contains(&code) || code & 0xFFFE == 0xFFFE || c == '\u{FEFF}'
+}
+
+impl FromStr for Name {
+    type Err = NotAName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if Self::is_valid(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAName { found: text.chars().take(2 * LONGEST_NAME).collect() })
+        }
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = NotAName;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Name> for String {
+    fn from(name: Name) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl Topics ===
+
+impl Topics {
+    /// The topics of the gateway with these names.
+    pub fn new(tenant: Name, store: Name, gateway: Name) -> Self {
+        Self { tenant, store, gateway }
+    }
+
+    /// Spells a topic.
+    ///
+    /// ```
+    /// use beacon_gateway::uplink::{Topic, Topics};
+    ///
+    /// let topics = Topics::new("acme".parse()?, "berlin-03".parse()?, "gw1".parse()?);
+    /// let entered = Topic::Event { family: "zone", kind: "entered" };
+    /// assert_eq!(topics.spell(entered), "beacon/v1/acme/berlin-03/gw1/event/zone/entered");
+    /// assert_eq!(topics.spell(Topic::State), "beacon/v1/acme/berlin-03/gw1/state");
+    /// # Ok::<(), beacon_gateway::uplink::NotAName>(())
+    /// ```
+    pub fn spell(&self, topic: Topic<'_>) -> String {
+        let Self { tenant, store, gateway } = self;
+        format!("{PREFIX}/{tenant}/{store}/{gateway}/{topic}")
+    }
+
+    /// Reads a topic back: whose it is, and which.
+    pub fn read(text: &str) -> Result<(Self, Topic<'_>), NotATopic> {
+        Self::parse(text)
+            .ok_or_else(|| NotATopic { found: text.chars().take(4 * LONGEST_NAME).collect() })
+    }
+
+    fn parse(text: &str) -> Option<(Self, Topic<'_>)> {
+        let mut levels = text.strip_prefix(PREFIX)?.strip_prefix('/')?.splitn(4, '/');
+        let mut name = || levels.next()?.parse::<Name>().ok();
+        let topics = Self { tenant: name()?, store: name()?, gateway: name()? };
+        let rest: Vec<&str> = levels.next()?.split('/').collect();
+        let word = |text: &'_ str| Name::is_valid(text);
+        let topic = match *rest.as_slice() {
+            ["event", family, kind] if word(family) && word(kind) => Topic::Event { family, kind },
+            ["state"] => Topic::State,
+            ["metrics"] => Topic::Metrics,
+            ["contract"] => Topic::Contract,
+            ["command", name] if word(name) => Topic::Command(name),
+            ["command-result", name] if word(name) => Topic::CommandResult(name),
+            _ => return None,
+        };
+        Some((topics, topic))
+    }
+}
+
+// === impl Topic ===
+
+impl fmt::Display for Topic<'_> {
+    /// The levels behind the gateway's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event { family, kind } => write!(f, "event/{family}/{kind}"),
+            Self::State => f.write_str("state"),
+            Self::Metrics => f.write_str("metrics"),
+            Self::Contract => f.write_str("contract"),
+            Self::Command(name) => write!(f, "command/{name}"),
+            Self::CommandResult(name) => write!(f, "command-result/{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topics() -> Topics {
+        Topics::new("acme".parse().unwrap(), "berlin-03".parse().unwrap(), "gw1".parse().unwrap())
+    }
+
+    #[test]
+    fn every_topic_is_read_back_as_it_was_spelled() {
+        for (topic, spelled) in [
+            (Topic::Event { family: "zone", kind: "entered" }, "event/zone/entered"),
+            (Topic::Event { family: "gateway", kind: "radio_deaf" }, "event/gateway/radio_deaf"),
+            (Topic::State, "state"),
+            (Topic::Metrics, "metrics"),
+            (Topic::Contract, "contract"),
+            (Topic::Command("withdraw"), "command/withdraw"),
+            (Topic::CommandResult("withdraw"), "command-result/withdraw"),
+        ] {
+            let text = topics().spell(topic);
+            assert_eq!(text, format!("beacon/v1/acme/berlin-03/gw1/{spelled}"));
+            assert_eq!(Topics::read(&text), Ok((topics(), topic)));
+        }
+    }
+
+    #[test]
+    fn other_topics_are_refused() {
+        for text in [
+            "",
+            "beacon/v1",
+            "beacon/v1/acme/berlin-03/gw1",
+            "beacon/v1/acme/berlin-03/gw1/",
+            "beacon/v2/acme/berlin-03/gw1/state",
+            "beacon/v1/acme//gw1/state",
+            "beacon/v1/acme/+/gw1/state",
+            "beacon/v1/acme/berlin-03/gw1/state/more",
+            "beacon/v1/acme/berlin-03/gw1/event/zone",
+            "beacon/v1/acme/berlin-03/gw1/event/zone/entered/again",
+            "beacon/v1/acme/berlin-03/gw1/event//entered",
+            "beacon/v1/acme/berlin-03/gw1/command/",
+            "beacon/v1/acme/berlin-03/gw1/secrets",
+            "xbeacon/v1/acme/berlin-03/gw1/state",
+            "beacon/v1x/acme/berlin-03/gw1/state",
+        ] {
+            assert!(Topics::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_would_break_a_topic_is_refused_with_what_is_allowed() {
+        for text in [
+            "",
+            "a/b",
+            "a+b",
+            "#",
+            "two words",
+            "tab\there",
+            "nul\0",
+            "line\n",
+            "$SYS",
+            "\u{FEFF}bom",
+            "\u{FFFF}",
+            "\u{FDD0}",
+            "\u{7F}",
+            &"x".repeat(65),
+        ] {
+            let message = text.parse::<Name>().unwrap_err().to_string();
+            assert!(message.contains("write 1 to 64 characters, none of them `/`"), "{message}");
+            assert!(!message.contains('\n') && !message.contains('\0'), "{message}");
+        }
+        for text in ["acme", "berlin-03", "Gw_1", "münchen", "店舗", &"x".repeat(64), "a.b:c"] {
+            assert_eq!(text.parse::<Name>().unwrap().as_str(), text);
+        }
+    }
+}

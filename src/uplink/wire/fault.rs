@@ -1,0 +1,266 @@
+//! Why a connection ended, in words for a technician.
+//!
+//! Nothing a peer sent is repeated here but numbers, and reasons in words of ours.
+
+use std::{fmt, io, time::Duration};
+
+use rumqttc::{
+    mqttbytes,
+    v5::mqttbytes::{self as mqttbytes5, v5::DisconnectReasonCode},
+};
+use thiserror::Error;
+
+/// Why a connection was not made, or ended.
+#[derive(Debug, Error)]
+pub(in crate::uplink) enum Fault {
+    /// No TCP connection.
+    #[error(
+        "the broker cannot be reached ({0}); check `uplink.broker`, the network and the firewall"
+    )]
+    Unreachable(io::Error),
+    /// TCP worked, perhaps; MQTT did not answer.
+    #[error("the broker did not complete the handshake within `uplink.connect_timeout`")]
+    HandshakeTimeout,
+    /// No agreement on TLS.
+    #[error(
+        "TLS with the broker failed ({0}); check `uplink.ca_file`, `uplink.certificate_file`, the \
+         host name in `uplink.broker`, and that this machine's clock is right"
+    )]
+    Tls(String),
+    /// The broker answered our CONNECT with a refusal.
+    #[error("the broker refused the connection: {}", .0.why)]
+    Refused(Refusal),
+    /// The broker lacks something we need.
+    #[error("the broker does not support {0}, which the uplink needs")]
+    Unsuitable(&'static str),
+    /// MQTT 5 reason 0x8E.
+    #[error(
+        "another client took the session over by connecting with our client identifier; check \
+         that no other gateway has the same tenant, store and gateway name"
+    )]
+    TakenOver,
+    /// The broker said goodbye and why.
+    #[error("the broker ended the connection: {}", Reason(*.0))]
+    Dismissed(DisconnectReasonCode),
+    /// The connection broke.
+    #[error("the connection broke ({0})")]
+    Cut(io::Error),
+    /// The broker closed the connection without a word.
+    #[error("the broker closed the connection")]
+    Closed,
+    /// No acknowledgement for too long.
+    #[error("the broker left publishes unacknowledged for {0:?} or longer")]
+    Unacknowledged(Duration),
+    /// No answer to a ping.
+    #[error("the broker no longer answers")]
+    Silent,
+    /// The broker refused a publish in a way that rumqttc cannot read.
+    #[error("the broker refused a publish as too large")]
+    PacketTooLarge,
+    /// The broker sent something it must not.
+    #[error("the broker broke the protocol ({0})")]
+    Protocol(String),
+    /// Our own mistake: more requests than the window allows.
+    #[error("more was requested at once than the client takes")]
+    Overfull,
+}
+
+/// What a refusal of CONNECT means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(in crate::uplink) struct Refusal {
+    why: &'static str,
+    wants_human: bool,
+}
+
+impl Refusal {
+    /// Will be refused again until somebody changes something.
+    pub(super) fn lasting(why: &'static str) -> Self {
+        Self { why, wants_human: true }
+    }
+
+    /// May pass by itself.
+    pub(super) fn passing(why: &'static str) -> Self {
+        Self { why, wants_human: false }
+    }
+}
+
+impl Fault {
+    /// Trying again will not help until somebody changes something.
+    pub(in crate::uplink) fn wants_human(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.wants_human,
+            Self::Tls(_) | Self::Unsuitable(_) | Self::TakenOver => true,
+            _ => false,
+        }
+    }
+
+    /// What the broker has against the one publish it was sent before this, if it says so: it must
+    /// not be sent again, or the connection would break for it forever.
+    pub(in crate::uplink) fn blames_publish(&self) -> Option<&'static str> {
+        match self {
+            Self::PacketTooLarge | Self::Dismissed(DisconnectReasonCode::PacketTooLarge) => {
+                Some("0x95 packet too large")
+            }
+            Self::Dismissed(DisconnectReasonCode::TopicNameInvalid) => {
+                Some("0x90 topic name invalid")
+            }
+            Self::Dismissed(DisconnectReasonCode::PayloadFormatInvalid) => {
+                Some("0x99 payload format invalid")
+            }
+            _ => None,
+        }
+    }
+
+    /// An error of the socket, or of TLS inside it.
+    fn from_io(error: io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        match tls {
+            Some(tls) => Self::Tls(tls.to_string()),
+            None => Self::Cut(error),
+        }
+    }
+
+    fn from_tls(error: rumqttc::TlsError) -> Self {
+        match error {
+            rumqttc::TlsError::Io(error) => Self::from_io(error),
+            error => Self::Tls(error.to_string()),
+        }
+    }
+}
+
+impl From<rumqttc::ConnectionError> for Fault {
+    fn from(error: rumqttc::ConnectionError) -> Self {
+        use rumqttc::ConnectionError as E;
+        match error {
+            E::Io(error) => Self::Unreachable(error),
+            E::NetworkTimeout => Self::HandshakeTimeout,
+            E::FlushTimeout => Self::Silent,
+            E::Tls(error) => Self::from_tls(error),
+            E::ConnectionRefused(code) => Self::Refused(super::v4::refusal(code)),
+            E::NotConnAck(_) => Self::Protocol("no CONNACK".to_owned()),
+            E::RequestsDone => Self::Overfull,
+            E::MqttState(error) => error.into(),
+        }
+    }
+}
+
+impl From<rumqttc::StateError> for Fault {
+    fn from(error: rumqttc::StateError) -> Self {
+        use rumqttc::StateError as E;
+        match error {
+            E::Io(error) | E::Deserialization(mqttbytes::Error::Io(error)) => Self::from_io(error),
+            E::ConnectionAborted => Self::Closed,
+            E::AwaitPingResp | E::CollisionTimeout => Self::Silent,
+            E::Unsolicited(_) => unsolicited(),
+            error => Self::Protocol(error.to_string()),
+        }
+    }
+}
+
+impl From<rumqttc::v5::ConnectionError> for Fault {
+    fn from(error: rumqttc::v5::ConnectionError) -> Self {
+        use rumqttc::v5::ConnectionError as E;
+        match error {
+            E::Io(error) => Self::Unreachable(error),
+            E::Timeout(_) => Self::HandshakeTimeout,
+            E::Tls(error) => Self::from_tls(error),
+            E::ConnectionRefused(code) => Self::Refused(super::v5::refusal(code)),
+            E::NotConnAck(_) => Self::Protocol("no CONNACK".to_owned()),
+            E::RequestsDone => Self::Overfull,
+            E::MqttState(error) => error.into(),
+        }
+    }
+}
+
+impl From<rumqttc::v5::StateError> for Fault {
+    fn from(error: rumqttc::v5::StateError) -> Self {
+        use rumqttc::v5::StateError as E;
+        match error {
+            E::Io(error) | E::Deserialization(mqttbytes5::Error::Io(error)) => Self::from_io(error),
+            E::ConnectionAborted => Self::Closed,
+            E::AwaitPingResp | E::CollisionTimeout => Self::Silent,
+            E::Unsolicited(_) => unsolicited(),
+            E::ServerDisconnect { reason_code: DisconnectReasonCode::SessionTakenOver, .. } => {
+                Self::TakenOver
+            }
+            E::ServerDisconnect { reason_code, .. } => Self::Dismissed(reason_code),
+            // A PUBACK with a reason that the specification does not list for it, and that
+            // mosquitto sends for a payload above its `message_size_limit`. rumqttc reports it
+            // under this misleading name.
+            E::Deserialization(mqttbytes5::Error::InvalidConnectReturnCode(0x95)) => {
+                Self::PacketTooLarge
+            }
+            error => Self::Protocol(error.to_string()),
+        }
+    }
+}
+
+fn unsolicited() -> Fault {
+    Fault::Protocol("it acknowledged what was not sent".to_owned())
+}
+
+/// A reason of DISCONNECT, in words and as the number of MQTT 5.0, 3.14.2.1.
+struct Reason(DisconnectReasonCode);
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use DisconnectReasonCode as R;
+        let words = match self.0 {
+            R::ServerBusy => "it is busy",
+            R::ServerShuttingDown => "it is shutting down",
+            R::KeepAliveTimeout => "it heard nothing from us",
+            R::NotAuthorized => "we are not authorised; check the broker's access rules",
+            R::PacketTooLarge => "a packet was too large",
+            R::TopicNameInvalid => "it does not take a topic of ours",
+            R::ReceiveMaximumExceeded => "too much was in flight",
+            R::MessageRateTooHigh => "we send too fast",
+            R::QuotaExceeded => "a quota is exhausted",
+            R::AdministrativeAction => "an administrator ended it",
+            R::ConnectionRateExceeded => "we connect too often",
+            R::MaximumConnectTime => "the longest time for a connection is over",
+            R::UseAnotherServer | R::ServerMoved => "it wants us at another server",
+            R::RetainNotSupported => "it keeps no retained messages",
+            R::QoSNotSupported => "it does not support QoS 1",
+            _ => "for a reason of its own",
+        };
+        write!(f, "{words} (0x{:02X})", self.0 as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tls_error_inside_a_socket_error_is_recognised() {
+        let inner = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let error = io::Error::new(io::ErrorKind::InvalidData, inner);
+        let fault = Fault::from_tls(rumqttc::TlsError::Io(error));
+        assert!(matches!(&fault, Fault::Tls(why) if why.contains("UnknownIssuer")), "{fault}");
+        assert!(fault.wants_human());
+        let cut = Fault::from_io(io::ErrorKind::ConnectionReset.into());
+        assert!(matches!(cut, Fault::Cut(_)) && !cut.wants_human());
+    }
+
+    #[test]
+    fn only_a_reason_about_the_publish_itself_blames_it() {
+        use DisconnectReasonCode as R;
+        for (fault, blames) in [
+            (Fault::PacketTooLarge, true),
+            (Fault::Dismissed(R::PacketTooLarge), true),
+            (Fault::Dismissed(R::PayloadFormatInvalid), true),
+            (Fault::Dismissed(R::TopicNameInvalid), true),
+            (Fault::Dismissed(R::NotAuthorized), false),
+            (Fault::Dismissed(R::QuotaExceeded), false),
+            (Fault::Closed, false),
+        ] {
+            assert_eq!(fault.blames_publish().is_some(), blames, "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_dismissal_is_told_in_words_and_with_its_number() {
+        let told = Fault::Dismissed(DisconnectReasonCode::ServerBusy).to_string();
+        assert_eq!(told, "the broker ended the connection: it is busy (0x89)");
+    }
+}

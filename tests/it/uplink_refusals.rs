@@ -1,0 +1,208 @@
+//! What the uplink makes of a broker that refuses publishes or connections.
+
+use beacon_gateway::{
+    outbox::Removal,
+    settings::Span,
+    uplink::{Protocol, Settings},
+};
+
+use crate::support::{
+    eventually,
+    fake_broker::{
+        FakeBroker, Packet, Say, connack, disconnect, puback_with, refuse, well_behaved,
+    },
+    mosquitto::Mosquitto,
+    rig::{Rig, numbered, offline_because, settings},
+};
+
+/// A broker that answers the events with these numbers so, the first so many times, and behaves
+/// otherwise.
+async fn refusing(numbers: &'static [&'static str], reason: u8, mut times: usize) -> FakeBroker {
+    FakeBroker::start(move |_, packet| match packet {
+        Packet::Publish { packet_id, payload, .. }
+            if times > 0
+                && packet.is_event()
+                && numbers.contains(&payload.split(' ').next().unwrap_or_default()) =>
+        {
+            times -= 1;
+            vec![puback_with(*packet_id, reason)]
+        }
+        packet => well_behaved(packet),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_record_the_broker_puts_off_is_kept_and_sent_again_over_the_same_connection() {
+    for reason in [0x97, 0x87, 0x80, 0x83, 0x91] {
+        let broker = refusing(&["3"], reason, 4).await;
+        let rig = Rig::start(settings(Protocol::V5, broker.port()));
+        rig.outbox.append(numbered(1..=10));
+        rig.delivered().await;
+        let (totals, outbox) = rig.stop().await;
+        let mut removed = outbox.removed(Removal::Acknowledged);
+        removed.sort_unstable();
+        assert_eq!(removed, (1..=10).collect::<Vec<_>>(), "reason {reason:#x}");
+        assert_eq!((totals.refused, totals.redelivered), (4, 4), "reason {reason:#x}");
+        assert_eq!((totals.rejected, totals.faults, broker.connections()), (0, 0, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_puts_everything_off_is_asked_with_one_record_and_ever_less_often() {
+    let broker = FakeBroker::start(|_, packet| match packet {
+        Packet::Publish { packet_id, .. } if packet.is_event() => {
+            vec![puback_with(*packet_id, 0x97)]
+        }
+        packet => well_behaved(packet),
+    })
+    .await;
+    let settings = Settings {
+        window: 8,
+        backoff_min: Span::millis(100),
+        backoff_max: Span::secs(3600),
+        ..settings(Protocol::V5, broker.port())
+    };
+    let rig = Rig::start(settings);
+    rig.outbox.append(numbered(1..=100));
+    eventually("three probes", || broker.events().len() >= 11).await;
+    let events: Vec<String> =
+        broker.events().iter().map(|(_, payload)| payload.trim_end_matches('.').into()).collect();
+    assert_eq!(
+        events,
+        ["1 ", "2 ", "3 ", "4 ", "5 ", "6 ", "7 ", "8 ", "1 ", "1 ", "1 "],
+        "a window, then the oldest alone"
+    );
+    let (totals, outbox) = rig.stop().await;
+    assert_eq!((totals.acknowledged, outbox.pending(), broker.connections()), (0, 100, 1));
+}
+
+#[tokio::test]
+async fn a_record_the_broker_refuses_for_good_is_counted_and_removed() {
+    for reason in [0x90, 0x99] {
+        let broker = refusing(&["3", "5"], reason, usize::MAX).await;
+        let rig = Rig::start(settings(Protocol::V5, broker.port()));
+        rig.outbox.append(numbered(1..=10));
+        rig.delivered().await;
+        let (totals, outbox) = rig.stop().await;
+        assert_eq!(outbox.removed(Removal::Rejected), [3, 5], "reason {reason:#x}");
+        assert_eq!(outbox.removed(Removal::Acknowledged), [1, 2, 4, 6, 7, 8, 9, 10]);
+        assert_eq!((totals.rejected, totals.acknowledged, totals.faults), (2, 8, 0));
+    }
+}
+
+#[tokio::test]
+async fn no_matching_subscribers_is_as_good_as_success() {
+    let broker = refusing(&["3"], 0x10, usize::MAX).await;
+    let rig = Rig::start(settings(Protocol::V5, broker.port()));
+    rig.outbox.append(numbered(1..=5));
+    rig.delivered().await;
+    let (totals, outbox) = rig.stop().await;
+    assert_eq!(outbox.removed(Removal::Acknowledged), [1, 2, 3, 4, 5]);
+    assert_eq!((totals.refused, totals.rejected), (0, 0));
+}
+
+#[tokio::test]
+async fn a_record_larger_than_the_broker_announces_is_removed_without_breaking_the_connection() {
+    // Property 0x27: the maximum packet size, here 600 bytes.
+    let broker = FakeBroker::start(|_, packet| match packet {
+        Packet::Connect { .. } => vec![connack(&[0x27, 0, 0, 0x02, 0x58])],
+        packet => well_behaved(packet),
+    })
+    .await;
+    let rig = Rig::start(settings(Protocol::V5, broker.port()));
+    rig.outbox.append(numbered(1..=2).chain([vec![b'x'; 600]]).chain(numbered(4..=5)));
+    rig.delivered().await;
+    let (totals, outbox) = rig.stop().await;
+    assert_eq!(outbox.removed(Removal::Rejected), [3]);
+    assert_eq!((totals.acknowledged, totals.faults, broker.connections()), (4, 0, 1));
+}
+
+#[tokio::test]
+async fn a_payload_above_mosquittos_limit_does_not_block_what_comes_after_it() {
+    // mosquitto announces no limit and answers PUBACK 0x95, which rumqttc cannot read.
+    let mosquitto = Mosquitto::start("message_size_limit 1000");
+    let rig = Rig::start(settings(Protocol::V5, mosquitto.port()));
+    rig.outbox.append(numbered(1..=20).chain([vec![b'x'; 1500]]).chain(numbered(22..=40)));
+    rig.delivered().await;
+    let (totals, outbox) = rig.stop().await;
+    assert_eq!(outbox.removed(Removal::Rejected), [21]);
+    assert_eq!((totals.rejected, totals.acknowledged), (1, 39));
+}
+
+#[tokio::test]
+async fn a_record_the_broker_names_when_it_disconnects_is_removed_once_it_was_sent_alone() {
+    let broker = FakeBroker::start(|_, packet| match packet {
+        Packet::Publish { payload, .. } if payload.starts_with("5 ") => disconnect(0x99),
+        packet => well_behaved(packet),
+    })
+    .await;
+    let rig = Rig::start(settings(Protocol::V5, broker.port()));
+    rig.outbox.append(numbered(1..=10));
+    rig.delivered().await;
+    let (_, outbox) = rig.stop().await;
+    assert_eq!(outbox.removed(Removal::Rejected), [5]);
+    assert_eq!(outbox.removed(Removal::Acknowledged).len(), 9);
+}
+
+#[tokio::test]
+async fn a_record_for_which_the_broker_hangs_up_is_set_aside_and_kept() {
+    let broker = FakeBroker::start(|_, packet| match packet {
+        Packet::Publish { payload, .. } if payload.starts_with("5 ") => vec![Say::HangUp],
+        packet => well_behaved(packet),
+    })
+    .await;
+    for protocol in [Protocol::V5, Protocol::V311] {
+        let rig = Rig::start(settings(protocol, broker.port()));
+        rig.outbox.append(numbered(1..=10));
+        eventually("all but one", || rig.outbox.pending() == 1).await;
+        let (totals, outbox) = rig.stop().await;
+        let mut removed = outbox.removed(Removal::Acknowledged);
+        removed.sort_unstable();
+        assert_eq!(removed, [1, 2, 3, 4, 6, 7, 8, 9, 10]);
+        assert_eq!((totals.rejected, outbox.pending()), (0, 1), "nothing is deleted on suspicion");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_says_what_to_change() {
+    for (protocol, version, reason, says) in [
+        (Protocol::V311, 4, 1, "uplink.protocol"),
+        (Protocol::V311, 4, 2, "uplink.client_id"),
+        (Protocol::V311, 4, 3, "not available"),
+        (Protocol::V311, 4, 4, "uplink.username"),
+        (Protocol::V311, 4, 5, "not authorised"),
+        (Protocol::V5, 5, 0x84, "uplink.protocol"),
+        (Protocol::V5, 5, 0x85, "uplink.client_id"),
+        (Protocol::V5, 5, 0x86, "uplink.username"),
+        (Protocol::V5, 5, 0x87, "access rules"),
+        (Protocol::V5, 5, 0x89, "busy"),
+        (Protocol::V5, 5, 0x9A, "retained"),
+    ] {
+        let broker = FakeBroker::start(move |_, _| refuse(version, reason)).await;
+        let mut rig = Rig::start(settings(protocol, broker.port()));
+        offline_because(&mut rig, says).await;
+        let (totals, _) = rig.stop().await;
+        assert_eq!(totals.connections, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_broker_without_qos_1_or_retained_messages_is_told_apart_from_a_bad_link() {
+    // Properties 0x24 (maximum QoS) and 0x25 (retain available), both 0; receive maximum 0 is a
+    // protocol error.
+    for (properties, says) in [
+        (&[0x24, 0][..], "does not support QoS 1"),
+        (&[0x25, 0], "does not support retained messages"),
+        (&[0x21, 0, 0], "broke the protocol"),
+    ] {
+        let broker = FakeBroker::start(move |_, packet| match packet {
+            Packet::Connect { .. } => vec![connack(properties)],
+            packet => well_behaved(packet),
+        })
+        .await;
+        let mut rig = Rig::start(settings(Protocol::V5, broker.port()));
+        offline_because(&mut rig, says).await;
+        rig.stop().await;
+    }
+}
