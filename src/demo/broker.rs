@@ -1,7 +1,8 @@
 //! A real MQTT broker inside the process: nothing in, two ports on loopback out.
 //!
 //! Promises: when [`EmbeddedBroker::start`] returns, both ports accept connections; when the broker
-//! is dropped, they are closed and all connections with them. Nothing is kept on disk.
+//! is dropped, they are closed and all connections with them. Nothing is kept on disk. The broker's
+//! own router thread has no way to end: it stays parked until the process does.
 
 use std::{
     future::poll_fn,

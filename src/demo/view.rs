@@ -256,8 +256,8 @@ impl Line {
             (dim, &self.time, 0),
             (self.style, &self.kind, 10),
             (bold, &self.who, 27),
-            (self.style, &self.what, 42),
-            (Style::new(), &details, 54),
+            (self.style, &self.what, 43),
+            (Style::new(), &details, 55),
         ];
         let width = width.unwrap_or(usize::MAX);
         let mut line = String::new();

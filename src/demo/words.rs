@@ -6,32 +6,49 @@ use serde_json::{Map, Value};
 /// Readings shown of one fixture; a tag may send a dozen.
 const MAX_READINGS: usize = 4;
 
+/// Readings of a zone's sensors shown beside what people do there.
+const MAX_SURROUNDINGS: usize = 2;
+
+/// Fields shown of an event of a kind that nobody here knows.
+const MAX_FIELDS: usize = 4;
+
 /// Zones of a path that are shown; a long walk is cut in the middle.
 const MAX_PATH: usize = 6;
 
 /// Quantities of which the unit says enough.
-const SPEAKING_UNITS: [&str; 6] = ["°C", "W", "hPa", "Pa", "lx", "ppm"];
+const SPEAKING_UNITS: [&str; 5] = ["°C", "W", "hPa", "lx", "ppm"];
 
-/// Units by the end of a quantity's name, where the event does not state them.
-const UNITS: [(&str, &str); 14] = [
-    ("_c", "°C"),
-    ("_pct", "%"),
-    ("_hpa", "hPa"),
-    ("_pa", "Pa"),
-    ("_mv", "mV"),
-    ("_v", "V"),
-    ("_w", "W"),
-    ("_wh", "Wh"),
+/// Units by the end of a quantity's name, where the event does not state them; longer ends first.
+const UNITS: [(&str, &str); 24] = [
+    ("_percent", "%"),
+    ("_ug_m3", "µg/m³"),
+    ("_us_cm", "µS/cm"),
+    ("_deg_s", "°/s"),
+    ("_m_s2", "m/s²"),
+    ("_m3_h", "m³/h"),
+    ("_m_s", "m/s"),
     ("_kwh", "kWh"),
-    ("_lx", "lx"),
     ("_ppm", "ppm"),
-    ("_ppb", "ppb"),
     ("_dbm", "dBm"),
+    ("_rpm", "rpm"),
+    ("_deg", "°"),
+    ("_pa", "Pa"),
+    ("_lx", "lx"),
+    ("_mm", "mm"),
+    ("_kg", "kg"),
+    ("_m3", "m³"),
+    ("_c", "°C"),
+    ("_v", "V"),
+    ("_a", "A"),
+    ("_w", "W"),
+    ("_l", "L"),
+    ("_m", "m"),
     ("_s", "s"),
 ];
 
-/// Quantities that are open or closed rather than 1 or 0.
-const OPENINGS: [&str; 5] = ["door", "window", "opening", "garage_door", "garage"];
+/// Quantities without a unit that are numbers all the same, by the end of their names. The others
+/// are switches, on or off.
+const NUMBERS: [&str; 6] = ["count", "index", "level", "steps", "channel", "button"];
 
 /// A text without anything that a terminal would act on.
 pub(super) fn clean(text: &str) -> String {
@@ -65,19 +82,14 @@ pub(super) fn decimal(value: f64) -> String {
 
 /// A number of seconds: `12 s`, `5 min 12 s`, `2 h 5 min`.
 pub(super) fn seconds(object: &Value, key: &str) -> Option<String> {
-    let seconds = object.get(key)?.as_f64()?.max(0.0);
-    if seconds < 60.0 {
-        return Some(format!(
-            "{} s",
-            decimal(if seconds < 10.0 { seconds } else { seconds.round() })
-        ));
-    }
-    let whole = seconds.round();
-    let (hours, minutes) = ((whole / 3600.0).floor(), (whole % 3600.0 / 60.0).floor());
+    let seconds = object.get(key)?.as_f64()?.max(0.0).round();
+    let (hours, minutes) = ((seconds / 3600.0).floor(), (seconds % 3600.0 / 60.0).floor());
     Some(if hours > 0.0 {
         format!("{hours:.0} h {minutes:.0} min")
+    } else if minutes > 0.0 {
+        format!("{minutes:.0} min {:.0} s", seconds % 60.0)
     } else {
-        format!("{minutes:.0} min {:.0} s", whole % 60.0)
+        format!("{seconds:.0} s")
     })
 }
 
@@ -86,49 +98,92 @@ pub(super) fn spaced(text: &str) -> String {
     text.replace('_', " ")
 }
 
-/// What the sensors of a zone say: `21.4 °C, humidity 48 %`.
+/// What the sensors of a zone say about it: `21.4 °C, humidity 48 %`.
 pub(super) fn sensors(context: &Value) -> Option<String> {
     let sensors = context.get("sensors")?.as_object()?;
-    let phrases = sensors.iter().filter_map(|(quantity, sensor)| {
-        let value = sensor.get("value").unwrap_or(sensor).as_f64()?;
-        Some(reading(quantity, value, sensor.get("unit").and_then(Value::as_str)))
-    });
-    list(phrases.collect())
+    let mut phrases: Vec<(Rank, String)> = sensors
+        .iter()
+        .filter_map(|(quantity, sensor)| {
+            let value = sensor.get("value").unwrap_or(sensor).as_f64()?;
+            let unit = sensor.get("unit").and_then(Value::as_str);
+            Some((Rank::of(quantity), reading(quantity, value, unit)))
+        })
+        .filter(|(rank, _)| *rank != Rank::Sensor)
+        .collect();
+    phrases.sort_by_key(|(rank, _)| *rank);
+    phrases.truncate(MAX_SURROUNDINGS);
+    list(phrases.into_iter().map(|(_, phrase)| phrase).collect(), MAX_SURROUNDINGS)
 }
 
-/// What a fixture measured.
+/// What a fixture measured, the most telling first.
 pub(super) fn readings(data: &Value) -> Option<String> {
     let readings = data.get("readings")?.as_array()?;
-    let phrases = readings.iter().filter_map(|entry| {
-        let quantity = entry.get("quantity")?.as_str()?;
-        let unit = entry.get("unit").and_then(Value::as_str);
-        Some(match entry.get("value")? {
-            Value::Number(value) => reading(quantity, value.as_f64()?, unit),
-            Value::Bool(value) => reading(quantity, f64::from(u8::from(*value)), unit),
-            other => format!("{} {}", spaced(&clean(quantity)), scalar(other)?),
+    let mut phrases: Vec<(Rank, String)> = readings
+        .iter()
+        .filter_map(|entry| {
+            let quantity = entry.get("quantity")?.as_str()?;
+            let unit = entry.get("unit").and_then(Value::as_str);
+            let phrase = match entry.get("value")? {
+                Value::Number(value) => reading(quantity, value.as_f64()?, unit),
+                Value::Bool(value) => reading(quantity, f64::from(u8::from(*value)), unit),
+                other => format!("{} {}", spaced(&clean(quantity)), scalar(other)?),
+            };
+            Some((Rank::of(quantity), phrase))
         })
-    });
-    list(phrases.collect())
+        .collect();
+    phrases.sort_by_key(|(rank, _)| *rank);
+    list(phrases.into_iter().map(|(_, phrase)| phrase).collect(), MAX_READINGS)
+}
+
+/// What people want to read first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Rank {
+    Temperature,
+    Humidity,
+    Rest,
+    /// The sensor's own health.
+    Sensor,
+}
+
+impl Rank {
+    fn of(quantity: &str) -> Self {
+        let own = ["battery", "tx_power", "uptime", "acceleration", "movement", "voltage"];
+        match quantity {
+            "temperature_c" => Self::Temperature,
+            "humidity_percent" => Self::Humidity,
+            "measurement_count" | "advertisement_count" => Self::Sensor,
+            other if own.iter().any(|start| other.starts_with(start)) => Self::Sensor,
+            _ => Self::Rest,
+        }
+    }
 }
 
 fn reading(quantity: &str, value: f64, unit: Option<&str>) -> String {
     let suffix = UNITS.iter().find(|(suffix, _)| quantity.ends_with(suffix));
     let name = suffix.and_then(|(suffix, _)| quantity.strip_suffix(suffix)).unwrap_or(quantity);
     let unit = unit.filter(|unit| !unit.is_empty()).or(suffix.map(|(_, unit)| *unit));
-    let name = spaced(&clean(name));
-    match unit {
-        Some(unit) if SPEAKING_UNITS.contains(&unit) => format!("{} {unit}", decimal(value)),
-        Some(unit) => format!("{name} {} {}", decimal(value), clean(unit)),
-        None if OPENINGS.contains(&quantity) => {
-            format!("{name} {}", if value > 0.0 { "open" } else { "closed" })
+    // Air pressure in pascals has more digits than anybody says.
+    let (value, unit) = match unit {
+        Some("Pa") => (value / 100.0, Some("hPa")),
+        other => (value, other),
+    };
+    let switch = value.abs() < f64::EPSILON || (value - 1.0).abs() < f64::EPSILON;
+    let on = value > 0.5;
+    let words = spaced(&clean(name));
+    match (unit, words.strip_suffix("open")) {
+        (Some(unit), _) if SPEAKING_UNITS.contains(&unit) => format!("{} {unit}", decimal(value)),
+        (Some(unit), _) => format!("{words} {} {}", decimal(value), clean(unit)),
+        (None, Some(what)) if switch => format!("{what}{}", if on { "open" } else { "closed" }),
+        (None, _) if switch && !NUMBERS.iter().any(|end| name.ends_with(end)) => {
+            format!("{words} {}", if on { "yes" } else { "no" })
         }
-        None => format!("{name} {}", decimal(value)),
+        (None, _) => format!("{words} {}", decimal(value)),
     }
 }
 
-fn list(mut phrases: Vec<String>) -> Option<String> {
-    let more = phrases.len().saturating_sub(MAX_READINGS);
-    phrases.truncate(MAX_READINGS);
+fn list(mut phrases: Vec<String>, most: usize) -> Option<String> {
+    let more = phrases.len().saturating_sub(most);
+    phrases.truncate(most);
     if more > 0 {
         phrases.push(format!("{more} more"));
     }
@@ -153,7 +208,7 @@ pub(super) fn fields(object: &Map<String, Value>, but: &[&str]) -> Option<String
         .filter(|(key, _)| !but.contains(&key.as_str()))
         .filter_map(|(key, value)| Some(format!("{} {}", spaced(&clean(key)), scalar(value)?)))
         .collect();
-    list(phrases)
+    list(phrases, MAX_FIELDS)
 }
 
 fn scalar(value: &Value) -> Option<String> {
@@ -187,7 +242,7 @@ mod tests {
         }
         for (value, written) in [
             (0.0, "0 s"),
-            (3.25, "3.25 s"),
+            (3.25, "3 s"),
             (41.7, "42 s"),
             (312.0, "5 min 12 s"),
             (7500.0, "2 h 5 min"),
@@ -202,9 +257,36 @@ mod tests {
         let say = |quantity: &str, value: f64, unit: Option<&str>| reading(quantity, value, unit);
         assert_eq!(say("temperature_c", 21.44, Some("°C")), "21.4 °C");
         assert_eq!(say("temperature_c", 21.44, None), "21.4 °C");
-        assert_eq!(say("battery_pct", 87.0, Some("%")), "battery 87 %");
-        assert_eq!(say("door", 1.0, Some("")), "door open");
-        assert_eq!(say("movement_count", 7.0, None), "movement count 7");
+        assert_eq!(say("battery_percent", 87.0, Some("%")), "battery 87 %");
+        assert_eq!(say("pressure_pa", 101_132.0, None), "1011 hPa");
+        assert_eq!(say("acceleration_x_m_s2", -0.04, None), "acceleration x -0.04 m/s²");
+        assert_eq!(say("pm2_5_ug_m3", 7.25, None), "pm2 5 7.25 µg/m³");
+        assert_eq!(say("door_open", 1.0, Some("")), "door open");
+        assert_eq!(say("open", 0.0, Some("")), "closed");
+        assert_eq!(say("motion", 1.0, None), "motion yes");
+        assert_eq!(say("people_count", 1.0, None), "people count 1");
+    }
+
+    #[test]
+    fn of_many_readings_the_telling_ones_are_shown() {
+        let readings_of = |names: &[&str]| {
+            let all = names.iter().map(|name| json!({"quantity": name, "value": 2.0}));
+            readings(&json!({"readings": all.collect::<Vec<_>>()})).expect("readings")
+        };
+        let shown = readings_of(&[
+            "battery_v",
+            "movement_count",
+            "pressure_pa",
+            "humidity_percent",
+            "temperature_c",
+        ]);
+        assert_eq!(shown, "2 °C, humidity 2 %, 0.02 hPa, battery 2 V, 1 more");
+
+        let context = json!({"sensors": {
+            "advertisement_count": {"value": 7}, "co2_ppm": {"value": 640}, "power_w": {"value": 3},
+            "temperature_c": {"value": 21.44},
+        }});
+        assert_eq!(sensors(&context).as_deref(), Some("21.4 °C, 640 ppm"));
     }
 
     #[test]

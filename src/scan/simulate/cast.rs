@@ -161,7 +161,7 @@ impl Cast {
 
         let naming = Naming::random_static(&mut self.rng);
         let door = Signal::Door(Door::default());
-        self.fixture("door-1", plan, "entrance", 2.1, (door, naming, 500));
+        self.fixture("fridge-door-1", plan, "dairy", 1.2, (door, naming, 500));
 
         let (namespace, instance) = (self.rng.bytes(), self.rng.bytes());
         let beacon = Beacon {
@@ -301,7 +301,7 @@ impl Cast {
     }
 
     fn drift(&mut self, mean: f64, deviation: f64) -> Drift {
-        Drift::new(self.rng.fork(), mean, deviation, Duration::from_mins(1))
+        Drift::new(self.rng.fork(), mean, deviation, Duration::from_mins(5))
     }
 }
 

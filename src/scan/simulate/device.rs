@@ -62,7 +62,7 @@ pub(super) enum Naming {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Surroundings {
     pub(super) unix: UnixTime,
-    pub(super) door_open: bool,
+    pub(super) visited: bool,
 }
 
 /// One thing that advertises.
@@ -182,8 +182,8 @@ impl Device {
         self.address
     }
 
-    /// Whether it must be told if the door is open.
-    pub(super) fn watches_the_door(&self) -> bool {
+    /// Whether it must be told if somebody stands before it.
+    pub(super) fn watches(&self) -> bool {
         matches!(self.signal, Signal::Door(_))
     }
 
@@ -221,7 +221,7 @@ impl Device {
             Signal::Exposure(random) => bytes::exposure(*random),
             Signal::Climate(climate) => climate.data(now),
             Signal::Fridge(fridge) => fridge.data(now),
-            Signal::Door(door) => door.data(surroundings.door_open),
+            Signal::Door(door) => door.data(surroundings.visited),
             Signal::Beacon(beacon) => beacon.data(now),
             Signal::Broken(count) => {
                 *count = count.wrapping_add(1);

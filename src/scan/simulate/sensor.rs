@@ -46,7 +46,7 @@ pub(super) struct Measured {
     power_w: f64,
 }
 
-/// A contact at the shop door, as `BTHome` version 2.
+/// A contact at the fridge's door, as `BTHome` version 2: open while somebody stands before it.
 #[derive(Debug, Default)]
 pub(super) struct Door {
     open: bool,

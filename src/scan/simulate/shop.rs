@@ -14,6 +14,7 @@ use super::{
     device::{Device, Surroundings},
     enrolment::{self, Enrolment, Fixture},
     journey::{Journey, Place},
+    plan::Point,
     radio::{Link, Sent},
     rng::Rng,
     truth::{Truth, Visit},
@@ -252,16 +253,11 @@ impl Shop {
         }
     }
 
-    /// Whether somebody stands in the door.
-    fn door_is_open(&self, now: Uptime) -> bool {
+    /// Whether somebody stands at arm's length.
+    fn is_visited(&self, at: Point, now: Uptime) -> bool {
         const REACH_M: f64 = 1.0;
-        self.carriers.iter().filter(|carrier| !matches!(carrier.habit, Habit::Stands(_))).any(
-            |carrier| {
-                carrier.journey.place(now).is_some_and(|place| {
-                    place.at.distance(self.settings.plan.door(place.at.z)) < REACH_M
-                })
-            },
-        )
+        let near = |place: Place| place.at.distance(Point { z: place.at.z, ..at }) < REACH_M;
+        self.carriers.iter().any(|carrier| carrier.journey.place(now).is_some_and(near))
     }
 
     /// Puts one advertising event on the air of every receiver.
@@ -270,13 +266,13 @@ impl Shop {
             .carriers
             .get(carrier)
             .and_then(|state| state.devices.get(device))
-            .is_some_and(Device::watches_the_door);
-        let door_open = watches && self.door_is_open(now);
+            .is_some_and(Device::watches);
+        let visited = watches && self.is_visited(place.at, now);
         let Self { settings, carriers, receivers, air, .. } = self;
         let unix = settings.wall_at_start().unix_at(now);
         let Some(state) = carriers.get_mut(carrier) else { return };
         let Some(device) = state.devices.get_mut(device) else { return };
-        let (address, data) = device.advertise(now, Surroundings { unix, door_open });
+        let (address, data) = device.advertise(now, Surroundings { unix, visited });
         while device.links.len() < receivers.len() {
             device.links.push(Link::new(device.rng.fork(), now, place.at));
         }

@@ -66,8 +66,8 @@ fn messages() -> Vec<Received> {
             json!({"fixture": "fridge-1", "zone": "dairy", "readings": [
                 {"quantity": "temperature_c", "value": 4.26, "unit": "°C"},
                 {"quantity": "power_w", "value": 84.0, "unit": "W"},
-                {"quantity": "battery_pct", "value": 87.0, "unit": "%"},
-                {"quantity": "door", "value": 0.0, "unit": ""},
+                {"quantity": "battery_percent", "value": 87.0, "unit": "%"},
+                {"quantity": "door_open", "value": 0.0, "unit": ""},
                 {"quantity": "voltage_v", "value": 2.97, "unit": "V"},
             ]}),
         ),

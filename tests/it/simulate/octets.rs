@@ -298,7 +298,7 @@ fn the_sensors_say_what_other_decoders_read_and_change_slowly() {
     assert_eq!(running.len(), 2, "the compressor starts and stops");
 
     let mut doors = BTreeSet::new();
-    for one in of(&heard, "door-1") {
+    for one in of(&heard, "fridge-door-1") {
         let value = content(&one.advertisement.data, 0x16, [0xd2, 0xfc]).unwrap();
         let [0x40, 0x00, _, 0x01, 95, 0x1a, open] = value[..] else { panic!("{value:02x?}") };
         doors.insert(open);
