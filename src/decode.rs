@@ -7,6 +7,7 @@
 
 mod answer;
 mod input;
+mod report;
 
 use std::io::{self, BufRead, Read, Write};
 

@@ -8,7 +8,8 @@
 //!   (`"0499"`, `"fcd2"`, `"0000fcd2-0000-1000-8000-00805f9b34fb"`).
 //!
 //! Other members (`address`, `name`, `key`, a recording's time and RSSI) may be there and are not
-//! read. Every other line is advertising data as hex.
+//! read. Every other line is advertising data as hex. An HCI event (`043E…`) that reports one
+//! advertisement may stand wherever advertising data may.
 
 use std::{borrow::Cow, fmt};
 
@@ -18,6 +19,8 @@ use serde::{
 };
 use thiserror::Error;
 use uuid::Uuid;
+
+use super::report;
 
 /// AD types (Assigned Numbers, 2.3).
 const ALL_SERVICES_128: u8 = 0x07;
@@ -45,6 +48,8 @@ pub(super) enum Rejected {
     },
     #[error("hex needs two digits an octet, and one is left over")]
     HalfAnOctet,
+    #[error("the HCI event is not a report of one advertisement")]
+    NotOneReport,
     #[error("not valid JSON at column {column}; {ALLOWED}")]
     NotJson { column: usize },
     #[error(
@@ -98,15 +103,27 @@ pub(super) fn advertising_data(line: &str) -> Result<Vec<u8>, Rejected> {
     match line.trim() {
         "" => Err(Rejected::Empty),
         object if object.starts_with('{') => from_json(object),
-        digits => from_hex(digits),
+        digits => advertised(digits),
     }
 }
 
-/// Hex as people paste it: in any case, with spaces, colons or hyphens between the octets.
+/// Advertising data, or an HCI event that reports it, as hex.
+fn advertised(text: &str) -> Result<Vec<u8>, Rejected> {
+    let octets = from_hex(text)?;
+    match report::reported(&octets) {
+        Ok(None) => Ok(octets),
+        Ok(Some(data)) => Ok(data.to_vec()),
+        Err(report::NotOneReport) => Err(Rejected::NotOneReport),
+    }
+}
+
+/// Hex as people paste it: in any case, with spaces, colons or hyphens between the octets, and
+/// perhaps `0x` before them.
 fn from_hex(text: &str) -> Result<Vec<u8>, Rejected> {
+    let prefix = if text.starts_with("0x") || text.starts_with("0X") { 2 } else { 0 };
     let mut octets = Vec::with_capacity(text.len() / 2);
     let mut high = None;
-    for (n, character) in text.chars().enumerate() {
+    for (n, character) in text.chars().enumerate().skip(prefix) {
         let digit = match character.to_digit(16).map(u8::try_from) {
             Some(Ok(digit)) => digit,
             _ if high.is_none() && matches!(character, ' ' | '\t' | ':' | '-') => continue,
@@ -129,7 +146,10 @@ fn from_json(object: &str) -> Result<Vec<u8>, Rejected> {
         _ => Rejected::NotJson { column: error.column() },
     })?;
     if let Some(adv) = line.adv {
-        return from_hex(&adv).map_err(|_| Rejected::NotHexIn { what: "\"adv\"" });
+        return advertised(&adv).map_err(|rejected| match rejected {
+            Rejected::NotOneReport => rejected,
+            _ => Rejected::NotHexIn { what: "\"adv\"" },
+        });
     }
     if line.manufacturer_data.is_none()
         && line.service_data.is_none()
@@ -236,14 +256,32 @@ mod tests {
 
     #[test]
     fn hex_is_read_as_people_paste_it() {
-        for line in ["0201ff", " 02 01 FF \r\n", "02:01:ff", "02-01-Ff", "02\t01 ff"] {
+        for line in [
+            "0201ff",
+            "0x0201ff",
+            "0X02 01 ff",
+            " 02 01 FF \r\n",
+            "02:01:ff",
+            "02-01-Ff",
+            "02\t01 ff",
+        ] {
             assert_eq!(hex_of(line), Ok("0201ff".to_owned()), "{line:?}");
         }
         assert_eq!(hex_of("0201f"), Err(Rejected::HalfAnOctet));
         assert_eq!(hex_of("0 201"), Err(Rejected::NotHex { at: 2 }));
         assert_eq!(hex_of("02 01 xx"), Err(Rejected::NotHex { at: 7 }));
+        assert_eq!(hex_of("0x02g"), Err(Rejected::NotHex { at: 5 }));
         assert_eq!(hex_of("é"), Err(Rejected::NotHex { at: 1 }));
         assert_eq!(hex_of("  "), Err(Rejected::Empty));
+    }
+
+    #[test]
+    fn an_hci_event_gives_the_advertising_data_it_reports() {
+        let event = "04 3E 0F 02 01 03 01 55 55 55 55 55 55 03 02 01 06 C5";
+        assert_eq!(hex_of(event), Ok("020106".to_owned()));
+        assert_eq!(hex_of(&format!(r#"{{"adv":"{event}"}}"#)), Ok("020106".to_owned()));
+        assert_eq!(hex_of("043E020100"), Err(Rejected::NotOneReport));
+        assert_eq!(hex_of(r#"{"adv":"043E020100"}"#), Err(Rejected::NotOneReport));
     }
 
     #[test]
