@@ -362,11 +362,16 @@ impl House {
         vec![Record::new(Body::Started(started), self.clock.now(), self.run, &self.wall)]
     }
 
-    /// The client identifier at the broker: unique there, and always the same.
+    /// The client identifier at the broker: unique there, and always the same. Only dashes of
+    /// ours, because some brokers refuse other characters; a dash in a name is doubled, so that
+    /// no two gateways get the same.
     fn client_id(&self) -> String {
         let GatewaySettings { tenant, store, name, .. } = &self.settings.gateway;
         match self.settings.uplink.client_id.as_str() {
-            "" => format!("beacon-gateway/{tenant}/{store}/{name}"),
+            "" => {
+                let names = [tenant, store, name].map(|name| name.replace('-', "--"));
+                format!("beacon-gateway-{}", names.join("-"))
+            }
             given => given.to_owned(),
         }
     }
