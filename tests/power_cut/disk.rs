@@ -31,6 +31,7 @@ pub(crate) struct Disk {
     nodes: BTreeMap<u64, Node>,
     next: u64,
     syncs: u64,
+    room: usize,
 }
 
 /// What a number stands for.
@@ -81,7 +82,12 @@ enum NameChange {
 impl Disk {
     pub(crate) fn empty() -> Self {
         let root = Node::Directory(Directory::default());
-        Self { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, syncs: 0 }
+        Self { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, syncs: 0, room: usize::MAX }
+    }
+
+    /// Limits how many bytes all files together may have.
+    pub(crate) fn limit(&mut self, room: usize) {
+        self.room = room;
     }
 
     /// How often anything was synced.
@@ -142,6 +148,18 @@ impl Disk {
         let start = offset.min(file.now.len());
         let end = start.saturating_add(length).min(file.now.len());
         Some(&file.now[start..end])
+    }
+
+    /// Whether a file may become so long.
+    pub(crate) fn has_room(&self, file: u64, length: usize) -> bool {
+        let others = self.nodes.iter().filter(|(number, _)| **number != file);
+        let used: usize = others
+            .map(|(_, node)| match node {
+                Node::File(file) => file.now.len(),
+                Node::Directory(_) => 0,
+            })
+            .sum();
+        used.saturating_add(length) <= self.room
     }
 
     pub(crate) fn write(&mut self, file: u64, offset: usize, bytes: &[u8]) -> Option<()> {

@@ -35,6 +35,7 @@ const TESTS: &[harness::Test] = &[
     ("what_was_synced_survives_where_only_we_can_sync", || {
         survives(Cut::KeepsSome, worker::AFTER_FLUSH, 2)
     }),
+    ("a_full_disk_is_said_and_costs_nothing_that_was_committed", survives_a_full_disk),
     ("without_any_syncing_this_test_finds_what_is_lost", loses_without_syncing),
 ];
 
@@ -52,6 +53,29 @@ fn survives(cut: Cut, durability: &str, share: u64) -> Result<(), String> {
     let bench = Bench::set_up(cut, durability)?;
     let report = bench.run(rounds)?;
     say(&format!("{cut:?}, {durability}: {report}"));
+    Ok(())
+}
+
+/// Lets the disk become full under the outbox, several times, and frees it again.
+fn survives_a_full_disk() -> Result<(), String> {
+    let bench = Bench::set_up(Cut::KeepsNothing, worker::BY_SLED)?;
+    let outbox = bench.directory.path().join("outbox");
+    let mut ledger = Ledger::default();
+    let work = Kill::Working(5000, std::time::Duration::ZERO);
+    for megabytes in 1..=8 {
+        bench.disk.limit(megabytes << 20);
+        // The second one begins on a full disk.
+        for _ in 0..2 {
+            let why = rounds::until_it_ends(&outbox, 1, bench.durability, &mut ledger)?;
+            if !why.contains("No space left on device") {
+                return Err(format!("on a full disk the outbox said: {why}"));
+            }
+        }
+        bench.disk.limit(usize::MAX);
+        rounds::round(&outbox, 2, bench.durability, work, &mut ledger)
+            .map_err(|why| format!("after the disk was full at {megabytes} MiB: {why}"))?;
+    }
+    say(&format!("full disk: {} commits, nothing lost", ledger.commits));
     Ok(())
 }
 
