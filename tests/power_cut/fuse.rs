@@ -55,6 +55,15 @@ impl Mounted {
         lock(&self.disk).limit(room);
     }
 
+    /// Cuts the power after so many more changes and syncs, without anybody noticing yet.
+    pub(crate) fn die_after(&self, steps: u64) {
+        lock(&self.disk).die_after(steps);
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        lock(&self.disk).steps()
+    }
+
     pub(crate) fn syncs(&self) -> u64 {
         lock(&self.disk).syncs()
     }

@@ -14,7 +14,8 @@ use crate::{ledger::Ledger, worker};
 /// A worker that says nothing for so long hangs.
 const SILENCE: Duration = Duration::from_mins(1);
 
-const ENDED: &str = "the worker ended by itself:";
+/// What is said of a worker that was not killed, before what it complained of.
+pub(crate) const ENDED: &str = "the worker ended by itself:";
 
 /// When to kill a worker.
 #[derive(Clone, Copy, Debug)]
@@ -62,19 +63,6 @@ pub(crate) fn round(
     child.wait().map_err(|error| error.to_string())?;
     ledger.killed();
     rest.map_err(|why| format!("{why} {}", errors.trim()).trim_end().to_owned())
-}
-
-/// Runs a worker until it ends by itself, and returns what it complained of.
-pub(crate) fn until_it_ends(
-    directory: &Path,
-    seed: u64,
-    durability: &str,
-    ledger: &mut Ledger,
-) -> Result<String, String> {
-    match round(directory, seed, durability, Kill::Working(usize::MAX, Duration::ZERO), ledger) {
-        Err(why) => why.strip_prefix(ENDED).map(|why| why.trim().to_owned()).ok_or(why),
-        Ok(()) => Err("the worker was killed".to_owned()),
-    }
 }
 
 /// Reads the worker's lines until the moment has come to kill it.
