@@ -218,3 +218,117 @@ impl LossLog {
         self.records = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{outbox::MemoryJournal, settings::Span};
+
+    const DAY: i64 = 86_400_000;
+
+    fn caps(settings: &Settings) -> Caps {
+        Caps::new(settings, Box::new(|dropped: &Dropped| dropped.count.to_string().into_bytes()))
+    }
+
+    fn journal(made: &[Option<i64>]) -> MemoryJournal {
+        let mut journal = MemoryJournal::default();
+        for made in made {
+            let made = made.map(UnixTime::from_millis);
+            journal.append(Entry { bytes: b"record".to_vec(), made }, None).unwrap();
+        }
+        journal.sync().unwrap();
+        journal
+    }
+
+    fn on_day(day: i64, quality: ClockQuality) -> WallClock {
+        WallClock { at: Uptime::ZERO, unix: UnixTime::from_millis(day * DAY), quality }
+    }
+
+    fn left(journal: &mut MemoryJournal) -> Vec<u64> {
+        journal.sync().unwrap();
+        journal.oldest(None, usize::MAX).unwrap().iter().map(|held| held.sequence.0).collect()
+    }
+
+    #[test]
+    fn only_what_is_provably_too_old_goes_and_a_notice_tells_when_it_was_made() {
+        let settings = Settings { max_age: Span::secs(86_400), ..Settings::default() };
+        let mut journal =
+            journal(&[Some(DAY), None, Some(2 * DAY), Some(8 * DAY), Some(9 * DAY + 1)]);
+        let loss =
+            caps(&settings).drop_too_old(&mut journal, on_day(10, ClockQuality::Synced)).unwrap();
+        assert_eq!(loss, Loss { dropped: 3, notices: 1 });
+        assert_eq!(left(&mut journal), [2, 5, 6]);
+        let notice = journal.oldest(Some(Sequence(5)), 1).unwrap().pop().unwrap();
+        assert_eq!(notice.made, Some(UnixTime::from_millis(10 * DAY)));
+        let dropped = notice.notice.unwrap();
+        assert_eq!((dropped.count, dropped.first, dropped.last), (3, Sequence(1), Sequence(4)));
+        assert_eq!(dropped.first_made, Some(UnixTime::from_millis(DAY)));
+        assert_eq!(dropped.last_made, Some(UnixTime::from_millis(8 * DAY)));
+        assert_eq!(dropped.why, DropReason::TooOld);
+    }
+
+    #[test]
+    fn without_a_synced_clock_nothing_is_too_old() {
+        let mut journal = journal(&[Some(DAY)]);
+        let now = on_day(20_000, ClockQuality::Unsynced);
+        let loss = caps(&Settings::default()).drop_too_old(&mut journal, now).unwrap();
+        assert_eq!((loss, left(&mut journal)), (Loss::default(), vec![1]));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_nothing_too_old() {
+        let mut journal = journal(&[Some(500 * DAY)]);
+        let now = on_day(3, ClockQuality::Synced);
+        let loss = caps(&Settings::default()).drop_too_old(&mut journal, now).unwrap();
+        assert_eq!(loss, Loss::default());
+    }
+
+    #[test]
+    fn a_notice_that_is_dropped_hands_its_losses_to_the_next() {
+        let settings = Settings { max_records: 10, ..Settings::default() };
+        let mut caps = caps(&settings);
+        let mut journal = journal(&[None; 12]);
+        let now = on_day(0, ClockQuality::Unsynced);
+        let mut told = 0;
+        for round in 0..5 {
+            let loss = caps.make_room(&mut journal, now).unwrap();
+            journal.sync().unwrap();
+            let notices: Vec<Dropped> = journal
+                .oldest(None, usize::MAX)
+                .unwrap()
+                .into_iter()
+                .filter_map(|held| held.notice)
+                .collect();
+            told += loss.dropped;
+            assert_eq!(notices.iter().map(|notice| notice.count).sum::<u64>(), told);
+            assert_eq!(notices.iter().map(|notice| notice.first.0).min(), Some(1), "{round}");
+            for _ in 0..8 {
+                let entry = Entry { bytes: b"record".to_vec(), made: None };
+                journal.append(entry, None).unwrap();
+            }
+            journal.sync().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_notice_that_cannot_be_stored_is_told_with_the_next() {
+        let mut too_big = true;
+        let notice: Notice = Box::new(move |_: &Dropped| {
+            vec![b'!'; if std::mem::take(&mut too_big) { MAX_RECORD + 1 } else { 1 }]
+        });
+        let settings = Settings { max_records: 4, ..Settings::default() };
+        let mut caps = Caps::new(&settings, notice);
+        let mut journal = journal(&[None; 6]);
+        let now = on_day(0, ClockQuality::Unsynced);
+        let first = caps.make_room(&mut journal, now).unwrap();
+        assert_eq!(first, Loss { dropped: 3, notices: 0 });
+        for _ in 0..2 {
+            journal.append(Entry { bytes: vec![1], made: None }, None).unwrap();
+        }
+        journal.sync().unwrap();
+        let second = caps.make_room(&mut journal, now).unwrap();
+        journal.sync().unwrap();
+        let notice = journal.oldest(None, 9).unwrap().pop().unwrap().notice.unwrap();
+        assert_eq!((notice.count, notice.first), (3 + second.dropped, Sequence(1)));
+    }
+}

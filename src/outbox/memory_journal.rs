@@ -61,7 +61,7 @@ impl Journal for MemoryJournal {
 
     fn sync(&mut self) -> Result<Option<Sequence>, OutboxError> {
         match &mut self.syncs_left {
-            Some(0) => return Err(OutboxError::Unusable),
+            Some(0) => return Err(OutboxError::Commit("the journal was told to fail".into())),
             Some(left) => *left -= 1,
             None => {}
         }

@@ -123,8 +123,12 @@ impl SledJournal {
             None => begin(&place, number, &options, clock, quarantined.is_some())?,
         };
         place.clean(number);
+        let missing = found.head.records.saturating_sub(found.pending.records);
+        if missing > 0 {
+            error!(records = missing, "Records have vanished from the outbox; check the disk.");
+        }
         let journal = Self::assemble(place, options, number, found, by_us)?;
-        Ok(Opened { journal, quarantined })
+        Ok(Opened { journal, quarantined, missing })
     }
 
     /// Opens what is in `dir` to look at it. Makes nothing and sets nothing aside.
@@ -200,7 +204,8 @@ impl SledJournal {
     }
 
     fn head(&self) -> Head {
-        Head { layout: LAYOUT, epoch: self.epoch, last: self.staged.last }
+        let records = self.staged.pending.records;
+        Head { layout: LAYOUT, epoch: self.epoch, last: self.staged.last, records }
     }
 
     /// Replaces an empty store whose log has grown large. The new one is complete before it gets
@@ -361,7 +366,8 @@ fn begin(
     // First the number, then the store: a crash in between costs a number and repeats none.
     place.set_epoch(epoch).map_err(place::at(dir))?;
     let workshop = place.workshop().map_err(place::at(dir))?;
-    open::create(&workshop, Head { layout: LAYOUT, epoch, last: 0 }, &[]).map_err(failed)?;
+    let head = Head { layout: LAYOUT, epoch, last: 0, records: 0 };
+    open::create(&workshop, head, &[]).map_err(failed)?;
     place.install(number).map_err(place::at(dir))?;
     match open::open(dir, &place.store(number), options.cache) {
         Ok(found) => Ok(found),

@@ -20,6 +20,8 @@ pub struct Opened<J> {
     pub journal: J,
     /// The store that had to be set aside for it, if one had to.
     pub quarantined: Option<Quarantined>,
+    /// Records that the store says it has and that cannot be found in it.
+    pub missing: u64,
 }
 
 /// A store that could not be read and was set aside. What it held has not been sent.
@@ -42,11 +44,14 @@ pub struct Opening {
     pub kept: Vec<Kept>,
     /// The store that had to be set aside, if one had to: a human should be told.
     pub quarantined: Option<Quarantined>,
+    /// Records that the store should have and has not: the disk has lost them, silently. A human
+    /// should be told.
+    pub missing: u64,
 }
 
 impl<J> From<J> for Opened<J> {
     fn from(journal: J) -> Self {
-        Self { journal, quarantined: None }
+        Self { journal, quarantined: None, missing: 0 }
     }
 }
 
@@ -92,12 +97,13 @@ pub async fn start<J: Journal>(
 }
 
 fn describe<J: Journal>(opened: Opened<J>) -> Result<(J, Opening), OutboxError> {
-    let Opened { journal, quarantined } = opened;
+    let Opened { journal, quarantined, missing } = opened;
     let opening = Opening {
         epoch: journal.epoch(),
         pending: journal.pending(),
         kept: journal.kept()?,
         quarantined,
+        missing,
     };
     Ok((journal, opening))
 }

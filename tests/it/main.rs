@@ -13,3 +13,4 @@ mod uplink_link_cut;
 mod uplink_refusals;
 mod uplink_tls;
 mod vectors;
+mod outbox;

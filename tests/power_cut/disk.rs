@@ -31,6 +31,11 @@ pub(crate) struct Disk {
     nodes: BTreeMap<u64, Node>,
     next: u64,
     syncs: u64,
+    room: usize,
+    /// Changes and syncs so far, and how many of them the disk is alive for. What comes later is
+    /// seen by programs and will not have happened.
+    steps: u64,
+    lives_for: u64,
 }
 
 /// What a number stands for.
@@ -81,7 +86,34 @@ enum NameChange {
 impl Disk {
     pub(crate) fn empty() -> Self {
         let root = Node::Directory(Directory::default());
-        Self { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, syncs: 0 }
+        Self {
+            nodes: BTreeMap::from([(ROOT, root)]),
+            next: ROOT + 1,
+            syncs: 0,
+            room: usize::MAX,
+            steps: 0,
+            lives_for: u64::MAX,
+        }
+    }
+
+    /// Limits how many bytes all files together may have.
+    pub(crate) fn limit(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// How many changes and syncs there were.
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Cuts the power after so many more steps. Nobody notices before [`Self::cut_power`].
+    pub(crate) fn die_after(&mut self, steps: u64) {
+        self.lives_for = self.steps + steps;
+    }
+
+    fn lives(&mut self) -> bool {
+        self.steps += 1;
+        self.steps <= self.lives_for
     }
 
     /// How often anything was synced.
@@ -117,8 +149,8 @@ impl Disk {
     }
 
     fn make(&mut self, parent: u64, name: &OsStr, node: Node) -> Option<u64> {
-        let number = self.next;
-        self.directory(parent)?.change(NameChange::Add(name.to_owned(), number));
+        let (number, lives) = (self.next, self.lives());
+        self.directory(parent)?.change(NameChange::Add(name.to_owned(), number), lives);
         self.nodes.insert(number, node);
         self.next += 1;
         Some(number)
@@ -127,13 +159,15 @@ impl Disk {
     /// Takes a name away. What it stood for stays, for those who have it open.
     pub(crate) fn remove(&mut self, parent: u64, name: &OsStr) -> Option<()> {
         self.look_up(parent, name)?;
-        self.directory(parent)?.change(NameChange::Remove(name.to_owned()));
+        let lives = self.lives();
+        self.directory(parent)?.change(NameChange::Remove(name.to_owned()), lives);
         Some(())
     }
 
     pub(crate) fn rename(&mut self, parent: u64, from: &OsStr, to: &OsStr) -> Option<()> {
         self.look_up(parent, from)?;
-        self.directory(parent)?.change(NameChange::Rename(from.to_owned(), to.to_owned()));
+        let lives = self.lives();
+        self.directory(parent)?.change(NameChange::Rename(from.to_owned(), to.to_owned()), lives);
         Some(())
     }
 
@@ -144,18 +178,35 @@ impl Disk {
         Some(&file.now[start..end])
     }
 
+    /// Whether a file may become so long.
+    pub(crate) fn has_room(&self, file: u64, length: usize) -> bool {
+        let others = self.nodes.iter().filter(|(number, _)| **number != file);
+        let used: usize = others
+            .map(|(_, node)| match node {
+                Node::File(file) => file.now.len(),
+                Node::Directory(_) => 0,
+            })
+            .sum();
+        used.saturating_add(length) <= self.room
+    }
+
     pub(crate) fn write(&mut self, file: u64, offset: usize, bytes: &[u8]) -> Option<()> {
-        self.file(file)?.change(Change::Write(offset, bytes.to_vec()));
+        let lives = self.lives();
+        self.file(file)?.change(Change::Write(offset, bytes.to_vec()), lives);
         Some(())
     }
 
     pub(crate) fn resize(&mut self, file: u64, length: usize) -> Option<()> {
-        self.file(file)?.change(Change::Resize(length));
+        let lives = self.lives();
+        self.file(file)?.change(Change::Resize(length), lives);
         Some(())
     }
 
     pub(crate) fn sync(&mut self, node: u64) -> Option<()> {
         self.syncs += 1;
+        if !self.lives() {
+            return Some(());
+        }
         match self.nodes.get_mut(&node)? {
             Node::File(file) => {
                 for change in file.unsynced.drain(..) {
@@ -163,8 +214,9 @@ impl Disk {
                 }
             }
             Node::Directory(directory) => {
-                directory.unsynced.clear();
-                directory.durable.clone_from(&directory.now);
+                for change in directory.unsynced.drain(..) {
+                    change.apply(&mut directory.durable);
+                }
             }
         }
         Some(())
@@ -173,6 +225,7 @@ impl Disk {
     /// Forgets what a power cut would. Every node gets a new number, so that nothing the kernel
     /// remembers of the old ones is taken for the new.
     pub(crate) fn cut_power(&mut self, cut: Cut, random: &mut fastrand::Rng) {
+        self.lives_for = u64::MAX;
         let mut old = std::mem::take(&mut self.nodes);
         self.restore(&mut old, ROOT, ROOT, cut, random);
     }
@@ -223,9 +276,11 @@ impl Disk {
 // === impl File ===
 
 impl File {
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: Change, lives: bool) {
         change.apply(&mut self.now);
-        self.unsynced.push(change);
+        if lives {
+            self.unsynced.push(change);
+        }
     }
 
     fn after(mut self, cut: Cut, random: &mut fastrand::Rng) -> Self {
@@ -278,9 +333,11 @@ impl Change {
 // === impl Directory ===
 
 impl Directory {
-    fn change(&mut self, change: NameChange) {
+    fn change(&mut self, change: NameChange, lives: bool) {
         change.apply(&mut self.now);
-        self.unsynced.push(change);
+        if lives {
+            self.unsynced.push(change);
+        }
     }
 
     fn after(&self, cut: Cut, random: &mut fastrand::Rng) -> Names {

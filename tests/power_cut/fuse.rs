@@ -50,6 +50,20 @@ impl Mounted {
         lock(&self.disk).cut_power(cut, random);
     }
 
+    /// Limits how many bytes all files together may have.
+    pub(crate) fn limit(&self, room: usize) {
+        lock(&self.disk).limit(room);
+    }
+
+    /// Cuts the power after so many more changes and syncs, without anybody noticing yet.
+    pub(crate) fn die_after(&self, steps: u64) {
+        lock(&self.disk).die_after(steps);
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        lock(&self.disk).steps()
+    }
+
     pub(crate) fn syncs(&self) -> u64 {
         lock(&self.disk).syncs()
     }
@@ -256,9 +270,12 @@ impl Filesystem for Forgetful {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let offset = usize::try_from(offset).ok();
-        let written = offset.and_then(|offset| self.disk().write(node.0, offset, bytes));
-        match (written, u32::try_from(bytes.len())) {
+        let mut disk = self.disk();
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        if !disk.has_room(node.0, offset.saturating_add(bytes.len())) {
+            return reply.error(Errno::ENOSPC);
+        }
+        match (disk.write(node.0, offset, bytes), u32::try_from(bytes.len())) {
             (Some(()), Ok(length)) => reply.written(length),
             _ => reply.error(Errno::ESTALE),
         }

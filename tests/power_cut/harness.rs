@@ -1,7 +1,7 @@
 //! The little of a test harness that these tests need: names, a filter, and a summary in the form
 //! that test runners read.
 
-use std::{env, io::Write as _, process::ExitCode};
+use std::{env, error::Error, io::Write as _, process::ExitCode};
 
 /// A test: the sentence it proves, and how.
 pub(crate) type Test = (&'static str, fn() -> Result<(), String>);
@@ -60,4 +60,12 @@ pub(crate) fn say(line: &str) {
 /// A number from the environment, for longer runs and for repeating one.
 pub(crate) fn number(name: &str, default: u64) -> u64 {
     env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// An error and all that caused it.
+pub(crate) fn describe(error: &dyn Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {}", describe(cause)),
+        None => error.to_string(),
+    }
 }

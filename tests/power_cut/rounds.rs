@@ -14,6 +14,9 @@ use crate::{ledger::Ledger, worker};
 /// A worker that says nothing for so long hangs.
 const SILENCE: Duration = Duration::from_mins(1);
 
+/// What is said of a worker that was not killed, before what it complained of.
+pub(crate) const ENDED: &str = "the worker ended by itself:";
+
 /// When to kill a worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kill {
@@ -64,7 +67,7 @@ pub(crate) fn round(
 
 /// Reads the worker's lines until the moment has come to kill it.
 fn watch(lines: &Receiver<String>, kill: Kill, ledger: &mut Ledger) -> Result<(), String> {
-    let ended = || "the worker ended by itself:".to_owned();
+    let ended = || ENDED.to_owned();
     let moment = match kill {
         Kill::After(moment) => moment,
         Kill::Working(count, moment) => {

@@ -57,19 +57,9 @@ pub(crate) fn run_if_asked() -> Option<String> {
     loop {
         let commits = random.usize(20..200);
         if let Err(error) = work(&directory, options, commits, &mut random) {
-            return Some(describe(&error));
+            return Some(crate::harness::describe(&error));
         }
     }
-}
-
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Opens the outbox, says what is in it, makes some commits and closes it.

@@ -102,8 +102,12 @@ fn attempt(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble> {
 }
 
 fn prepare(path: &Path) -> io::Result<()> {
-    // A snapshot that was not finished is read as the newest one, and ruins the store for good.
-    remove_files(path, |name| name.starts_with("snap.") && name.ends_with(".generating"))?;
+    // A snapshot that was not finished is read as the newest one, and ruins the store for good. One
+    // that we may not read was made when another user, such as root, looked into the store.
+    remove_files(path, |name| {
+        let forbidden = || is_forbidden(&File::open(path.join(name)));
+        name.starts_with("snap.") && (name.ends_with(".generating") || forbidden())
+    })?;
     wait_for_release(path)?;
     match File::open(path.join("db")) {
         // sled will write a durable snapshot of what it reads now; so that must be durable first.
@@ -137,6 +141,10 @@ fn read_through(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble> {
     }
     sync_tree(path).map_err(|error| Trouble::Around(at(dir)(error)))?;
     Ok(Found { db, head, pending })
+}
+
+fn is_forbidden(opened: &io::Result<File>) -> bool {
+    matches!(opened, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn trouble(dir: &Path, error: sled::Error) -> Trouble {

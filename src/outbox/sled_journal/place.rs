@@ -43,8 +43,10 @@ pub(super) struct Place {
 impl Place {
     /// Takes possession of a directory, making it if need be.
     pub(super) fn enter(dir: &Path) -> Result<Self, OutboxError> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-        made.and_then(|()| sync_dir(dir.parent().unwrap_or(dir))).map_err(at(dir))?;
+        let missing = dir.ancestors().take_while(|dir| !dir.exists()).count();
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
+        let made_in = dir.ancestors().skip(1).take(missing);
+        made_in.into_iter().try_for_each(sync_dir).map_err(at(dir))?;
         Self::take(dir)
     }
 
@@ -169,6 +171,7 @@ pub(super) fn at(dir: &Path) -> impl Fn(io::Error) -> OutboxError {
         let dir = dir.to_owned();
         match source.kind() {
             io::ErrorKind::PermissionDenied => OutboxError::Forbidden { dir, source },
+            io::ErrorKind::WouldBlock => OutboxError::InUse { dir },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 OutboxError::DiskFull { dir, source: source.into() }
             }

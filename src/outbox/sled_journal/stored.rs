@@ -2,7 +2,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `h` | the head: version 1, layout (u16), epoch (u32), last sequence ever given (u64) |
+//! | `h` | the head: version 1, layout (u16), epoch (u32), last sequence (u64), records (u64) |
 //! | `k` and the slot's name | version 1, the kept value |
 //! | `r` and the sequence (u64) | version 1, made (i64), notice or not (u8), the notice, the record |
 //!
@@ -36,6 +36,8 @@ pub(super) struct Head {
     /// The last sequence ever given. Kept apart from the records: an emptied store must not start
     /// again at one.
     pub(super) last: u64,
+    /// How many records there are, to notice when some are not.
+    pub(super) records: u64,
 }
 
 impl Head {
@@ -44,6 +46,7 @@ impl Head {
         value.extend(self.layout.to_be_bytes());
         value.extend(self.epoch.to_be_bytes());
         value.extend(self.last.to_be_bytes());
+        value.extend(self.records.to_be_bytes());
         value
     }
 
@@ -53,10 +56,10 @@ impl Head {
         let layout = u16::from_be_bytes(rest.take()?);
         if version != VERSION || layout != LAYOUT {
             // Only the first three bytes mean the same in every layout.
-            return Some(Self { layout, epoch: 0, last: 0 });
+            return Some(Self { layout, epoch: 0, last: 0, records: 0 });
         }
         let epoch = u32::from_be_bytes(rest.take()?);
-        Some(Self { layout, epoch, last: rest.u64()? })
+        Some(Self { layout, epoch, last: rest.u64()?, records: rest.u64()? })
     }
 }
 
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_head_of_a_later_layout_still_tells_its_layout() {
-        let head = Head { layout: LAYOUT, epoch: 3, last: 9 };
+        let head = Head { layout: LAYOUT, epoch: 3, last: 9, records: 4 };
         assert_eq!(Head::decode(&head.encode()), Some(head));
         let newer = [9, 0, 7, 1];
         assert_eq!(Head::decode(&newer).map(|head| head.layout), Some(7));
