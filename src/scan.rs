@@ -2,6 +2,10 @@
 //!
 //! No btleplug type leaves this module.
 
+pub mod hci;
+pub mod record;
+pub mod replay;
+
 use std::sync::atomic::AtomicU64;
 
 use crate::engine::{Advertisement, RadioState};
