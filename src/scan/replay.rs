@@ -4,6 +4,7 @@
 //! never panics; a file that is cut short or damaged yields what could be read and then one error.
 
 mod btsnoop;
+mod container;
 mod error;
 mod hcidump;
 mod json_lines;
@@ -19,14 +20,10 @@ use std::{collections::VecDeque, fmt, io::Read, path::Path, sync::Arc};
 
 pub(in crate::scan) use self::json_lines::VERSION as JSON_LINES_VERSION;
 use self::{
-    btsnoop::Btsnoop,
-    hcidump::Hcidump,
-    json_lines::{JsonLines, Recorded},
-    link::Link,
-    pcap::Pcap,
-    pcapng::Pcapng,
+    container::{Body, Container},
+    json_lines::Recorded,
     source::Source,
-    timeline::{Stamp, Timeline},
+    timeline::Timeline,
 };
 pub use self::{
     error::ReplayError,
@@ -35,12 +32,6 @@ pub use self::{
 };
 use super::hci::{HciReports, Report, Unusable};
 use crate::engine::{Advertisement, ReceiverId, UnixTime, Uptime};
-
-/// Longest packet of a recording: what capture tools themselves keep at most.
-const MAX_PACKET: usize = 262_144;
-
-/// How much of a file is looked at to recognise it.
-const RECOGNISE_MAX: usize = 4096;
 
 /// The advertisements of one recording, in order. After an error there is nothing more.
 ///
@@ -99,32 +90,11 @@ pub struct Counts {
     pub clock_steps: u64,
 }
 
-enum Container {
-    Btsnoop(Btsnoop),
-    Pcap(Pcap),
-    Pcapng(Pcapng),
-    Hcidump(Hcidump),
-    JsonLines(JsonLines),
-}
-
 enum State {
     Reading,
     /// The error that comes after what is waiting.
     Failed(ReplayError),
     Ended,
-}
-
-/// One packet of a recording.
-struct Packet<'a> {
-    stamp: Stamp,
-    body: Body<'a>,
-}
-
-enum Body<'a> {
-    /// Bytes as a radio or its driver knew them; `cut` when the recorder did not keep them all.
-    Radio { link: Link, cut: bool, bytes: &'a [u8] },
-    /// A line of our own format.
-    Ours(Recorded),
 }
 
 /// Opens a recording, or standard input for `-`, and reads its first packet.
@@ -191,13 +161,7 @@ impl Recording {
 
     /// The format it was recognised as.
     pub fn format(&self) -> Format {
-        match self.container {
-            Container::Btsnoop(_) => Format::Btsnoop,
-            Container::Pcap(_) => Format::Pcap,
-            Container::Pcapng(_) => Format::Pcapng,
-            Container::Hcidump(_) => Format::Hcidump,
-            Container::JsonLines(_) => Format::JsonLines,
-        }
+        self.container.format()
     }
 
     /// The wall time of its beginning, if it knows.
@@ -339,75 +303,4 @@ impl Counts {
         };
         *count += 1;
     }
-}
-
-// === impl Container ===
-
-impl Container {
-    /// Looks at no more of the beginning than it needs, so that a pipe need not be full first.
-    fn recognise(source: &mut Source) -> Result<Self, ReplayError> {
-        let mut whole = false;
-        loop {
-            match Self::magic(source.ahead(), whole) {
-                Magic::Btsnoop => return Btsnoop::open(source).map(Self::Btsnoop),
-                Magic::Pcap(kind) => return Pcap::open(source, kind).map(Self::Pcap),
-                Magic::Pcapng => return Ok(Self::Pcapng(Pcapng::new())),
-                Magic::Hcidump => return Ok(Self::Hcidump(Hcidump::default())),
-                Magic::JsonLines => return JsonLines::open(source).map(Self::JsonLines),
-                Magic::Gzip => return Err(ReplayError::Compressed { name: source.name() }),
-                Magic::Nothing if source.ahead().is_empty() => {
-                    return Err(ReplayError::Empty { name: source.name() });
-                }
-                Magic::Nothing => return Err(ReplayError::Unrecognised { name: source.name() }),
-                Magic::Perhaps => whole = !source.fill_some()?,
-            }
-        }
-    }
-
-    fn magic(beginning: &[u8], whole: bool) -> Magic {
-        match beginning {
-            _ if beginning.starts_with(&btsnoop::MAGIC) => return Magic::Btsnoop,
-            [0x1f, 0x8b, ..] => return Magic::Gzip,
-            [b'{', ..] => return Magic::JsonLines,
-            _ if beginning.starts_with(&pcapng::SECTION_HEADER) => return Magic::Pcapng,
-            _ => {}
-        }
-        if let Some(kind) = beginning.first_chunk().and_then(|magic| pcap::recognise(*magic)) {
-            return Magic::Pcap(kind);
-        }
-        if hcidump::recognise(beginning, whole) {
-            return Magic::Hcidump;
-        }
-        // A byte that no text has says that more of it would not help.
-        let binary = beginning.len() >= btsnoop::MAGIC.len() && beginning.contains(&0);
-        if whole || binary || beginning.len() >= RECOGNISE_MAX {
-            Magic::Nothing
-        } else {
-            Magic::Perhaps
-        }
-    }
-
-    fn next<'a>(&'a mut self, source: &'a mut Source) -> Result<Option<Packet<'a>>, ReplayError> {
-        match self {
-            Self::Btsnoop(btsnoop) => btsnoop.next(source),
-            Self::Pcap(pcap) => pcap.next(source),
-            Self::Pcapng(pcapng) => pcapng.next(source),
-            Self::Hcidump(hcidump) => hcidump.next(source),
-            Self::JsonLines(lines) => lines.next(source),
-        }
-    }
-}
-
-/// What the beginning of a recording announces.
-enum Magic {
-    Btsnoop,
-    Pcap((pcap::Order, bool)),
-    Pcapng,
-    Hcidump,
-    JsonLines,
-    Gzip,
-    /// Nothing we know.
-    Nothing,
-    /// Too little to tell.
-    Perhaps,
 }

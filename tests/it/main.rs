@@ -1,1 +1,3 @@
 //! Integration tests, in one binary so that the heavy dependencies link once.
+
+mod replay;

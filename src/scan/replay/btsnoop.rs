@@ -4,9 +4,11 @@
 //! of the snoop format of RFC 1761, with Bluetooth's own datalink types and a clock of its own.
 
 use super::{
-    Body, MAX_PACKET, Packet, ReplayError, Stamp,
+    ReplayError,
+    container::{Body, MAX_PACKET, Packet},
     link::{Link, MONITOR_EVENT},
     source::Source,
+    timeline::Stamp,
 };
 
 /// The first bytes of every btsnoop file.

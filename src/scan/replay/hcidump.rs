@@ -6,7 +6,13 @@
 
 use jiff::{civil::DateTime, tz::TimeZone};
 
-use super::{Body, Packet, ReplayError, Stamp, link::Link, source::Source};
+use super::{
+    ReplayError,
+    container::{Body, Packet},
+    link::Link,
+    source::Source,
+    timeline::Stamp,
+};
 
 /// The time between two packets of a text without times: 100 ms. A quiet room with a handful of
 /// tags gives about ten reports a second; sensors, say, then come every second or so, and nobody

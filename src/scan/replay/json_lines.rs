@@ -13,7 +13,12 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Body, Packet, ReplayError, Stamp, source::Source};
+use super::{
+    ReplayError,
+    container::{Body, Packet},
+    source::Source,
+    timeline::Stamp,
+};
 use crate::{
     engine::{AddressKind, DeviceAddress, ReceiverId, Rssi, UnixTime, parse_octets},
     scan::hci::DATA_MAX,

@@ -2,9 +2,11 @@
 //! wrote it (draft-ietf-opsawg-pcap).
 
 use super::{
-    Body, MAX_PACKET, Packet, ReplayError, Stamp,
+    ReplayError,
+    container::{Body, MAX_PACKET, Packet},
     link::{self, Link},
     source::Source,
+    timeline::Stamp,
 };
 
 const HEADER: &str = "header of the pcap file";

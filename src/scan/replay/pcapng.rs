@@ -4,10 +4,12 @@
 //! Sections and interfaces in any number; blocks that carry no packets are passed over unread.
 
 use super::{
-    Body, MAX_PACKET, Packet, ReplayError, Stamp,
+    ReplayError,
+    container::{Body, MAX_PACKET, Packet},
     link::{self, Link},
     pcap::Order,
     source::Source,
+    timeline::Stamp,
 };
 
 /// Begins a section; the same in both byte orders, so it also begins every file.

@@ -117,8 +117,7 @@ impl Source {
     /// Reads ahead by whatever comes next. Says whether the recording goes on.
     pub(super) fn fill_some(&mut self) -> Result<bool, ReplayError> {
         let before = self.end - self.start;
-        self.read_more(before + 1)?;
-        Ok(self.end - self.start > before)
+        self.fill(before + 1)
     }
 
     /// Takes `count` bytes of a `what` that began at `begin`.
@@ -217,13 +216,14 @@ impl Source {
     fn read_more(&mut self, want: usize) -> Result<(), ReplayError> {
         let length = want.max(CHUNK);
         if self.buffer.len() < length {
-            self.buffer.resize(length, 0);
-        }
-        if self.start > 0 {
+            let mut longer = vec![0; length];
+            longer.iter_mut().zip(self.ahead()).for_each(|(new, old)| *new = *old);
+            self.buffer = longer;
+        } else {
             self.buffer.copy_within(self.start..self.end, 0);
-            self.end -= self.start;
-            self.start = 0;
         }
+        self.end -= self.start;
+        self.start = 0;
         let room = self.buffer.get_mut(self.end..).unwrap_or_default();
         match self.reader.read(room) {
             Ok(count) => {
