@@ -14,3 +14,4 @@ mod uplink_refusals;
 mod uplink_tls;
 mod vectors;
 mod outbox;
+mod replay;
