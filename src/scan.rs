@@ -2,6 +2,10 @@
 //!
 //! No btleplug type leaves this module.
 
+#[cfg(feature = "bluetooth")]
+pub mod bluez;
+pub mod silence;
+
 use std::sync::atomic::AtomicU64;
 
 use crate::engine::{Advertisement, RadioState};
