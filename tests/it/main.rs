@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
 mod demo;
+mod outbox;
 mod payload;
+mod replay;
 mod simulate;
 mod simulation;
 mod support;
@@ -13,5 +15,3 @@ mod uplink_link_cut;
 mod uplink_refusals;
 mod uplink_tls;
 mod vectors;
-mod outbox;
-mod replay;
