@@ -87,7 +87,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let settings = place.settings(&shop, &broker)?;
     say(&format!(
         "A simulated shop, a real broker on {}, {} s. Events as a subscriber receives them:\n",
-        broker.v5(),
+        broker.v4(),
         options.duration.as_secs()
     ));
     runtime()?.block_on(play(options, clock, shop, &broker, settings))
@@ -200,7 +200,10 @@ impl Place {
         Ok(Loader::files([config])
             .set("identity.registry", &registry.display().to_string())
             .set("gateway.state_dir", &self.0.join("state").display().to_string())
-            .set("uplink.broker", &format!("mqtt://{}", broker.v5()))
+            // The broker inside drops subscribers of MQTT 3.1.1 once a publisher of MQTT 5 sends
+            // them properties (seen with rumqttd 0.20), and the subscriber speaks 3.1.1.
+            .set("uplink.protocol", "3.1.1")
+            .set("uplink.broker", &format!("mqtt://{}", broker.v4()))
             .load()?)
     }
 
