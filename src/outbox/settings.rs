@@ -1,6 +1,6 @@
 //! The `[outbox]` section of the configuration.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::settings::{ByteSize, Span};
@@ -8,7 +8,7 @@ use crate::settings::{ByteSize, Span};
 use super::MAX_RECORD;
 
 /// How much the outbox holds and how often it commits.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// How long a record may wait for others to share a commit with; `1ms` to `10s`.

@@ -1,0 +1,67 @@
+//! Why the gateway did not start or did not go on, and what the supervisor should do about it.
+
+use thiserror::Error;
+
+use crate::{
+    engine::AmbiguousRegistry, outbox::OutboxError, registry::RegistryError, settings::Invalid,
+    uplink::UplinkError,
+};
+
+/// Why the gateway did not start or did not go on.
+#[derive(Debug, Error)]
+pub enum GatewayError {
+    /// The configuration makes no sense.
+    #[error(transparent)]
+    Settings(#[from] Invalid),
+    /// The registry cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Two entries cannot be told apart.
+    #[error("{0}")]
+    Ambiguous(#[from] AmbiguousRegistry),
+    /// The uplink cannot start.
+    #[error(transparent)]
+    Uplink(#[from] UplinkError),
+    /// The outbox could not be opened, or the disk failed.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// A part of the program panicked.
+    #[error("the {0} room panicked; this is an error in the program")]
+    Panicked(&'static str),
+}
+
+/// What to do about an error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fate {
+    /// Start again after a while.
+    Retry,
+    /// Somebody must change the configuration first.
+    Reconfigure,
+    /// It is an error in the program; systemd restarts it.
+    Bug,
+}
+
+impl GatewayError {
+    /// What the supervisor should do.
+    pub fn fate(&self) -> Fate {
+        match self {
+            Self::Settings(_) | Self::Registry(_) | Self::Ambiguous(_) | Self::Uplink(_) => {
+                Fate::Reconfigure
+            }
+            Self::Outbox(_) => Fate::Retry,
+            Self::Panicked(_) => Fate::Bug,
+        }
+    }
+}
+
+/// An error and its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    line
+}

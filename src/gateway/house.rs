@@ -1,0 +1,129 @@
+//! What is known about the gateway as a whole: what it is made of, and what it says about itself.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use tokio::sync::watch;
+
+use super::{
+    Pulse,
+    courier::ConsentingCourier,
+    identity,
+    report::{Report, ScanTotals},
+};
+use crate::{
+    checkpoint,
+    clock::Clock,
+    engine::{ConsentLedger, Engine, Pseudonym, Registry, VisitId, VisitRecord, WallClock},
+    outbox::{
+        self, Opening,
+        record::{Body, Record, RunId, Started},
+    },
+    scan::ScanCounters,
+    settings::{GatewaySettings, Invalid, Settings},
+    uplink::{self, payload::Origin},
+};
+
+/// What is known about the gateway as a whole.
+pub(super) struct House {
+    pub(super) clock: Clock,
+    pub(super) run: RunId,
+    /// The wall clock when the gateway started.
+    pub(super) wall: WallClock,
+    /// The last sequence that was in the store when it was opened.
+    pub(super) first_sequence: u64,
+    pub(super) enrolled: usize,
+    pub(super) fixtures: usize,
+    pub(super) settings: Settings,
+    pub(super) opening: Opening,
+    pub(super) status: watch::Receiver<outbox::Status>,
+    pub(super) scan: Arc<ScanCounters>,
+    pub(super) uplink: Arc<uplink::Counters>,
+}
+
+// === impl House ===
+
+impl House {
+    /// The engine, with the visits that were open when the gateway last stopped.
+    pub(super) fn engine(&self, registry: Registry) -> Engine {
+        let next_visit = VisitId { epoch: self.opening.epoch, run: self.first_sequence, number: 1 };
+        let identity = identity(&self.settings, registry);
+        let mut engine = Engine::new(identity, self.settings.presence(), next_visit);
+        engine.handle_clock(self.wall);
+        engine.handle_restored(self.clock.now(), self.restored());
+        engine
+    }
+
+    fn restored(&self) -> Vec<(Pseudonym, VisitRecord)> {
+        let kept = self.opening.kept.iter();
+        kept.filter_map(|kept| checkpoint::read(&kept.slot, &kept.value, &self.wall)).collect()
+    }
+
+    /// What the gateway says first.
+    pub(super) fn first_records(&self) -> Vec<Record> {
+        let started = Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            store: match (&self.opening.quarantined, self.first_sequence) {
+                (Some(_), _) => "quarantined",
+                (None, 0) => "new",
+                (None, _) => "resumed",
+            }
+            .to_owned(),
+            pending: self.opening.pending.records,
+            visits_restored: u32::try_from(self.restored().len()).unwrap_or(u32::MAX),
+        };
+        vec![Record::new(Body::Started(started), self.clock.now(), self.run, &self.wall)]
+    }
+
+    /// The client identifier at the broker: unique there, and always the same. Only dashes of
+    /// ours, because some brokers refuse other characters; a dash in a name is doubled, so that
+    /// no two gateways get the same.
+    pub(super) fn client_id(&self) -> String {
+        let GatewaySettings { tenant, store, name, .. } = &self.settings.gateway;
+        match self.settings.uplink.client_id.as_str() {
+            "" => {
+                let names = [tenant, store, name].map(|name| name.replace('-', "--"));
+                format!("beacon-gateway-{}", names.join("-"))
+            }
+            given => given.to_owned(),
+        }
+    }
+
+    pub(super) fn courier(
+        &self,
+        ledger: watch::Receiver<Arc<ConsentLedger>>,
+    ) -> Result<ConsentingCourier, Invalid> {
+        let gateway = &self.settings.gateway;
+        let historical_after = self.settings.uplink.historical_after.0.as_millis();
+        let origin = Origin {
+            tenant: gateway.tenant.clone(),
+            store: gateway.store.clone(),
+            gateway: gateway.name.clone(),
+            epoch: self.opening.epoch,
+            run: self.run,
+            time_zone: self.settings.time_zone()?,
+            opening_hours: self.settings.opening_hours()?,
+            historical_after_ms: i64::try_from(historical_after).unwrap_or(i64::MAX),
+        };
+        let topics = self.settings.topics()?;
+        Ok(ConsentingCourier { origin, topics, ledger, clock: self.clock })
+    }
+
+    pub(super) fn report(&self, pulse: Pulse) -> Report<'_> {
+        Report {
+            wall: self.clock.wall(),
+            started: uplink::payload::utc(self.wall.unix),
+            pulse,
+            outbox: *self.status.borrow(),
+            uplink: self.uplink.totals(),
+            scan: ScanTotals {
+                heard: self.scan.heard.load(Relaxed),
+                dropped: self.scan.dropped.load(Relaxed),
+                rebuilds: self.scan.rebuilds.load(Relaxed),
+                unusable: self.scan.unusable.load(Relaxed),
+            },
+            enrolled: self.enrolled,
+            fixtures: self.fixtures,
+            quarantined: self.opening.quarantined.as_ref().map(|old| old.why.as_str()),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Where the corridor is watched from: requests, documents, the watchdog, and the closing.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinError, JoinSet},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    GatewayError, Outcome, Pulse, Request, chain, drive::OutboxGone, house::House, load_registry,
+};
+use crate::{
+    engine::{Counts, RadioState, Registry, Uptime},
+    health,
+    outbox::OutboxError,
+    uplink::LinkState,
+};
+
+/// How often systemd is told the status when it keeps no watchdog.
+const UNWATCHED: Duration = Duration::from_secs(15);
+
+/// How a room ended.
+pub(super) enum RoomEnd {
+    Scan,
+    Engine(Result<Counts, OutboxGone>),
+    Uplink,
+    Outbox(Result<Result<(), OutboxError>, oneshot::error::RecvError>),
+}
+
+/// What closes the rooms, in the order in which the data walks through them.
+pub(super) struct Stops {
+    pub(super) scan: watch::Sender<bool>,
+    pub(super) uplink: Option<oneshot::Sender<()>>,
+}
+
+/// Where the corridor is watched from: requests, documents, the watchdog, and the closing.
+pub(super) struct Office {
+    pub(super) house: House,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) registries: mpsc::Sender<Registry>,
+    pub(super) pulse: watch::Receiver<Pulse>,
+    pub(super) link: watch::Receiver<LinkState>,
+    pub(super) state: watch::Sender<Vec<u8>>,
+    pub(super) metrics: watch::Sender<Vec<u8>>,
+}
+
+// === impl Office ===
+
+impl Office {
+    /// Watches until there is a reason to stop, then closes the rooms in order.
+    pub(super) async fn run(
+        mut self,
+        mut rooms: JoinSet<RoomEnd>,
+        mut stops: Stops,
+    ) -> Result<Outcome, GatewayError> {
+        let mut closing = Closing::default();
+        if let Some(end) = self.watch(&mut rooms).await {
+            closing.note(end, &mut stops);
+        }
+        health::stopping();
+        info!("The gateway stops.");
+        stops.scan.send_replace(true);
+        let grace = self.house.settings.gateway.shutdown_grace.0;
+        let drained = tokio::time::timeout(grace, async {
+            while let Some(end) = rooms.join_next().await {
+                closing.note(end, &mut stops);
+            }
+        });
+        if drained.await.is_err() {
+            warn!("The grace period is over; what is not delivered is left to the next start.");
+            rooms.abort_all();
+        }
+        if let Some(failure) = closing.failure {
+            return Err(failure);
+        }
+        let outcome = Outcome {
+            counts: closing.counts,
+            outbox: *self.house.status.borrow(),
+            uplink: self.house.uplink.totals(),
+            dropped: self.house.scan.dropped.load(Relaxed),
+        };
+        info!(pending = outcome.outbox.pending.records, "The gateway has stopped.");
+        Ok(outcome)
+    }
+
+    /// Serves the operator and systemd. Returns how a room ended, or nothing when asked to stop.
+    async fn watch(&mut self, rooms: &mut JoinSet<RoomEnd>) -> Option<Result<RoomEnd, JoinError>> {
+        let health = &self.house.settings.health;
+        let mut states = tokio::time::interval(health.state_interval.0);
+        let mut metrics = tokio::time::interval(health.metrics_interval.0);
+        let watched = health::watchdog_interval().unwrap_or(UNWATCHED);
+        let mut watchdog = tokio::time::interval(watched);
+        let mut last = Uptime::from_micros(i64::MIN);
+        let mut radio = RadioState::default();
+        loop {
+            let pulse = *self.pulse.borrow();
+            tokio::select! {
+                request = self.requests.recv() => match request {
+                    Some(Request::Reload) => self.reload().await,
+                    Some(Request::Stop) | None => return None,
+                },
+                end = rooms.join_next() => return end,
+                _ = states.tick() => { self.state.send_replace(self.house.report(pulse).state()); }
+                _ = metrics.tick() => {
+                    self.metrics.send_replace(self.house.report(pulse).metrics());
+                }
+                _ = watchdog.tick() => {
+                    if pulse.at != last {
+                        health::alive();
+                        last = pulse.at;
+                    }
+                    let link = self.link.borrow().clone();
+                    health::status(&self.house.report(pulse).line(&link));
+                }
+                changed = self.pulse.changed() => {
+                    if changed.is_err() {
+                        // The engine has ended; how, its task will tell.
+                        return rooms.join_next().await;
+                    }
+                    let now = self.pulse.borrow().radio;
+                    if std::mem::discriminant(&now) != std::mem::discriminant(&radio) {
+                        radio = now;
+                        states.reset_immediately();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads the registry again. A registry that cannot be read changes nothing.
+    async fn reload(&mut self) {
+        match load_registry(&self.house.settings) {
+            Ok(registry) => {
+                self.house.enrolled = registry.subject_count();
+                info!(enrolled = self.house.enrolled, "The registry was read again.");
+                if self.registries.send(registry).await.is_err() {
+                    warn!("The gateway is stopping; the registry is not taken over.");
+                }
+            }
+            Err(error) => {
+                error!(
+                    error = chain(&error),
+                    "The registry could not be read again; the one in force stays."
+                );
+            }
+        }
+    }
+}
+
+/// What is known so far of how the rooms ended.
+#[derive(Default)]
+struct Closing {
+    counts: Counts,
+    failure: Option<GatewayError>,
+}
+
+impl Closing {
+    /// A room has ended; lets the next one end.
+    fn note(&mut self, end: Result<RoomEnd, JoinError>, stops: &mut Stops) {
+        let failure = match end {
+            Ok(RoomEnd::Scan | RoomEnd::Uplink | RoomEnd::Outbox(Ok(Ok(())))) => None,
+            Ok(RoomEnd::Engine(result)) => {
+                // A failed outbox tells itself why.
+                self.counts = result.unwrap_or_default();
+                stops.uplink.take();
+                None
+            }
+            Ok(RoomEnd::Outbox(Ok(Err(error)))) => Some(error.into()),
+            Ok(RoomEnd::Outbox(Err(_))) => Some(GatewayError::Panicked("outbox")),
+            Err(error) if error.is_cancelled() => None,
+            Err(_) => Some(GatewayError::Panicked("scan, engine or uplink")),
+        };
+        if let Some(failure) = failure {
+            stops.scan.send_replace(true);
+            stops.uplink.take();
+            self.failure.get_or_insert(failure);
+        }
+    }
+}

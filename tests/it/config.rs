@@ -1,0 +1,307 @@
+//! The shipped configuration, and what a technician is told about a broken one, by the real binary.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use beacon_gateway::settings::{Loader, Settings};
+
+#[test]
+fn the_shipped_file_lists_every_key_with_its_default() {
+    let shipped = Loader::files([shipped("gateway.toml")]).load().unwrap();
+    assert_eq!(keys(&shipped), keys(&Settings::default()));
+
+    // And it leaves no key out: each stands in the text itself.
+    let text = fs::read_to_string(self::shipped("gateway.toml")).unwrap();
+    let mut section = String::new();
+    let mut written: Vec<String> = Vec::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            name.trim_end_matches(']').clone_into(&mut section);
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            written.push(format!("{section}.{key}"));
+        }
+    }
+    let known: Vec<String> = keys(&shipped).into_keys().collect();
+    written.sort();
+    assert_eq!(written, known);
+}
+
+#[test]
+fn the_examples_in_the_comments_of_the_shipped_file_are_valid() {
+    let text = fs::read_to_string(shipped("gateway.toml")).unwrap();
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(code) if code.starts_with('[') || code.contains(" = ") => code,
+            _ => line,
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("gateway.toml");
+    fs::write(&path, uncommented).unwrap();
+    let settings = Loader::files([path]).load().unwrap();
+    assert_eq!((settings.zone.len(), settings.fixture.len()), (2, 1));
+}
+
+#[test]
+fn the_example_registry_is_valid() {
+    let subjects = beacon_gateway::registry::read(&shipped("registry.example.jsonl")).unwrap();
+    let mut kinds: Vec<&str> =
+        subjects.iter().flat_map(|it| it.identifiers.iter().map(|it| it.kind())).collect();
+    kinds.sort_unstable();
+    assert_eq!(
+        kinds,
+        ["address", "altbeacon", "eddystone_eid", "eddystone_uid", "ibeacon", "irk"],
+        "it shows every way to be recognised"
+    );
+}
+
+#[test]
+fn later_layers_win_and_the_environment_wins_over_files() {
+    let shop = Shop::new();
+    let more = shop.write("more.toml", "[presence]\nexit_timeout = \"45s\"\nenter_rssi = -70\n");
+    let output = shop
+        .command("check")
+        .arg("--config")
+        .arg(more)
+        .env("BEACON_GATEWAY__PRESENCE__ENTER_RSSI", "-300")
+        .output()
+        .unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("environment variable `BEACON_GATEWAY__PRESENCE__ENTER_RSSI`"), "{said}");
+    assert!(said.contains("-300") && said.contains("-127 to 20 dBm"), "{said}");
+}
+
+#[test]
+fn a_sound_configuration_passes_the_check() {
+    let output = Shop::new().command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+}
+
+/// What is broken, and words that the message must have: where, what was found, what is allowed.
+type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
+
+#[test]
+fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
+    let broken: [Broken; 16] = [
+        (
+            "a typo in a key",
+            |shop| shop.append("[presence]\nenter_rsi = -70\n"),
+            &["gateway.toml", "presence.enter_rsi", "there is no key", "`enter_rssi`"],
+        ),
+        (
+            "a section that does not exist",
+            |shop| shop.append("[bluetooth]\nadapter = \"hci0\"\n"),
+            &["gateway.toml", "bluetooth", "there is no key", "`scan`"],
+        ),
+        (
+            "a wrong unit",
+            |shop| shop.append("[outbox]\ncommit_interval = \"100 msec\"\n"),
+            &["gateway.toml", "outbox.commit_interval", "100 msec", "`250ms`"],
+        ),
+        (
+            "a number without a unit",
+            |shop| shop.append("[presence]\nexit_timeout = 30\n"),
+            &["gateway.toml", "presence.exit_timeout", "30", "`30s`"],
+        ),
+        (
+            "a value out of range",
+            |shop| shop.append("[presence]\nexit_rssi = -60\n"),
+            &["gateway.toml", "presence.exit_rssi", "-60", "lower than `enter_rssi`"],
+        ),
+        ("no TOML", |shop| shop.append("[presence\n"), &["gateway.toml", "not TOML", "line"]),
+        (
+            "a registry that cannot be read",
+            |shop| fs::remove_file(shop.path("registry.jsonl")).unwrap(),
+            &["registry.jsonl", "identity.registry", "permissions"],
+        ),
+        (
+            "a bad UUID",
+            |shop| {
+                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"ibeacon":{"uuid":"11112222-3333","major":1,"minor":2}}],CONSENT}"#)
+            },
+            &["registry.jsonl:2", "must be a UUID", "like"],
+        ),
+        (
+            "a duplicate identifier",
+            |shop| {
+                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:55"}],CONSENT}"#)
+            },
+            &["`a`", "`b`", "same address identifier"],
+        ),
+        (
+            "a consent without purpose",
+            |shop| {
+                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:56"}],"consent":{"purposes":[],"from":"2026-01-01T00:00:00Z","proof":"p"}}"#)
+            },
+            &["registry.jsonl:2", "consent.purposes", "`presence`, `journey`, `engagement`"],
+        ),
+        (
+            "a person without consent",
+            |shop| {
+                shop.enrol(r#"{"subject":"b","kind":"staff","identifiers":[{"address":"C0:11:22:33:44:56"}]}"#)
+            },
+            &["registry.jsonl:2", "`consent` is missing", "asset"],
+        ),
+        (
+            "no broker",
+            |shop| shop.replace("mqtt://localhost:1", ""),
+            &["gateway.toml", "uplink.broker", "empty", "mqtt"],
+        ),
+        (
+            "a gateway without a name",
+            |shop| shop.replace("name = \"gw1\"", "name = \"gw/1\""),
+            &["gateway.toml", "gateway.name", "gw/1", "without spaces"],
+        ),
+        (
+            "a fixture in a zone that does not exist",
+            |shop| {
+                shop.append(
+                    "[[fixture]]\nid = \"f\"\naddress = \"C0:11:22:33:44:99\"\nzone = \"diary\"\n",
+                )
+            },
+            &["gateway.toml", "fixture[0].zone", "`diary`", "shop"],
+        ),
+        (
+            "a fixture that nothing identifies",
+            |shop| shop.append("[[fixture]]\nid = \"f\"\n"),
+            &["gateway.toml", "fixture[0]", "exactly one of", "`address`"],
+        ),
+        (
+            "a certificate authority that is no certificate",
+            |shop| {
+                let path = shop.write("ca.pem", "not a certificate");
+                shop.replace("mqtt://localhost:1", "mqtts://localhost:1");
+                shop.append(&format!("[uplink]\nca_file = {:?}\n", path.display().to_string()));
+            },
+            &["ca.pem", "uplink.ca_file", "BEGIN CERTIFICATE"],
+        ),
+    ];
+    for (what, break_it, words) in broken {
+        for command in ["check", "run"] {
+            let shop = Shop::new();
+            break_it(&shop);
+            let output = shop.command(command).output().unwrap();
+            let said = said(&output);
+            assert_eq!(output.status.code(), Some(78), "{command} with {what}: {said}");
+            for word in words {
+                assert!(said.contains(word), "{command} with {what} does not say `{word}`: {said}");
+            }
+            for secret in ["33:44:55", "33:44:56", "11112222", "panicked"] {
+                assert!(!said.contains(secret), "{command} with {what} says `{secret}`: {said}");
+            }
+            assert!(!shop.path("state").exists(), "{command} with {what} started something");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_file_that_cannot_be_read_is_named() {
+    let output = binary().args(["check", "--config", "/nowhere/gateway.toml"]).output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("/nowhere/gateway.toml") && said.contains("permissions"), "{said}");
+}
+
+/// A directory with a sound configuration that can be broken.
+struct Shop(tempfile::TempDir);
+
+const CONSENT: &str =
+    r#""consent":{"purposes":["presence"],"from":"2026-01-01T00:00:00Z","proof":"form-1"}"#;
+
+impl Shop {
+    fn new() -> Self {
+        let shop = Self(tempfile::tempdir().unwrap());
+        let registry = shop.path("registry.jsonl");
+        let subject = r#"{"subject":"a","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:55"}],CONSENT}"#;
+        fs::write(&registry, subject.replace("CONSENT", CONSENT) + "\n").unwrap();
+        let config = format!(
+            "[gateway]\ntenant = \"t\"\nstore = \"s\"\nname = \"gw1\"\nstate_dir = {:?}\n\
+             [identity]\nregistry = {:?}\n[uplink]\nbroker = \"mqtt://localhost:1\"\n",
+            shop.path("state").display().to_string(),
+            registry.display().to_string(),
+        );
+        shop.write("gateway.toml", &config);
+        shop
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Appends to the configuration; a section that is there already is continued.
+    fn append(&self, text: &str) {
+        let before = fs::read_to_string(self.path("gateway.toml")).unwrap();
+        let (head, rest) = text.split_once('\n').unwrap();
+        let joined = match before.split_once(&format!("{head}\n")) {
+            Some((above, below)) => format!("{above}{head}\n{rest}{below}"),
+            None => before + text,
+        };
+        self.write("gateway.toml", &joined);
+    }
+
+    fn replace(&self, from: &str, to: &str) {
+        let before = fs::read_to_string(self.path("gateway.toml")).unwrap();
+        assert!(before.contains(from));
+        self.write("gateway.toml", &before.replace(from, to));
+    }
+
+    fn enrol(&self, line: &str) {
+        let before = fs::read_to_string(self.path("registry.jsonl")).unwrap();
+        self.write("registry.jsonl", &(before + &line.replace("CONSENT", CONSENT) + "\n"));
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = binary();
+        command.arg(name).arg("--config").arg(self.path("gateway.toml"));
+        command
+    }
+}
+
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_beacon-gateway"));
+    command.env_remove("STATE_DIRECTORY").env_remove("CREDENTIALS_DIRECTORY");
+    command
+}
+
+fn said(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
+}
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+/// Every key of the settings and its value, as text.
+fn keys(settings: &Settings) -> BTreeMap<String, String> {
+    let sections = [
+        ("gateway", serde_json::to_value(&settings.gateway)),
+        ("scan", serde_json::to_value(&settings.scan)),
+        ("identity", serde_json::to_value(&settings.identity)),
+        ("presence", serde_json::to_value(&settings.presence)),
+        ("outbox", serde_json::to_value(&settings.outbox)),
+        ("uplink", serde_json::to_value(&settings.uplink)),
+        ("health", serde_json::to_value(&settings.health)),
+        ("log", serde_json::to_value(&settings.log)),
+    ];
+    let mut keys = BTreeMap::new();
+    for (section, value) in sections {
+        for (key, value) in value.unwrap().as_object().unwrap() {
+            keys.insert(format!("{section}.{key}"), value.to_string());
+        }
+    }
+    keys
+}
