@@ -204,7 +204,7 @@ impl Recording {
         let heard = timeline.place(packet.stamp);
         match packet.body {
             Body::Ours(recorded) => waiting.push_back((heard, recorded)),
-            Body::Radio { cut: true, .. } => counts.cut_short += 1,
+            Body::Radio { cut: true, .. } => counts.add(Unusable::CutShort),
             Body::Radio { link, cut: false, bytes } => {
                 let mut silent = true;
                 link.reports(bytes, hci, &mut |report| {
