@@ -72,7 +72,8 @@ pub struct Counts {
     pub packets: u64,
     /// Advertisements handed on; one packet may hold several.
     pub advertisements: u64,
-    /// Packets that hold no advertising report: commands, connections, scan requests.
+    /// Packets that complete no advertising report: commands, connections, scan requests, and all
+    /// but the last fragment of an extended advertisement.
     pub other: u64,
     /// Reports that contradict the specification.
     pub malformed: u64,
@@ -203,7 +204,7 @@ impl Recording {
         let heard = timeline.place(packet.stamp);
         match packet.body {
             Body::Ours(recorded) => waiting.push_back((heard, recorded)),
-            Body::Radio { cut: true, .. } => counts.cut_short += 1,
+            Body::Radio { cut: true, .. } => counts.add(Unusable::CutShort),
             Body::Radio { link, cut: false, bytes } => {
                 let mut silent = true;
                 link.reports(bytes, hci, &mut |report| {

@@ -1,4 +1,8 @@
 //! Which format a recording is in. The beginning of a file in, the reader of its packets out.
+//!
+//! All formats are read by our own code over one bounded buffer, and not by a library for two of
+//! them: an error has to say at which byte of the file, a pipe may hand out a few bytes at a time,
+//! and a block's claimed length must not decide how much memory is taken.
 
 use super::{
     Format, ReplayError,
