@@ -83,12 +83,15 @@ struct Open {
 /// Documents that wait to be published.
 #[derive(Debug)]
 struct Pending {
-    state: bool,
-    /// The state is not published before this.
-    state_not_before: Uptime,
+    /// When the state may be published, if it has to be.
+    state: Option<Uptime>,
+    /// When it may be published again.
+    state_again: Uptime,
     metrics: bool,
     /// One document of metrics is with the client, unwritten; no other is handed over.
     metrics_requested: bool,
+    /// Metrics were published over this connection.
+    metrics_published: bool,
 }
 
 /// What woke the session.
@@ -108,10 +111,11 @@ impl<'a, C: Courier> Session<'a, C> {
         // Whatever was measured while there was no connection is old; the next document will do.
         uplink.documents.metrics.mark_unchanged();
         let documents = Pending {
-            state: true,
-            state_not_before: Uptime::ZERO,
+            state: Some(Uptime::ZERO),
+            state_again: Uptime::ZERO,
             metrics: false,
             metrics_requested: false,
+            metrics_published: false,
         };
         let stage = Stage::Connecting;
         Self { uplink, carried, pump, stage, documents, accepted: false, look_at: Uptime::ZERO }
@@ -188,7 +192,7 @@ impl<'a, C: Courier> Session<'a, C> {
                         self.pump.shelve(batch, |sequence| suspects.is_aside(sequence));
                     }
                     Wake::Fetched(Err(OutboxGone)) => return End::Stopped,
-                    Wake::State => self.documents.state = true,
+                    Wake::State => self.documents.state = Some(self.documents.state_again),
                     Wake::Metrics => self.documents.metrics = true,
                     Wake::Stop => {
                         if self.stop() {
@@ -256,11 +260,11 @@ impl<'a, C: Courier> Session<'a, C> {
     }
 
     fn publish_documents(&mut self, sender: &Sender, open: Open, now: Uptime) -> Result<(), Fault> {
-        let Pending { state, state_not_before, metrics, metrics_requested } = self.documents;
+        let Pending { state, metrics, metrics_requested, .. } = self.documents;
         let can_publish = !self.pump.in_flight.holds_state() && self.pump.has_room();
-        if state && now >= state_not_before && can_publish {
-            self.documents.state = false;
-            self.documents.state_not_before = now + STATE_INTERVAL;
+        if state.is_some_and(|due| due <= now) && can_publish {
+            self.documents.state = None;
+            self.documents.state_again = now + STATE_INTERVAL;
             let payload = self.uplink.documents.state.borrow_and_update().clone();
             let document = self.document(Topic::State, payload, true);
             if is_publishable(&document, open.welcome, "state") {
@@ -275,6 +279,7 @@ impl<'a, C: Courier> Session<'a, C> {
             if is_publishable(&document, open.welcome, "metrics") {
                 sender.publish(document).map_err(|_| Fault::Overfull)?;
                 self.documents.metrics_requested = true;
+                self.documents.metrics_published = true;
             }
         }
         Ok(())
@@ -380,8 +385,7 @@ impl<'a, C: Courier> Session<'a, C> {
                 let idle = self.pump.in_flight.records() == 0;
                 let held = self.pump.held_until().filter(|_| idle);
                 let can_publish = !self.pump.in_flight.holds_state() && self.pump.has_room();
-                let state = self.documents.state.then_some(self.documents.state_not_before);
-                let state = state.filter(|_| can_publish);
+                let state = self.documents.state.filter(|_| can_publish);
                 let release = self.carried.suspects.next_release();
                 [until, held, state, release, Some(self.look_at)].into_iter().flatten().min()
             }
@@ -471,10 +475,11 @@ impl<'a, C: Courier> Session<'a, C> {
         let End::Broke(fault) = end else { return true };
         let (Stage::Open(open) | Stage::Draining { open, .. }) = self.stage else { return false };
         let now = self.uplink.clock.now();
-        let alone = self.pump.in_flight.only_record();
-        if let (Some(why), Some(sequence)) = (fault.blames_publish(), alone) {
+        let taken_over = matches!(fault, Fault::TakenOver);
+        let culprit = self.culprit().filter(|_| !taken_over);
+        if let (Some(why), Some(sequence)) = (fault.blames_publish(), culprit) {
             self.reject(sequence, why);
-        } else if let (Some(sequence), false) = (alone, self.accepted)
+        } else if let (Some(sequence), false) = (culprit, self.accepted)
             && self.carried.suspects.broke_with(sequence, now)
         {
             error!(
@@ -488,7 +493,14 @@ impl<'a, C: Courier> Session<'a, C> {
             self.carried.careful = true;
         }
         let lasted = now.since(open.since) >= self.uplink.settings.backoff_max.0;
-        (self.accepted || lasted) && !matches!(fault, Fault::TakenOver)
+        (self.accepted || lasted) && !taken_over
+    }
+
+    /// The record the connection can have broken of, when nothing else was unanswered: neither
+    /// another record, nor the state, nor metrics, to which there is no answer at all.
+    fn culprit(&self) -> Option<Sequence> {
+        let others = self.pump.in_flight.holds_state() || self.documents.metrics_published;
+        self.pump.in_flight.only_record().filter(|_| !others)
     }
 }
 

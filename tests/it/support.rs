@@ -5,6 +5,7 @@ pub(crate) mod fake_broker;
 pub(crate) mod memory_outbox;
 pub(crate) mod mosquitto;
 pub(crate) mod rig;
+#[cfg(feature = "demo")]
 pub(crate) mod rumqttd;
 pub(crate) mod subscriber;
 

@@ -5,11 +5,12 @@ use beacon_gateway::{
     uplink::{Courier, Dispatch, LinkState, Protocol, Topic},
 };
 
+#[cfg(feature = "demo")]
+use crate::support::rumqttd;
 use crate::support::{
     eventually,
     mosquitto::Mosquitto,
     rig::{self, ONLINE, Rig, STOPPED, VANISHED, number, numbered, settings, topics, verbatim},
-    rumqttd,
     subscriber::{Message, Subscriber},
 };
 
@@ -51,12 +52,14 @@ async fn everything_arrives_once_and_in_order_at_mosquitto_over_mqtt_3() {
     everything_arrives_once_and_in_order(Protocol::V311, mosquitto.port()).await;
 }
 
+#[cfg(feature = "demo")]
 #[tokio::test]
 async fn everything_arrives_once_and_in_order_at_the_embedded_broker_over_mqtt_5() {
     let (_, port) = rumqttd::start();
     everything_arrives_once_and_in_order(Protocol::V5, port).await;
 }
 
+#[cfg(feature = "demo")]
 #[tokio::test]
 async fn everything_arrives_once_and_in_order_at_the_embedded_broker_over_mqtt_3() {
     let (port, _) = rumqttd::start();
@@ -76,6 +79,19 @@ async fn mqtt_5_carries_content_type_properties_and_expiry() {
     assert_eq!(event.user_properties, [("tenant".to_owned(), "acme".to_owned())]);
     assert!(matches!(event.expiry, Some(1..=3600)), "{:?}", event.expiry);
     rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_of_100_kib_passes_in_both_versions_of_the_protocol() {
+    // rumqttc's own limit for MQTT 3.1.1 is 10 KiB.
+    let mosquitto = Mosquitto::start("");
+    for protocol in [Protocol::V311, Protocol::V5] {
+        let rig = Rig::start(settings(protocol, mosquitto.port()));
+        rig.outbox.append([vec![b'x'; 100 * 1024]]);
+        rig.delivered().await;
+        let (totals, _) = rig.stop().await;
+        assert_eq!((totals.acknowledged, totals.faults), (1, 0), "MQTT {protocol}");
+    }
 }
 
 async fn latest_state(protocol: Protocol, port: u16, expected: &str) -> Message {
@@ -115,6 +131,7 @@ async fn online_vanished_and_stopped_are_kept_by_mosquitto_over_mqtt_3() {
     the_state_is_kept_for_who_comes_later(Protocol::V311, mosquitto.port()).await;
 }
 
+#[cfg(feature = "demo")]
 #[tokio::test]
 async fn online_vanished_and_stopped_are_kept_by_the_embedded_broker() {
     let (v4, v5) = rumqttd::start();

@@ -9,6 +9,7 @@ use beacon_gateway::{
     settings::Span,
     uplink::{Protocol, Settings},
 };
+use tokio::sync::watch;
 
 use crate::support::{
     eventually,
@@ -157,6 +158,46 @@ async fn a_broker_that_reads_nothing_any_more_is_noticed() {
     assert!(matches!(reconnected, Ok(Ok(()))), "it connects again");
     let outbox = rig.crash().await;
     assert_eq!(outbox.pending(), 6000);
+}
+
+#[tokio::test]
+async fn nothing_is_left_out_when_the_session_is_woken_while_it_waits_to_write() {
+    // rumqttc loses a packet when its `poll` is cancelled while the socket is full. So the broker
+    // stops reading, and meanwhile the session is woken all the time.
+    const RECORDS: u64 = 6000;
+    for protocol in BOTH {
+        let (go_on, stalled) = watch::channel(false);
+        let broker = FakeBroker::start(move |_, packet| match packet {
+            Packet::Publish { packet_id, payload, .. } if number_is(payload, 1) => {
+                vec![Say::Stall(stalled.clone()), puback(*packet_id)]
+            }
+            packet => well_behaved(packet),
+        })
+        .await;
+        let rig = Rig::start(Settings { window: 4096, ..settings(protocol, broker.port()) });
+        rig.outbox.append(numbered(1..=RECORDS).map(|mut record| {
+            record.resize(4096, b'.');
+            record
+        }));
+        let mut interval = tokio::time::interval(Duration::from_millis(1));
+        let mut before = 0;
+        let mut stuck = 0;
+        // Woken for as long as anything is still written, and 100 times after.
+        while stuck < 100 {
+            interval.tick().await;
+            rig.metrics.send_replace(b"{}".to_vec());
+            let published = rig.totals().published;
+            stuck = if published > before { 0 } else { stuck + 1 };
+            before = published;
+        }
+        assert!(rig.outbox.pending() as u64 == RECORDS && before < 4096, "{before} were written");
+        go_on.send_replace(true);
+        rig.delivered().await;
+        let (totals, _) = rig.stop().await;
+        assert_eq!((totals.acknowledged, totals.redelivered, totals.faults), (RECORDS, 0, 0));
+        let events: Vec<u64> = broker.events().iter().map(|(_, payload)| number(payload)).collect();
+        assert_eq!(events, (1..=RECORDS).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]

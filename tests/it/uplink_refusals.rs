@@ -146,6 +146,30 @@ async fn a_record_the_broker_names_when_it_disconnects_is_removed_once_it_was_se
 }
 
 #[tokio::test]
+async fn a_disconnect_that_may_be_about_a_document_costs_no_record() {
+    // The broker dislikes the state, or the metrics; the record was only there as well.
+    for topic in ["/state", "/metrics"] {
+        let broker = FakeBroker::start(move |_, packet| match packet {
+            Packet::Publish { topic: published, .. } if published.ends_with(topic) => {
+                disconnect(0x90)
+            }
+            Packet::Publish { .. } if packet.is_event() => vec![],
+            packet => well_behaved(packet),
+        })
+        .await;
+        let rig = Rig::start(settings(Protocol::V5, broker.port()));
+        rig.outbox.append(numbered(1..=1));
+        eventually("thirty connections", || {
+            rig.metrics.send_replace(b"{}".to_vec());
+            broker.connections() >= 30
+        })
+        .await;
+        let (totals, outbox) = rig.stop().await;
+        assert_eq!((totals.rejected, outbox.pending()), (0, 1), "{topic}");
+    }
+}
+
+#[tokio::test]
 async fn a_record_for_which_the_broker_hangs_up_is_set_aside_and_kept() {
     let broker = FakeBroker::start(|_, packet| match packet {
         Packet::Publish { payload, .. } if payload.starts_with("5 ") => vec![Say::HangUp],

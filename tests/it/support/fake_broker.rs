@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -29,6 +30,8 @@ pub(crate) enum Say {
     Bytes(Vec<u8>),
     /// Nothing more: the connection is closed.
     HangUp,
+    /// Nothing, and nothing is read, until this becomes true.
+    Stall(watch::Receiver<bool>),
 }
 
 /// A running fake.
@@ -155,6 +158,9 @@ async fn serve(
             match answer {
                 Say::Bytes(bytes) if stream.write_all(&bytes).await.is_ok() => {}
                 Say::Bytes(_) => return,
+                Say::Stall(mut until) => {
+                    until.wait_for(|over| *over).await.unwrap();
+                }
                 Say::HangUp => {
                     // Whatever was said must arrive: a socket closed with something unread resets.
                     stream.shutdown().await.ok();

@@ -9,11 +9,15 @@ use std::{
     time::Duration,
 };
 
+use beacon_gateway::{clock::Clock, engine::Uptime};
 use tempfile::TempDir;
 
 use super::free_port;
 
 const BINARY: &str = "/usr/sbin/mosquitto";
+
+/// How long it may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A running (or stopped) mosquitto.
 pub(crate) struct Mosquitto {
@@ -59,8 +63,14 @@ impl Mosquitto {
             .spawn()
             .unwrap();
         let address = (Ipv4Addr::LOCALHOST, self.port).into();
+        let clock = Clock::start();
         loop {
-            if child.try_wait().unwrap().is_some() {
+            let late = clock.now() > Uptime::ZERO + PATIENCE;
+            if late {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            }
+            if late || child.try_wait().unwrap().is_some() {
                 return false;
             }
             if TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok() {

@@ -4,15 +4,30 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, TcpStream},
+    time::Duration,
 };
 
+use beacon_gateway::{clock::Clock, engine::Uptime};
 use rumqttd::{Broker, Config, ConnectionSettings, RouterConfig, ServerSettings};
 
 use super::free_port;
 
+/// How long it may take until it listens.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// Starts a broker. Returns its ports for MQTT 3.1.1 and MQTT 5.
 pub(crate) fn start() -> (u16, u16) {
-    let (v4, v5) = (free_port(), free_port());
+    // Another process may take a port between the choice and the start.
+    for _ in 0..10 {
+        let (v4, v5) = (free_port(), free_port());
+        if listens_on(v4, v5) {
+            return (v4, v5);
+        }
+    }
+    panic!("the embedded broker did not start ten times over");
+}
+
+fn listens_on(v4: u16, v5: u16) -> bool {
     let listener = |name: &str, port| {
         let settings = ServerSettings {
             name: name.to_owned(),
@@ -44,10 +59,14 @@ pub(crate) fn start() -> (u16, u16) {
     };
     let mut broker = Broker::new(config);
     std::thread::spawn(move || broker.start().unwrap());
-    for port in [v4, v5] {
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            std::thread::yield_now();
+    // It does not say when a port is taken; it just does not listen.
+    let clock = Clock::start();
+    let listens = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+    while !(listens(v4) && listens(v5)) {
+        if clock.now() > Uptime::ZERO + PATIENCE {
+            return false;
         }
+        std::thread::yield_now();
     }
-    (v4, v5)
+    true
 }
