@@ -7,6 +7,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up should stop")]
 #![allow(missing_docs, reason = "criterion's macros make public items without any")]
+#![expect(clippy::many_single_char_names, reason = "the octets of a number have no better names")]
 
 use std::{hint::black_box, time::Duration};
 

@@ -33,7 +33,7 @@ use thiserror::Error;
 
 use self::fake::Faker;
 use super::replay::JSON_LINES_VERSION;
-use crate::engine::{AddressKind, Advertisement, ClockQuality, Uptime, WallClock};
+use crate::engine::{AddressKind, Advertisement, ClockQuality, Uptime, WallClock, frame};
 
 /// Writes a recording.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ impl Recorder {
         advertisement: &Advertisement,
         whose: Whose,
     ) -> Result<(), RecordError> {
-        if fake::is_never_processed(&advertisement.data) {
+        if frame::never_processed(&advertisement.data) {
             self.written.left_out += 1;
             return Ok(());
         }

@@ -37,12 +37,6 @@ const MANUFACTURER: u8 = 0xff;
 const APPLE: [u8; 2] = 0x004c_u16.to_le_bytes();
 const EDDYSTONE: [u8; 2] = 0xfeaa_u16.to_le_bytes();
 
-/// Apple's type of Find My.
-const FIND_MY: u8 = 0x12;
-
-/// Exposure Notification; glucose, health thermometer, blood pressure, continuous glucose.
-const NEVER_PROCESSED: [u16; 5] = [0xfd6f, 0x1808, 0x1809, 0x1810, 0x181f];
-
 impl fmt::Debug for Faker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Faker(redacted)")
@@ -115,31 +109,6 @@ impl Faker {
         self.cipher.encrypt_block(&mut block);
         block.into()
     }
-}
-
-/// True for what is dropped before anything is done with it, recording included.
-pub(super) fn is_never_processed(data: &[u8]) -> bool {
-    let mut rest = data;
-    while let Some((length, after)) = rest.split_first() {
-        let (structure, after) = after.split_at(usize::from(*length).min(after.len()));
-        rest = after;
-        let medical = |uuids: &[u8]| {
-            uuids.chunks_exact(2).any(|uuid| match uuid {
-                [low, high] => NEVER_PROCESSED.contains(&u16::from_le_bytes([*low, *high])),
-                _ => false,
-            })
-        };
-        let never = match structure {
-            [SOME_UUIDS_16 | ALL_UUIDS_16, uuids @ ..] => medical(uuids),
-            [SERVICE_DATA_16, low, high, ..] => medical(&[*low, *high]),
-            [MANUFACTURER, low, high, FIND_MY, ..] => [*low, *high] == APPLE,
-            _ => false,
-        };
-        if never {
-            return true;
-        }
-    }
-    false
 }
 
 /// How many bytes at the beginning of an AD structure's content say what it is and not whose.
@@ -274,26 +243,5 @@ mod tests {
         let fake = faked(ADDRESS, AddressKind::Random, &eddystone).data;
         assert_eq!(fake[..5], eddystone[..5]);
         assert_ne!(fake[6..], eddystone[6..]);
-    }
-
-    #[test]
-    fn what_is_never_processed_is_found_wherever_it_stands() {
-        for data in [
-            &[3, 0x03, 0x6f, 0xfd][..],
-            &[2, 1, 6, 5, 0x02, 0xaa, 0xfe, 0x08, 0x18],
-            &[5, 0x16, 0x09, 0x18, 1, 2],
-            &[4, 0xff, 0x4c, 0x00, 0x12],
-        ] {
-            assert!(is_never_processed(data), "{data:?}");
-        }
-        for data in [
-            &[][..],
-            &[0],
-            &[3, 0x03, 0xaa, 0xfe],
-            &[4, 0xff, 0x4c, 0, 0x10],
-            &[3, 0x09, 0x6f, 0xfd],
-        ] {
-            assert!(!is_never_processed(data), "{data:?}");
-        }
     }
 }
