@@ -59,9 +59,9 @@ impl Devices {
     }
 
     /// Forgets a device: BlueZ says that it is new, so what was known of it was of another one.
-    pub(super) fn forget(&mut self, octets: &Octets) {
-        self.young.remove(octets);
-        self.old.remove(octets);
+    pub(super) fn forget(&mut self, octets: Octets) {
+        self.young.remove(&octets);
+        self.old.remove(&octets);
     }
 
     /// Forgets what is due.

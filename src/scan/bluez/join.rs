@@ -168,7 +168,7 @@ impl Join {
     /// A device was discovered: what it was discovered by is only in its properties.
     pub(super) fn discovered(&mut self, now: Uptime, octets: Octets) -> Ask {
         self.close();
-        self.devices.forget(&octets);
+        self.devices.forget(octets);
         self.devices.heard(now, octets).asked = true;
         Ask { octets, discovered: Some(now) }
     }

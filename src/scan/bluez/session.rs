@@ -127,7 +127,7 @@ impl Session {
         let spawned = thread::Builder::new().name("bluetooth".to_owned()).spawn(move || {
             // How it ended does not matter, as long as it did.
             drop(before.map(JoinHandle::join));
-            live(order, sender, stopped);
+            live(order, &sender, stopped);
         });
         let (thread, failure) = match spawned {
             Ok(thread) => (Some(thread), None),
@@ -160,7 +160,7 @@ impl Session {
 }
 
 /// The life of a session's thread.
-fn live(order: Order, reports: mpsc::Sender<Report>, stop: oneshot::Receiver<()>) {
+fn live(order: Order, reports: &mpsc::Sender<Report>, stop: oneshot::Receiver<()>) {
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
