@@ -198,6 +198,9 @@ impl Engine {
     /// Visits were open when the gateway last stopped. Those seen recently go on; the others end
     /// when they were last true, with the reason `gateway_restart`.
     pub fn handle_restored(&mut self, now: Uptime, visits: Vec<(Pseudonym, VisitRecord)>) {
+        if visits.is_empty() {
+            return;
+        }
         let now = self.advance(now);
         let places = self.identity.registry().by_pseudonym();
         for (subject, visit) in visits {

@@ -51,8 +51,10 @@ fn the_examples_in_the_comments_of_the_shipped_file_are_valid() {
 #[test]
 fn the_example_registry_is_valid() {
     let subjects = beacon_gateway::registry::read(&shipped("registry.example.jsonl")).unwrap();
-    let mut kinds: Vec<&str> =
-        subjects.iter().flat_map(|it| it.identifiers.iter().map(|it| it.kind())).collect();
+    let mut kinds: Vec<&str> = subjects
+        .iter()
+        .flat_map(|it| it.identifiers.iter().map(beacon_gateway::engine::Identifier::kind))
+        .collect();
     kinds.sort_unstable();
     assert_eq!(
         kinds,
@@ -88,6 +90,7 @@ fn a_sound_configuration_passes_the_check() {
 type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
     let broken: [Broken; 16] = [
         (
@@ -124,28 +127,28 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
         (
             "a bad UUID",
             |shop| {
-                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"ibeacon":{"uuid":"11112222-3333","major":1,"minor":2}}],CONSENT}"#)
+                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"ibeacon":{"uuid":"11112222-3333","major":1,"minor":2}}],CONSENT}"#);
             },
             &["registry.jsonl:2", "must be a UUID", "like"],
         ),
         (
             "a duplicate identifier",
             |shop| {
-                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:55"}],CONSENT}"#)
+                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:55"}],CONSENT}"#);
             },
             &["`a`", "`b`", "same address identifier"],
         ),
         (
             "a consent without purpose",
             |shop| {
-                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:56"}],"consent":{"purposes":[],"from":"2026-01-01T00:00:00Z","proof":"p"}}"#)
+                shop.enrol(r#"{"subject":"b","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:56"}],"consent":{"purposes":[],"from":"2026-01-01T00:00:00Z","proof":"p"}}"#);
             },
             &["registry.jsonl:2", "consent.purposes", "`presence`, `journey`, `engagement`"],
         ),
         (
             "a person without consent",
             |shop| {
-                shop.enrol(r#"{"subject":"b","kind":"staff","identifiers":[{"address":"C0:11:22:33:44:56"}]}"#)
+                shop.enrol(r#"{"subject":"b","kind":"staff","identifiers":[{"address":"C0:11:22:33:44:56"}]}"#);
             },
             &["registry.jsonl:2", "`consent` is missing", "asset"],
         ),
@@ -164,7 +167,7 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
             |shop| {
                 shop.append(
                     "[[fixture]]\nid = \"f\"\naddress = \"C0:11:22:33:44:99\"\nzone = \"diary\"\n",
-                )
+                );
             },
             &["gateway.toml", "fixture[0].zone", "`diary`", "shop"],
         ),
