@@ -117,7 +117,7 @@ pub async fn run(
         clock,
         run,
         wall: clock.wall(),
-        first_sequence: store.status.borrow().durable_up_to.map_or(0, |sequence| sequence.0),
+        first_sequence: store.opening.last.map_or(0, |sequence| sequence.0),
         enrolled: registry.subject_count(),
         fixtures: registry.fixture_count(),
         settings,
@@ -151,7 +151,7 @@ pub async fn run(
         topics: house.settings.topics()?,
         courier: house.courier(ledger)?,
         outbox: store.reads,
-        durable,
+        durable: durable.clone(),
         documents: Documents {
             state,
             vanished: report::offline(false),
@@ -177,6 +177,7 @@ pub async fn run(
         writes: store.writes,
         pulse: pulse_tx,
         ledger: ledger_tx,
+        appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });
     let ends = SourceEnds {
@@ -204,6 +205,7 @@ pub async fn run(
         requests,
         registries: registries_tx,
         pulse,
+        durable,
         link,
         state: state_tx,
         metrics: metrics_tx,

@@ -47,6 +47,17 @@ pub(super) struct Drive {
     pub(super) writes: mpsc::Sender<Write>,
     pub(super) pulse: watch::Sender<Pulse>,
     pub(super) ledger: watch::Sender<Arc<ConsentLedger>>,
+    /// Records handed to the outbox so far.
+    pub(super) appended: u64,
+}
+
+/// What the engine's task leaves behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Driven {
+    /// What the engine saw.
+    pub(super) counts: Counts,
+    /// Records handed to the outbox.
+    pub(super) appended: u64,
 }
 
 /// The outbox has ended; nothing more can be kept.
@@ -61,9 +72,9 @@ impl Drive {
         mut self,
         mut engine: Engine,
         records: Vec<Record>,
-    ) -> Result<Counts, OutboxGone> {
+    ) -> Result<Driven, OutboxGone> {
         for record in records {
-            self.send(append(record)).await?;
+            self.append(record).await?;
         }
         let mut radio = RadioState::default();
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
@@ -102,20 +113,26 @@ impl Drive {
         }
         engine.handle_stop(self.clock.now());
         self.deliver(&mut engine).await?;
-        Ok(engine.counts())
+        Ok(Driven { counts: engine.counts(), appended: self.appended })
     }
 
     /// Hands what the engine made to the outbox; waits while the disk is behind.
-    async fn deliver(&self, engine: &mut Engine) -> Result<(), OutboxGone> {
+    async fn deliver(&mut self, engine: &mut Engine) -> Result<(), OutboxGone> {
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
             let record = Record::of(&situation, self.run, &self.clock.wall());
-            self.send(append(record)).await?;
+            self.append(record).await?;
         }
         while let Some(change) = engine.poll_checkpoint() {
             self.send(checkpoint::write(&change, &self.clock.wall())).await?;
         }
         Ok(())
+    }
+
+    async fn append(&mut self, record: Record) -> Result<(), OutboxGone> {
+        self.appended += 1;
+        let made = record.made();
+        self.send(Write::Append(Entry { bytes: record.encode(), made })).await
     }
 
     async fn send(&self, write: Write) -> Result<(), OutboxGone> {
@@ -137,12 +154,6 @@ impl Drive {
     fn instant(&self, at: Uptime) -> Instant {
         self.clock.instant(at)
     }
-}
-
-/// A record on its way into the outbox.
-fn append(record: Record) -> Write {
-    let made = record.made();
-    Write::Append(Entry { bytes: record.encode(), made })
 }
 
 fn say(state: RadioState) {

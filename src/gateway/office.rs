@@ -9,12 +9,15 @@ use tokio::{
 use tracing::{error, info, warn};
 
 use super::{
-    GatewayError, Outcome, Pulse, Request, chain, drive::OutboxGone, house::House, load_registry,
+    GatewayError, Outcome, Pulse, Request, chain,
+    drive::{Driven, OutboxGone},
+    house::House,
+    load_registry,
 };
 use crate::{
     engine::{Counts, RadioState, Registry, Uptime},
     health,
-    outbox::OutboxError,
+    outbox::{self, OutboxError, Sequence},
     uplink::LinkState,
 };
 
@@ -24,7 +27,7 @@ const UNWATCHED: Duration = Duration::from_secs(15);
 /// How a room ended.
 pub(super) enum RoomEnd {
     Scan,
-    Engine(Result<Counts, OutboxGone>),
+    Engine(Result<Driven, OutboxGone>),
     Uplink,
     Outbox(Result<Result<(), OutboxError>, oneshot::error::RecvError>),
 }
@@ -41,6 +44,8 @@ pub(super) struct Office {
     pub(super) requests: mpsc::Receiver<Request>,
     pub(super) registries: mpsc::Sender<Registry>,
     pub(super) pulse: watch::Receiver<Pulse>,
+    /// Up to where the uplink may read.
+    pub(super) durable: watch::Receiver<Option<Sequence>>,
     pub(super) link: watch::Receiver<LinkState>,
     pub(super) state: watch::Sender<Vec<u8>>,
     pub(super) metrics: watch::Sender<Vec<u8>>,
@@ -64,8 +69,17 @@ impl Office {
         stops.scan.send_replace(true);
         let grace = self.house.settings.gateway.shutdown_grace.0;
         let drained = tokio::time::timeout(grace, async {
-            while let Some(end) = rooms.join_next().await {
-                closing.note(end, &mut stops);
+            loop {
+                tokio::select! {
+                    end = rooms.join_next() => match end {
+                        Some(end) => closing.note(end, &mut stops),
+                        None => break,
+                    },
+                    () = kept(&mut self.house.status, &mut self.durable, closing.appended), if stops.uplink.is_some() => {
+                        // Everything that was made is durable: the uplink drains that, and ends.
+                        stops.uplink.take();
+                    }
+                }
             }
         });
         if drained.await.is_err() {
@@ -149,10 +163,27 @@ impl Office {
     }
 }
 
+/// Waits until all of so many records are durable; for ever while it is not known how many.
+async fn kept(
+    status: &mut watch::Receiver<outbox::Status>,
+    durable: &mut watch::Receiver<Option<Sequence>>,
+    appended: Option<u64>,
+) {
+    let Some(appended) = appended else { return std::future::pending().await };
+    // An outbox that has ended keeps nothing more, and says so itself.
+    let all = status.wait_for(|status| status.totals.appended >= appended).await;
+    if let Ok(reached) = all.map(|status| status.durable_up_to) {
+        // The uplink must know, too, or it would drain only what it knows.
+        durable.wait_for(|durable| *durable >= reached).await.ok();
+    }
+}
+
 /// What is known so far of how the rooms ended.
 #[derive(Default)]
 struct Closing {
     counts: Counts,
+    /// Records that the engine handed to the outbox in all, once it has ended.
+    appended: Option<u64>,
     failure: Option<GatewayError>,
 }
 
@@ -163,8 +194,9 @@ impl Closing {
             Ok(RoomEnd::Scan | RoomEnd::Uplink | RoomEnd::Outbox(Ok(Ok(())))) => None,
             Ok(RoomEnd::Engine(result)) => {
                 // A failed outbox tells itself why.
-                self.counts = result.unwrap_or_default();
-                stops.uplink.take();
+                let Driven { counts, appended } = result.unwrap_or_default();
+                self.counts = counts;
+                self.appended = Some(appended);
                 None
             }
             Ok(RoomEnd::Outbox(Ok(Err(error)))) => Some(error.into()),

@@ -11,7 +11,9 @@ use tracing::info;
 
 use crate::clock::Clock;
 
-use super::{Journal, Kept, Notice, OutboxError, Pending, Read, Settings, Status, Write, serve};
+use super::{
+    Journal, Kept, Notice, OutboxError, Pending, Read, Sequence, Settings, Status, Write, serve,
+};
 
 /// A journal that was just opened.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub struct Quarantined {
 pub struct Opening {
     /// Which life of the store this is.
     pub epoch: u32,
+    /// The last sequence that was ever given; `None` in a store that is new.
+    pub last: Option<Sequence>,
     /// What waited in the store.
     pub pending: Pending,
     /// The kept values.
@@ -97,9 +101,10 @@ pub async fn start<J: Journal>(
 }
 
 fn describe<J: Journal>(opened: Opened<J>) -> Result<(J, Opening), OutboxError> {
-    let Opened { journal, quarantined, missing } = opened;
+    let Opened { mut journal, quarantined, missing } = opened;
     let opening = Opening {
         epoch: journal.epoch(),
+        last: journal.sync()?,
         pending: journal.pending(),
         kept: journal.kept()?,
         quarantined,
