@@ -84,14 +84,17 @@ pub struct Stored {
 pub enum Write {
     /// Keeps a record until it is acknowledged.
     Append(Entry),
-    /// Keeps (or with `None` forgets) a small named value in the same commit as the records
-    /// around it: the checkpoint of an open visit.
+    /// Keeps (or with `None` forgets) a small named value: the checkpoint of an open visit. To be
+    /// sent [together](Self::Together) with the records that it speaks of.
     Keep {
         /// Names the value; at most 200 bytes.
         slot: Vec<u8>,
         /// The value, at most 2 KiB.
         value: Option<Vec<u8>>,
     },
+    /// Several of these that belong together: after a power cut there are either all of them or
+    /// none. Separate writes share a commit only by chance.
+    Together(Vec<Write>),
 }
 
 /// What the uplink asks of the outbox.

@@ -11,12 +11,10 @@ use super::{
     DropReason, Dropped, Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Sequence, Settings,
 };
 
-/// How many records are looked at together.
+/// How many records one commit drops at most, and how many bytes of them: a store whose limits
+/// were lowered is brought down in steps that stay well within one of sled's segments.
 const CHUNK: usize = 256;
-
-/// How many records one commit drops at most, so that a store whose caps were lowered is brought
-/// down in steps of bounded size.
-const MOST_IN_A_COMMIT: u64 = 4 * CHUNK as u64;
+const CHUNK_BYTES: u64 = 128 << 10;
 
 /// A full store makes room for more than the next record: one in so many of what it may hold, so
 /// that it does not write a notice for each record.
@@ -81,8 +79,8 @@ impl Caps {
         pending.records > self.max_records || pending.bytes > self.max_bytes
     }
 
-    /// Stages the dropping of the oldest records until there is room again, for the notice and for
-    /// a while to come.
+    /// Stages the dropping of the oldest records, at most a chunk of them, until there is room
+    /// again: for the notice, and for a while to come.
     pub(super) fn make_room(
         &mut self,
         journal: &mut impl Journal,
@@ -90,41 +88,38 @@ impl Caps {
     ) -> Result<Loss, OutboxError> {
         let records = self.max_records.saturating_sub((self.max_records / ROOM).max(1));
         let bytes = self.max_bytes.saturating_sub((self.max_bytes / ROOM).max(MAX_RECORD as u64));
+        let before = journal.pending().bytes;
         let mut account = Account::default();
-        while account.records < MOST_IN_A_COMMIT {
-            let chunk = journal.oldest(None, CHUNK)?;
-            let before = account.records;
-            for held in &chunk {
-                let pending = journal.pending();
-                if pending.records <= records && pending.bytes <= bytes {
-                    break;
-                }
-                account.drop_one(journal, held, DropReason::Full)?;
-            }
-            if account.records == before {
+        for held in journal.oldest(None, CHUNK)? {
+            let pending = journal.pending();
+            let there_is_room = pending.records <= records && pending.bytes <= bytes;
+            if there_is_room || before.saturating_sub(pending.bytes) >= CHUNK_BYTES {
                 break;
             }
+            account.drop_one(journal, &held, DropReason::Full)?;
         }
         self.tell(journal, now, account)
     }
 
-    /// Stages the dropping of what is provably too old among the oldest records: those whose
-    /// making and the present are both known. Records of unknown age stay where they are, and a
-    /// whole chunk of them shields what lies behind.
+    /// Stages the dropping of what is provably too old in the oldest chunk: records whose making
+    /// and the present are both known. Those of unknown age stay where they are, and a whole chunk
+    /// of them shields what lies behind.
     pub(super) fn drop_too_old(
         &mut self,
         journal: &mut impl Journal,
         now: WallClock,
     ) -> Result<Loss, OutboxError> {
+        if now.quality != ClockQuality::Synced {
+            return Ok(Loss::default());
+        }
+        let before = journal.pending().bytes;
         let mut account = Account::default();
-        while now.quality == ClockQuality::Synced && account.records < MOST_IN_A_COMMIT {
-            let chunk = journal.oldest(None, CHUNK)?;
-            let before = account.records;
-            for held in chunk.iter().filter(|held| self.is_too_old(held, now.unix)) {
-                account.drop_one(journal, held, DropReason::TooOld)?;
-            }
-            if account.records == before {
+        for held in journal.oldest(None, CHUNK)? {
+            if before.saturating_sub(journal.pending().bytes) >= CHUNK_BYTES {
                 break;
+            }
+            if self.is_too_old(&held, now.unix) {
+                account.drop_one(journal, &held, DropReason::TooOld)?;
             }
         }
         self.tell(journal, now, account)

@@ -1,5 +1,7 @@
 //! The room itself: takes requests in, commits in groups, says after each commit how things stand.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
 use tracing::error;
 
@@ -13,18 +15,21 @@ use super::{
     Status, Stored, Totals, Write,
     caps::{Caps, Loss},
 };
-use std::time::Duration;
-
-/// How many bytes of records are committed at once without waiting any longer.
+/// How much sled may have to write before a commit waits no longer, in bytes: half of one of its
+/// segments.
 ///
-/// sled writes five to six times the payload. A commit that stays well within one of its segments
-/// (512 KiB) is safe even where only our own sync after the flush makes it durable: nothing that
-/// is still needed can have been overwritten before that.
-const COMMIT_BYTES: usize = 64 << 10;
+/// A commit that stays within one segment is safe even where only our own sync after the flush
+/// makes it durable: sled uses a segment again when what replaced its contents lies at least a
+/// whole segment back, so that was durable before this commit began.
+const COMMIT_WRITES: u64 = 256 << 10;
 
-/// How many removals are committed at once without waiting any longer. A removal costs more than
-/// its size suggests: every leaf it touches is written again.
-const COMMIT_REMOVALS: usize = 512;
+/// What sled writes for each byte that is appended (measured: 4.0 to 4.4) or removed (1.1 to 1.7,
+/// because the leaves touched are written again).
+const APPENDING: u64 = 4;
+const REMOVING: u64 = 2;
+
+/// What a key and a header add to a record, roughly, in bytes.
+const KEY: u64 = 32;
 
 /// How often records are looked at for their age.
 const LOOK_AT_AGE: Duration = Duration::from_mins(1);
@@ -59,6 +64,7 @@ pub async fn serve<J: Journal>(
         }
         for write in incoming.drain(..) {
             room.write(write)?;
+            room.commit_if_enough()?;
         }
         for read in asked.drain(..) {
             room.read(read)?;
@@ -88,8 +94,8 @@ struct Room<J> {
 #[derive(Default)]
 struct Staged {
     records: usize,
-    bytes: usize,
-    removals: usize,
+    /// What sled will have to write, roughly, in bytes.
+    writes: u64,
     /// When it has to be committed; `None` when nothing waits.
     due: Option<Uptime>,
 }
@@ -144,29 +150,24 @@ impl<J: Journal> Room<J> {
 
     fn write(&mut self, write: Write) -> Result<(), OutboxError> {
         match write {
-            Write::Append(entry) => self.append(entry)?,
-            Write::Keep { slot, value } => self.keep(slot, value)?,
+            Write::Append(entry) => self.append(entry),
+            Write::Keep { slot, value } => self.keep(slot, value),
+            Write::Together(writes) => writes.into_iter().try_for_each(|write| self.write(write)),
         }
-        if self.staged.records >= self.commit_records || self.staged.bytes >= COMMIT_BYTES {
-            self.commit()?;
-        }
-        Ok(())
     }
 
     fn append(&mut self, entry: Entry) -> Result<(), OutboxError> {
-        let bytes = entry.bytes.len();
-        if bytes > MAX_RECORD {
+        if entry.bytes.len() > MAX_RECORD {
             let place = Sequence(self.last.saturating_add(1));
             let loss = self.caps.refuse(&mut self.journal, self.clock.wall(), place, &entry)?;
             self.totals.appended += 1;
             self.account_for(loss);
             return Ok(());
         }
+        self.commit_soon(APPENDING, entry.bytes.len());
         self.last = self.journal.append(entry, None)?.0;
         self.totals.appended += 1;
         self.staged.records += 1;
-        self.staged.bytes += bytes;
-        self.commit_soon();
         Ok(())
     }
 
@@ -183,8 +184,7 @@ impl<J: Journal> Room<J> {
             }
             result => result?,
         }
-        self.staged.bytes += bytes;
-        self.commit_soon();
+        self.commit_soon(APPENDING, bytes);
         Ok(())
     }
 
@@ -203,26 +203,34 @@ impl<J: Journal> Room<J> {
     }
 
     fn remove(&mut self, sequence: Sequence, why: Removal) -> Result<(), OutboxError> {
+        let before = self.journal.pending().bytes;
         if !self.journal.remove(sequence)? {
             return Ok(());
         }
+        let bytes = before.saturating_sub(self.journal.pending().bytes);
         match why {
             Removal::Acknowledged => self.totals.acknowledged += 1,
             Removal::Erased => self.totals.erased += 1,
             Removal::Rejected => self.totals.rejected += 1,
         }
-        self.staged.removals += 1;
-        self.commit_soon();
-        if self.staged.removals >= COMMIT_REMOVALS {
-            self.commit()?;
-        }
-        Ok(())
+        self.commit_soon(REMOVING, usize::try_from(bytes).unwrap_or(usize::MAX));
+        self.commit_if_enough()
     }
 
-    fn commit_soon(&mut self) {
+    /// Books what a change will cost, and sees to it that it is committed within the interval.
+    fn commit_soon(&mut self, factor: u64, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(KEY);
+        self.staged.writes = self.staged.writes.saturating_add(bytes.saturating_mul(factor));
         if self.staged.due.is_none() {
             self.staged.due = Some(self.clock.now() + self.commit_interval);
         }
+    }
+
+    fn commit_if_enough(&mut self) -> Result<(), OutboxError> {
+        if self.staged.records >= self.commit_records || self.staged.writes >= COMMIT_WRITES {
+            self.commit()?;
+        }
+        Ok(())
     }
 
     // --- commits ---
@@ -257,7 +265,7 @@ impl<J: Journal> Room<J> {
         self.totals.dropped += loss.dropped;
         self.totals.appended += loss.notices;
         self.last = self.last.saturating_add(loss.notices);
-        self.commit_soon();
+        self.commit_soon(APPENDING, MAX_RECORD);
     }
 
     fn sync(&mut self) -> Result<(), OutboxError> {

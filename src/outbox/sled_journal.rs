@@ -4,7 +4,7 @@
 use std::{
     error::Error,
     fs::{self, File},
-    io,
+    io, mem,
     path::{Path, PathBuf},
 };
 
@@ -315,6 +315,16 @@ impl Journal for SledJournal {
 
     fn pending(&self) -> Pending {
         self.staged.pending
+    }
+}
+
+impl Drop for SledJournal {
+    fn drop(&mut self) {
+        if self.failed {
+            // sled would flush and sync once more, and panic if that fails too. Leave it alone;
+            // the process is about to end.
+            mem::forget(self.db.clone());
+        }
     }
 }
 

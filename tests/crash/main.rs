@@ -24,7 +24,9 @@ const TESTS: &[harness::Test] = &[
     ("a_killed_outbox_opens_again_with_every_commit_whole", || {
         killed_again_and_again(worker::BY_SLED)
     }),
-    ("so_does_one_where_only_we_can_sync", || killed_again_and_again(worker::AFTER_FLUSH)),
+    ("a_killed_outbox_where_only_we_can_sync_does_so_too", || {
+        killed_again_and_again(worker::AFTER_FLUSH)
+    }),
 ];
 
 fn main() -> ExitCode {

@@ -57,3 +57,39 @@ fn program(call: u32, architecture: u32) -> BpfProgram {
 fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel would answer, by the rules of its interpreter.
+    fn answer(program: &[sock_filter], architecture: u32, call: u32) -> u32 {
+        let (mut at, mut word) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = &program[at];
+            at += 1;
+            match *code {
+                LOAD if *k == NUMBER => word = call,
+                LOAD => word = architecture,
+                JUMP_IF_EQUAL => at += usize::from(if word == *k { *jt } else { *jf }),
+                _ => return *k,
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_one_call_of_this_architecture_is_refused() {
+        let (call, here, elsewhere) = (84, 0xc000_00b7, 0x4000_0028);
+        let program = program(call, here);
+        let refused = libc::SECCOMP_RET_ERRNO + 38;
+        assert_eq!(
+            answer(&program, here, call),
+            refused,
+            "38 is ENOSYS on every Linux we build for"
+        );
+        for other in [call - 1, call + 1, 0, u32::MAX] {
+            assert_eq!(answer(&program, here, other), libc::SECCOMP_RET_ALLOW);
+        }
+        assert_eq!(answer(&program, elsewhere, call), libc::SECCOMP_RET_ALLOW);
+    }
+}

@@ -231,3 +231,31 @@ fn message(payload: &(dyn Any + Send)) -> String {
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("a panic without a message").to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_caught_with_its_message_and_later_ones_are_seen_again() {
+        assert_eq!(catch(|| 7), Ok(7));
+        assert_eq!(catch(|| panic!("a plain one")), Err::<(), _>("a plain one".to_owned()));
+        let number = 3;
+        assert_eq!(catch(|| panic!("number {number}")), Err::<(), _>("number 3".to_owned()));
+        assert!(!QUIET.get());
+    }
+
+    #[test]
+    fn a_full_disk_or_missing_rights_are_not_the_stores_fault() {
+        let around = |kind: io::ErrorKind| {
+            let trouble = trouble(Path::new("outbox"), sled::Error::Io(kind.into()));
+            matches!(trouble, Trouble::Around(_))
+        };
+        assert!(around(io::ErrorKind::StorageFull));
+        assert!(around(io::ErrorKind::PermissionDenied));
+        assert!(around(io::ErrorKind::ReadOnlyFilesystem));
+        assert!(!around(io::ErrorKind::UnexpectedEof));
+        let corrupt = sled::Error::ReportableBug("a bug".to_owned());
+        assert!(matches!(trouble(Path::new("outbox"), corrupt), Trouble::Store(_)));
+    }
+}

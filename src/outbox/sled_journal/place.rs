@@ -74,7 +74,7 @@ impl Place {
     /// The number of the live store.
     pub(super) fn live(&self) -> Result<Option<u64>, OutboxError> {
         let numbers = names(&self.dir).map_err(at(&self.dir))?;
-        Ok(numbers.iter().filter_map(|name| name.strip_prefix(STORE)?.parse().ok()).max())
+        Ok(numbers.iter().filter_map(|name| store_number(name)).max())
     }
 
     pub(super) fn store(&self, number: u64) -> PathBuf {
@@ -98,8 +98,8 @@ impl Place {
     /// Removes what is left of earlier stores and of unfinished work.
     pub(super) fn clean(&self, live: u64) {
         let cleaned = names(&self.dir).and_then(|names| {
-            let stale = names.iter().filter(|name| match name.strip_prefix(STORE) {
-                Some(number) => number.parse() != Ok(live),
+            let stale = names.iter().filter(|name| match store_number(name) {
+                Some(number) => number < live,
                 None => *name == NEW || *name == EPOCH_NEW,
             });
             stale.map(|name| self.dir.join(name)).try_for_each(|path| remove_all(&path))
@@ -121,7 +121,9 @@ impl Place {
             .ok_or(io::ErrorKind::AlreadyExists)?;
         fs::rename(self.store(number), &aside)?;
         sync_dir(&self.dir)?;
-        self.forget_corrupt(&aside)?;
+        if let Err(error) = self.forget_corrupt(&aside) {
+            warn!(%error, "Stores that were set aside earlier could not be removed.");
+        }
         Ok(aside)
     }
 
@@ -198,6 +200,11 @@ fn refuse_foreign(dir: &Path) -> Result<(), OutboxError> {
     }
 }
 
+fn store_number(name: &str) -> Option<u64> {
+    // Whoever made a larger one was not us.
+    name.strip_prefix(STORE)?.parse().ok().map(|number: u32| number.into())
+}
+
 fn names(dir: &Path) -> io::Result<Vec<String>> {
     let name = |entry: io::Result<fs::DirEntry>| {
         entry.map(|entry| entry.file_name().to_string_lossy().into_owned())
@@ -235,4 +242,26 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
         }
     }
     sync_dir(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_file_system_is_told_with_what_to_do() {
+        let message = |kind: io::ErrorKind| at(Path::new("/state/outbox"))(kind.into()).to_string();
+        assert!(message(io::ErrorKind::PermissionDenied).contains("chown"));
+        assert!(message(io::ErrorKind::StorageFull).contains("free some space"));
+        assert!(message(io::ErrorKind::WouldBlock).contains("systemctl stop"));
+        assert!(message(io::ErrorKind::NotADirectory).contains("check that the path is right"));
+    }
+
+    #[test]
+    fn only_our_own_numbers_are_numbers_of_stores() {
+        assert_eq!(store_number("store-17"), Some(17));
+        for name in ["store-", "store-x", "store-99999999999", "corrupt-17", "17"] {
+            assert_eq!(store_number(name), None, "{name}");
+        }
+    }
 }

@@ -115,6 +115,17 @@ pub(super) fn encode_record(held: &Held) -> Vec<u8> {
 }
 
 pub(super) fn decode_record(sequence: Sequence, value: &[u8]) -> Option<Held> {
+    let (made, notice, bytes) = split_record(value)?;
+    Some(Held { sequence, made, notice, bytes: bytes.to_vec() })
+}
+
+/// The length of the record inside a stored value.
+pub(super) fn record_size(value: &[u8]) -> Option<usize> {
+    split_record(value).map(|(_, _, bytes)| bytes.len())
+}
+
+/// When a record was made, the losses it tells of if it is a notice, and its bytes.
+fn split_record(value: &[u8]) -> Option<(Option<UnixTime>, Option<Dropped>, &[u8])> {
     let mut rest = Rest(value);
     if rest.u8()? != VERSION {
         return None;
@@ -125,12 +136,7 @@ pub(super) fn decode_record(sequence: Sequence, value: &[u8]) -> Option<Held> {
         1 => Some(decode_notice(&mut rest)?),
         _ => return None,
     };
-    Some(Held { sequence, made, notice, bytes: rest.0.to_vec() })
-}
-
-/// The length of the record inside a stored value.
-pub(super) fn record_size(value: &[u8]) -> Option<usize> {
-    decode_record(Sequence(0), value).map(|held| held.bytes.len())
+    Some((made, notice, rest.0))
 }
 
 fn decode_notice(rest: &mut Rest<'_>) -> Option<Dropped> {

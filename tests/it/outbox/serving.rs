@@ -235,6 +235,20 @@ async fn values_are_kept_with_the_records_and_one_too_big_is_forgotten() {
     assert_eq!(kept, [(b"a".to_vec(), vec![1])]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn writes_that_belong_together_are_in_one_commit_however_many() {
+    let settings = Settings { commit_records: 2, ..Settings::default() };
+    let running = run(MemoryJournal::default(), settings);
+    let keep = Write::Keep { slot: b"visit".to_vec(), value: Some(vec![9]) };
+    let writes = (0..5).map(|n| record(&n.to_string())).chain([keep]).collect();
+    running.writes.send(Write::Together(writes)).await.unwrap();
+    let mut status = running.status.clone();
+    status.wait_for(|status| status.durable_up_to.is_some()).await.unwrap();
+    let journal = running.close().await.unwrap();
+    assert_eq!((status.borrow().totals.commits, journal.pending().records), (1, 5));
+    assert_eq!(journal.kept().unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn the_thread_opens_the_store_serves_it_and_closes_it() {
     let directory = tempfile::tempdir().unwrap();
