@@ -134,9 +134,10 @@ struct Stop {
 }
 
 /// Connects, delivers, and connects again, until told to stop by `stop` (a value, or its sender
-/// dropped) or until the outbox has ended. Then delivers what is durable for at most
-/// `drain_timeout`, publishes the stopped state, disconnects, and returns what was counted; at
-/// most two seconds later than `drain_timeout`.
+/// dropped). Then delivers what is durable for at most `drain_timeout`, publishes the stopped
+/// state, disconnects, and returns what was counted, at most two seconds later than that. Without
+/// a connection it returns at once. If the outbox ends first it returns as well, and the last will
+/// speaks.
 pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>) -> Totals {
     let mut stop = Stop { receiver: stop, told: false };
     let settings = &uplink.settings;

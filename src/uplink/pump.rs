@@ -163,7 +163,7 @@ impl Pump {
     }
 
     /// Forgets what was fetched; the next fetch begins at the oldest record.
-    pub(super) fn restart(&mut self) {
+    fn restart(&mut self) {
         self.shelf.clear();
         self.fetch = None;
         self.behind = None;

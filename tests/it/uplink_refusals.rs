@@ -1,5 +1,10 @@
 //! What the uplink makes of a broker that refuses publishes or connections.
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
 use beacon_gateway::{
     outbox::Removal,
     settings::Span,
@@ -186,6 +191,73 @@ async fn a_record_for_which_the_broker_hangs_up_is_set_aside_and_kept() {
         assert_eq!(removed, [1, 2, 3, 4, 6, 7, 8, 9, 10]);
         assert_eq!((totals.rejected, outbox.pending()), (0, 1), "nothing is deleted on suspicion");
     }
+}
+
+/// Everything that was logged.
+#[derive(Clone, Default)]
+struct Journal(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Journal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().map_err(|_| io::ErrorKind::Other)?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn no_line_of_the_log_holds_a_payload_or_the_password() {
+    let journal = Journal::default();
+    let writer = journal.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let dir = tempfile::TempDir::new().unwrap();
+    let password_file = dir.path().join("password");
+    std::fs::write(&password_file, "s3cret").unwrap();
+    // Each record meets another fate, and so does each of the first connections.
+    let broker = FakeBroker::start(|connection, packet| match packet {
+        Packet::Connect { .. } if connection == 1 => refuse(5, 0x87),
+        Packet::Publish { packet_id, payload, .. } if packet.is_event() => {
+            match (connection, payload.split(' ').next()) {
+                (2, Some("1")) => vec![Say::HangUp],
+                (3, Some("1")) => disconnect(0x8E),
+                (4, Some("2")) => vec![puback_with(*packet_id, 0x97)],
+                (_, Some("3")) => vec![puback_with(*packet_id, 0x90)],
+                (_, Some("4")) => disconnect(0x99),
+                _ => well_behaved(packet),
+            }
+        }
+        packet => well_behaved(packet),
+    })
+    .await;
+    let settings = Settings {
+        username: "gateway".to_owned(),
+        password_file,
+        ..settings(Protocol::V5, broker.port())
+    };
+    let rig = Rig::start(settings);
+    rig.outbox.append(numbered(1..=10));
+    rig.delivered().await;
+    rig.stop().await;
+    let log = String::from_utf8(journal.0.lock().unwrap().clone()).unwrap();
+    for told in [
+        "access rules (0x87)",
+        "the broker closed the connection",
+        "took the session over",
+        "0x97 quota exceeded",
+        "0x90 topic name invalid",
+        "0x99 payload format invalid",
+        "Connected to the broker.",
+        "The uplink has stopped.",
+    ] {
+        assert!(log.contains(told), "{told} is not in the log:\n{log}");
+    }
+    assert!(!log.contains("s3cret") && !log.contains("......"), "{log}");
 }
 
 #[tokio::test]
