@@ -21,7 +21,7 @@ pub struct Limits {
     pub suspect_after: Duration,
     /// Silence after which the scan is rebuilt; at least `suspect_after`.
     pub silence_timeout: Duration,
-    /// How long to wait after a failed attempt; doubled with each further one, up to tenfold.
+    /// How long to wait after a failed attempt; doubled with each further one, up to 10 s.
     pub retry_delay: Duration,
     /// How long an attempt may take before the radio is called deaf; the attempt goes on.
     pub patience: Duration,
@@ -78,6 +78,10 @@ const CHECK: Duration = Duration::from_secs(10);
 /// Rebuilt scans that must stay silent before a silence is believed that cannot be chance. A
 /// controller that hangs often comes back at the second attempt.
 const CHECKS_WHEN_IMPLAUSIBLE: u32 = 3;
+
+/// The longest pause between attempts, unless more is configured: a technician who plugs in an
+/// adapter should not have to wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The longest time between two checks of an empty shop.
 const LONGEST_GAP: Duration = Duration::from_mins(10);
@@ -196,7 +200,10 @@ impl Silence {
     }
 
     fn wait_and_retry(&mut self, now: Uptime) {
-        let delay = self.limits.retry_delay * 2_u32.saturating_pow(self.failures.min(4)).min(10);
+        let least = self.limits.retry_delay;
+        let delay = least
+            .saturating_mul(2_u32.saturating_pow(self.failures))
+            .clamp(least, LONGEST_PAUSE.max(least));
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Waiting { until: now + delay };
     }
