@@ -1,9 +1,9 @@
-//! Room 1, the live source. A local Bluetooth adapter in, [`Advertisement`]s and the radio's state out,
-//! by btleplug over BlueZ.
+//! Room 1, the live source. A local Bluetooth adapter in, [`Advertisement`]s and the radio's state
+//! out, by btleplug over BlueZ.
 //!
-//! The decider is [`Silence`]; here is its doer. A session is one scan, from connecting to the bus to
-//! giving up, on a thread of its own; this supervisor starts them, one at a time, for as long as it
-//! runs. Promises never to end by itself, never to wait for the bus or for a full edge before it
+//! The decider is [`Silence`]; here is its doer. A session is one scan, from connecting to the bus
+//! to giving up, on a thread of its own; this supervisor starts them, one at a time, for as long as
+//! it runs. Promises never to end by itself, never to wait for the bus or for a full edge before it
 //! hears the next advertisement, never to power an adapter on, and never to log an address or data.
 
 mod ad;
@@ -81,8 +81,8 @@ struct Log {
 /// How long a session may take to stop its scan before it is left to itself.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Changes of state that may wait for room. They follow one another at seconds; if the engine stands
-/// still for longer than these take, the newest replaces the last.
+/// Changes of state that may wait for room. They follow one another at seconds; if the engine
+/// stands still for longer than these take, the newest replaces the last.
 const MOST_WAITING: usize = 32;
 
 /// Scans until told to stop, or until nobody listens.

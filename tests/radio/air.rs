@@ -1,6 +1,8 @@
-//! What is in the air: devices that advertise, each at its own pace, as long as they are switched on.
+//! What is in the air: devices that advertise, each at its own pace, as long as they are switched
+//! on.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -26,8 +28,8 @@ pub(crate) struct Air {
 #[derive(Default)]
 struct Cast {
     devices: Vec<Device>,
-    heard: u64,
-    missed: u64,
+    heard: BTreeMap<[u8; 6], u32>,
+    missed: u32,
     trouble: Option<String>,
 }
 
@@ -101,13 +103,18 @@ impl Air {
         last.ok_or_else(|| format!("`{name}` was never heard"))
     }
 
-    /// How many advertisements the controller heard, and how many it missed because it did not scan.
-    pub(crate) fn totals(&self) -> Outcome<(u64, u64)> {
+    /// How many advertisements the controller heard, by address.
+    pub(crate) fn heard(&self) -> Outcome<BTreeMap<[u8; 6], u32>> {
         let cast = self.cast.lock().map_err(|_| "the air's task panicked".to_owned())?;
         match &cast.trouble {
-            None => Ok((cast.heard, cast.missed)),
+            None => Ok(cast.heard.clone()),
             Some(trouble) => Err(trouble.clone()),
         }
+    }
+
+    /// How many advertisements the controller missed because it did not scan.
+    pub(crate) fn missed(&self) -> u32 {
+        self.cast.lock().map(|cast| cast.missed).unwrap_or_default()
     }
 
     fn each(&self, name: &str, mut change: impl FnMut(&mut Device, f64)) {
@@ -138,7 +145,7 @@ impl Cast {
                     // A scan response belongs to the advertisement before it.
                     Ok(_) if report.kind == Kind::ScanResponse => {}
                     Ok(true) => {
-                        self.heard += 1;
+                        *self.heard.entry(report.address).or_default() += 1;
                         device.last_heard = Some(unix);
                     }
                     Ok(false) => self.missed += 1,

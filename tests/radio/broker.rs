@@ -1,5 +1,5 @@
-//! The platform's side: a real mosquitto, a subscriber that is not ours, and a line between the daemon
-//! and the broker on which every octet is written down.
+//! The platform's side: a real mosquitto, a subscriber that is not ours, and a line between the
+//! daemon and the broker on which every octet is written down.
 
 use std::{
     collections::BTreeMap,

@@ -1,5 +1,5 @@
-//! Who is in the shop: customers that opted in, one whose consent has ended, a sensor, and strangers
-//! whose addresses and payloads change all the time.
+//! Who is in the shop: customers that opted in, one whose consent has ended, a sensor, and
+//! strangers whose addresses and payloads change all the time.
 
 use std::{
     collections::BTreeSet,
@@ -157,30 +157,34 @@ pub(crate) fn members() -> BTreeSet<Needle> {
     needles.map(|(what, octets)| Needle { what: what.to_owned(), octets }).into()
 }
 
-/// One stranger for as long as it keeps its address, one of twelve sorts.
+/// One stranger for as long as it keeps its address, one of thirteen sorts.
 fn stranger(number: u32, turn: i64, traces: &Traces) -> Vec<Report> {
     let seed = u64::from(number) << 32 | turn.unsigned_abs() & 0xffff_ffff;
     let mut random = fastrand::Rng::with_seed(seed);
     let mut octets = |length: usize| -> Vec<u8> { (0..length).map(|_| random.u8(..)).collect() };
     let mut address = <[u8; 6]>::try_from(octets(6).as_slice()).unwrap_or_default();
-    let sort = number % 12;
+    let sort = number % 13;
     // Resolvable, static, and twice neither; every fourth is public.
     let top = [0x40, 0xc0, 0x00, 0x00].get(number as usize % 4).copied().unwrap_or(0);
     address[0] = address[0] & 0x3f | top;
+    // iBeacon, name, Find My, Nearby, Eddystone-UID, a service, exposure notification, Swift Pair,
+    // BTHome, Ruuvi; what is the stranger's own stands between head and tail.
     let (own, head, tail): (Vec<u8>, &str, &str) = match sort {
         0 => (octets(20), "02011a1aff4c000215", "c5"),
         1 => (format!("Ana {:08x}'s phone", seed >> 8).into_bytes(), "02011a", ""),
         2 => (octets(22), "1eff4c001219", "00a1b2"),
-        3 => (octets(6), "02011a020a0c0bff4c001006391c", ""),
+        3 => (octets(6), "02011a020a0c0dff4c001008391c", ""),
         4 => (octets(16), "0201060303aafe1516aafe00e7", ""),
-        5 => (octets(16), "02010611 07", ""),
-        6 => (octets(20), "17166ffd", "40000000"),
-        7 => (octets(10), "0201060eff0600011f20", ""),
-        8 => (octets(8), "0201060c16d2fc4000010203", ""),
-        9 => (octets(24), "0201061bff9904", ""),
+        5 => (octets(16), "0201061107", ""),
+        6 => (octets(20), "17166ffd", ""),
+        7 => (octets(10), "02010610ff0600011f20", ""),
+        8 => (octets(8), "0201060e16d2fc405408", ""),
+        9 => (octets(23), "0201061bff990405", ""),
         // Malformed: a structure that claims more octets than there are; one that claims none.
         10 => (octets(12), "020106ffff5900", ""),
-        _ => (octets(12), "00000fff5900", ""),
+        11 => (octets(12), "00000fff5900", ""),
+        // An iBeacon cut short.
+        _ => (octets(12), "02010611ff4c000215", ""),
     };
     note(traces, &format!("the address of a stranger of sort {sort}"), &address);
     note(traces, &format!("the payload of a stranger of sort {sort}"), &own);
@@ -233,8 +237,8 @@ fn unhex(text: &str) -> Vec<u8> {
     hex::decode(digits).unwrap_or_default()
 }
 
-/// The phone's address in its n-th turn: random bits marked `01`, and their hash under its key (Core
-/// Specification 5.4, Vol 6 Part B 1.3.2.2 and Vol 3 Part H 2.2.2).
+/// The phone's address in its n-th turn: random bits marked `01`, and their hash under its key
+/// (Core Specification 5.4, Vol 6 Part B 1.3.2.2 and Vol 3 Part H 2.2.2).
 fn resolvable_address(turn: u32) -> [u8; 6] {
     let random = u128::from(turn.wrapping_mul(2_654_435_761)) & 0x3f_ffff | 0x40_0000;
     let hash = encrypted(IRK, random) & 0xff_ffff;

@@ -1,9 +1,9 @@
 //! The radio test: the daemon with a real Bluetooth stack and a real broker, in a guest.
 //!
-//! `cargo test --test radio` builds a guest (once), boots it and starts this program again inside it,
-//! where there are a controller made of software, the kernel's Bluetooth, bluetoothd, a message bus,
-//! mosquitto and the daemon. The guest's time is its own: when nothing is to be done it skips to the
-//! next timer, so that minutes in the shop pass in seconds.
+//! `cargo test --test radio` builds a guest (once), boots it and starts this program again inside
+//! it, where there are a controller made of software, the kernel's Bluetooth, bluetoothd, a message
+//! bus, mosquitto and the daemon. The guest's time is its own: when nothing is to be done it skips
+//! to the next timer, so that minutes in the shop pass in seconds.
 //!
 //! `cargo test --test radio -- scan day` runs only the rounds of these names; with
 //! `RADIO_REAL_TIME=1` the guest's time is real.

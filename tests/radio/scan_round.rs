@@ -1,5 +1,6 @@
-//! Round `scan`: the scan room alone, between a controller made of software and this program. What was
-//! sent is compared octet by octet with what came out, and every way of losing the radio is tried.
+//! Round `scan`: the scan room alone, between a controller made of software and this program. What
+//! was sent is compared octet by octet with what came out, and every way of losing the radio is
+//! tried.
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
@@ -19,6 +20,8 @@ use tokio::{
 };
 
 use crate::{
+    air::Air,
+    cast,
     controller::{Kind, Report},
     score::Score,
     world::{Antenna, Outcome, World, connections, is_powered, until},
@@ -47,6 +50,7 @@ pub(crate) async fn run(score: &mut Score) {
     score.round("scan: the scan room alone");
     score.check("without bus, daemon or adapter it says so, and waits", wait_for_all().await);
     score.check("what is heard is what was sent, from the first advertisement on", exact().await);
+    score.check("of 200 strangers every advertisement is heard once", crowd().await);
     score.check("what a rotating device sent before is not heard again", rotating().await);
     score.check("what BlueZ knew before the scan is not heard", known_before().await);
     score.check("an empty shop is quiet, and checked again and again", quiet().await);
@@ -139,6 +143,30 @@ async fn exact() -> Outcome<()> {
         (!radio.is_scanning()).then_some(())
     })
     .await
+}
+
+async fn crowd() -> Outcome<()> {
+    let world = World::working().await?;
+    let ear = Ear::open();
+    world.scanning().await?;
+    let air = Air::around(world.antenna.clone());
+    drop(cast::enter(&air, 200, Clock::start().wall().unix));
+    air.on("stranger");
+    sleep(Duration::from_mins(2)).await;
+    air.off("");
+    sleep(Duration::from_secs(1)).await;
+    let mut wrong = Vec::new();
+    for (address, sent) in air.heard()? {
+        let heard = ear.advertisements(address).len();
+        if heard != sent as usize {
+            wrong.push(format!("{address:02x?}: sent {sent}, heard {heard}"));
+        }
+    }
+    if wrong.is_empty() {
+        ear.close().await
+    } else {
+        Err(format!("{}: {}", wrong.len(), wrong.join("\n")))
+    }
 }
 
 async fn rotating() -> Outcome<()> {

@@ -1,5 +1,5 @@
-//! The machine that the daemon runs on: message bus, Bluetooth daemon, controller; each can be started,
-//! stopped and killed.
+//! The machine that the daemon runs on: message bus, Bluetooth daemon, controller; each can be
+//! started, stopped and killed.
 
 use std::{
     fmt::Display,
