@@ -1,9 +1,9 @@
-//! Room 1, the live source. A local Bluetooth adapter in, [`Advertisement`]s and the radio's state out,
-//! by btleplug over BlueZ.
+//! Room 1, the live source. A local Bluetooth adapter in, [`Advertisement`]s and the radio's state
+//! out, by btleplug over BlueZ.
 //!
-//! The decider is [`Silence`]; here is its doer. A session is one scan, from connecting to the bus to
-//! giving up, on a thread of its own; this supervisor starts them, one at a time, for as long as it
-//! runs. Promises never to end by itself, never to wait for the bus or for a full edge before it
+//! The decider is [`Silence`]; here is its doer. A session is one scan, from connecting to the bus
+//! to giving up, on a thread of its own; this supervisor starts them, one at a time, for as long as
+//! it runs. Promises never to end by itself, never to wait for the bus or for a full edge before it
 //! hears the next advertisement, never to power an adapter on, and never to log an address or data.
 
 mod ad;
@@ -19,7 +19,6 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, timeout},
@@ -41,22 +40,20 @@ use crate::{
     settings::Span,
 };
 
-/// The keys that this source reads.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+/// What this source goes by.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
     /// The adapter's name, like `hci0`; empty for the first one.
     pub adapter: String,
-    /// Silence after which the scan is rebuilt, 2 s to 10 min. A rebuild costs some milliseconds of
-    /// air time and a few calls over the bus.
+    /// Silence after which the scan is rebuilt, from 2 s. A rebuild costs some milliseconds of air
+    /// time and a few calls over the bus.
     pub silence_timeout: Span,
-    /// How long bluetoothd may take to answer, 100 ms to 1 min.
+    /// How long bluetoothd may take for one answer.
     pub call_timeout: Span,
-    /// The first pause after an attempt that failed, 100 ms to 1 min; grows up to tenfold.
+    /// The first pause after an attempt that failed; doubled with each further one, up to 10 s.
     pub retry_delay: Span,
-    /// The longest silence on which presence may go on: two thirds of its exit timeout. Set by the
-    /// corridor, no key of its own.
-    #[serde(skip)]
+    /// The longest silence on which presence may go on: two thirds of its exit timeout. Without it,
+    /// `silence_timeout`.
     pub suspect_after: Option<Span>,
 }
 
@@ -84,8 +81,8 @@ struct Log {
 /// How long a session may take to stop its scan before it is left to itself.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Changes of state that may wait for room. They follow one another at seconds; if the engine stands
-/// still for longer than these take, the newest replaces the last.
+/// Changes of state that may wait for room. They follow one another at seconds; if the engine
+/// stands still for longer than these take, the newest replaces the last.
 const MOST_WAITING: usize = 32;
 
 /// Scans until told to stop, or until nobody listens.
@@ -213,24 +210,6 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What is wrong with these settings, as a sentence that names the key; nothing when they hold.
-    pub fn problem(&self) -> Option<String> {
-        let range = |key: &str, span: Span, least: Span, most: Span| {
-            (span < least || span > most)
-                .then(|| format!("`{key}` is {span}; it must lie between {least} and {most}"))
-        };
-        let name = self.adapter.strip_prefix("hci").filter(|number| number.parse::<u16>().is_ok());
-        let adapter = (!self.adapter.is_empty() && name.is_none()).then(|| {
-            "`adapter` must be a name like `hci0`, or empty for the first adapter".to_owned()
-        });
-        adapter
-            .or_else(|| {
-                range("silence_timeout", self.silence_timeout, Span::secs(2), Span::secs(600))
-            })
-            .or_else(|| range("call_timeout", self.call_timeout, Span::millis(100), Span::secs(60)))
-            .or_else(|| range("retry_delay", self.retry_delay, Span::millis(100), Span::secs(60)))
-    }
-
     fn limits(&self) -> Limits {
         let silence_timeout = self.silence_timeout.0;
         Limits {
@@ -281,5 +260,88 @@ impl Outlet {
             room.send(Heard::Radio(state));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{AddressKind, DeviceAddress, Uptime};
+
+    const SUSPECT: RadioState = RadioState::Suspect { since: Uptime::ZERO };
+
+    fn outlet(room: usize) -> (Outlet, mpsc::Receiver<Heard>) {
+        let (heard, engine) = mpsc::channel(room);
+        (Outlet { heard, counters: Arc::default(), waiting: VecDeque::new() }, engine)
+    }
+
+    fn advertisement() -> Advertisement {
+        Advertisement {
+            heard: Uptime::ZERO,
+            receiver: ReceiverId::default(),
+            address: DeviceAddress::new([0; 6], AddressKind::Random),
+            rssi: None,
+            data: Vec::new(),
+        }
+    }
+
+    fn states(engine: &mut mpsc::Receiver<Heard>) -> Vec<Option<RadioState>> {
+        let heard = std::iter::from_fn(|| engine.try_recv().ok());
+        let state = |heard| match heard {
+            Heard::Radio(state) => Some(state),
+            Heard::Advertisement(_) => None,
+        };
+        heard.map(state).collect()
+    }
+
+    #[test]
+    fn a_full_edge_drops_the_newest_advertisement_and_counts_it() {
+        let (outlet, mut engine) = outlet(2);
+        for _ in 0..5 {
+            assert!(outlet.advertisement(advertisement()).is_ok());
+        }
+        assert_eq!(outlet.counters.heard.load(Ordering::Relaxed), 2);
+        assert_eq!(outlet.counters.dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(states(&mut engine), [None, None]);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_state_waits_for_room_and_nothing_overtakes_it() {
+        let (mut outlet, mut engine) = outlet(1);
+        assert!(outlet.advertisement(advertisement()).is_ok());
+        outlet.state(SUSPECT);
+        outlet.state(RadioState::Hearing);
+        assert_eq!(states(&mut engine), [None]);
+        // There is room now, but what was heard after the change must not come before it.
+        assert!(outlet.advertisement(advertisement()).is_ok());
+        assert_eq!(states(&mut engine), []);
+        let mut told = Vec::new();
+        while !outlet.waiting.is_empty() {
+            assert!(outlet.relieve().await.is_ok());
+            told.extend(states(&mut engine));
+        }
+        assert!(outlet.advertisement(advertisement()).is_ok());
+        told.extend(states(&mut engine));
+        assert_eq!(told, [Some(SUSPECT), Some(RadioState::Hearing), None]);
+    }
+
+    #[test]
+    fn waiting_changes_are_bounded_and_the_last_one_is_the_truth() {
+        let (mut outlet, _engine) = outlet(1);
+        for _ in 0..100 {
+            outlet.state(SUSPECT);
+            outlet.state(RadioState::Quiet);
+        }
+        assert!(outlet.waiting.len() <= MOST_WAITING);
+        assert_eq!(outlet.waiting.back(), Some(&RadioState::Quiet));
+    }
+
+    #[tokio::test]
+    async fn a_deaf_engine_is_noticed() {
+        let (mut outlet, engine) = outlet(1);
+        drop(engine);
+        assert!(outlet.advertisement(advertisement()).is_err());
+        outlet.state(SUSPECT);
+        assert!(outlet.relieve().await.is_err());
     }
 }

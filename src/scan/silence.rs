@@ -1,14 +1,14 @@
-//! Decides what silence means. When advertisements were heard and how rebuilding the scan went come in;
-//! the radio's state and the wish to rebuild go out. Pure: time is handed in.
+//! Decides what silence means. When advertisements were heard and how rebuilding the scan went come
+//! in; the radio's state and the wish to rebuild go out. Pure: time is handed in.
 //!
-//! Scans die without saying so, and a shop may be empty: both are silent. The scan is therefore built
-//! anew after a while of silence. If building fails the radio is deaf. If it works and the air stays
-//! silent, the silence is believed: at once when it is plausible, after several more attempts when
-//! many devices fell silent together.
+//! Scans die without saying so, and a shop may be empty: both are silent. The scan is therefore
+//! built anew after a while of silence. If building fails the radio is deaf. If it works and the
+//! air stays silent, the silence is believed: at once when it is plausible, after several more
+//! attempts when many devices fell silent together.
 //!
-//! Promises that every change of state is told once, in order; that presence never runs for longer than
-//! `suspect_after` on a silence that was not checked; and that attempts to rebuild never stop and never
-//! follow one another without a pause.
+//! Promises that every change of state is told once, in order; that presence never runs for longer
+//! than `suspect_after` on a silence that was not checked; and that attempts to rebuild never stop
+//! and never follow one another without a pause.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -21,7 +21,7 @@ pub struct Limits {
     pub suspect_after: Duration,
     /// Silence after which the scan is rebuilt; at least `suspect_after`.
     pub silence_timeout: Duration,
-    /// How long to wait after a failed attempt; doubled with each further one, up to tenfold.
+    /// How long to wait after a failed attempt; doubled with each further one, up to 10 s.
     pub retry_delay: Duration,
     /// How long an attempt may take before the radio is called deaf; the attempt goes on.
     pub patience: Duration,
@@ -31,6 +31,8 @@ pub struct Limits {
 #[derive(Clone, Debug)]
 pub struct Silence {
     limits: Limits,
+    /// Until when a machine that is still starting is forgiven that it has no scan yet.
+    starting_until: Option<Uptime>,
     phase: Phase,
     told: RadioState,
     news: VecDeque<RadioState>,
@@ -71,13 +73,21 @@ struct Traffic {
     last: Uptime,
 }
 
-/// A rebuilt scan that hears nothing for this long was checked: beacons advertise at least every ten
-/// seconds, and the longest scan window of BlueZ and the kernel is 10.24 s.
+/// A rebuilt scan that hears nothing for this long was checked: beacons advertise at least every
+/// ten seconds, and the longest scan window of BlueZ and the kernel is 10.24 s.
 const CHECK: Duration = Duration::from_secs(10);
 
 /// Rebuilt scans that must stay silent before a silence is believed that cannot be chance. A
 /// controller that hangs often comes back at the second attempt.
 const CHECKS_WHEN_IMPLAUSIBLE: u32 = 3;
+
+/// On a small computer the adapter shows up, and is switched on, some seconds after everything else.
+/// What fails before the first scan is no outage until this time has passed.
+const STARTING: Duration = Duration::from_secs(10);
+
+/// The longest pause between attempts, unless more is configured: a technician who plugs in an
+/// adapter should not have to wait.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// The longest time between two checks of an empty shop.
 const LONGEST_GAP: Duration = Duration::from_mins(10);
@@ -93,6 +103,7 @@ impl Silence {
     pub fn new(limits: Limits, now: Uptime) -> Self {
         Self {
             limits,
+            starting_until: Some(now + STARTING),
             phase: Phase::Waiting { until: now },
             told: RadioState::Hearing,
             news: VecDeque::new(),
@@ -109,7 +120,8 @@ impl Silence {
     /// An advertisement was heard. `fresh` says that its device was not heard in the ten seconds
     /// before, or that nobody remembers.
     pub fn heard(&mut self, now: Uptime, fresh: bool) {
-        // What the old scan still delivers while a new one is built proves nothing about the new one.
+        // What the old scan still delivers while a new one is built proves nothing about the new
+        // one.
         if matches!(self.phase, Phase::Waiting { .. } | Phase::Building { .. }) {
             return;
         }
@@ -124,6 +136,7 @@ impl Silence {
 
     /// The scan that was wanted runs.
     pub fn built(&mut self, now: Uptime) {
+        self.starting_until = None;
         self.phase = Phase::Checking { since: now };
     }
 
@@ -133,8 +146,8 @@ impl Silence {
         self.deaf(now, cause);
     }
 
-    /// The scan is gone: its stream ended, the adapter changed its power state or no longer answers.
-    /// Whether that is an outage shows when the scan is rebuilt, which is wanted at once.
+    /// The scan is gone: its stream ended, the adapter changed its power state or no longer
+    /// answers. Whether that is an outage shows when the scan is rebuilt, which is wanted at once.
     pub fn lost(&mut self, now: Uptime) {
         match self.phase {
             Phase::Trusting { .. } => self.phase = Phase::Waiting { until: now },
@@ -196,7 +209,10 @@ impl Silence {
     }
 
     fn wait_and_retry(&mut self, now: Uptime) {
-        let delay = self.limits.retry_delay * 2_u32.saturating_pow(self.failures.min(4)).min(10);
+        let least = self.limits.retry_delay;
+        let delay = least
+            .saturating_mul(2_u32.saturating_pow(self.failures))
+            .clamp(least, LONGEST_PAUSE.max(least));
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Waiting { until: now + delay };
     }
@@ -225,6 +241,9 @@ impl Silence {
     }
 
     fn deaf(&mut self, now: Uptime, cause: DeafCause) {
+        if self.starting_until.is_some_and(|until| now < until) {
+            return self.tell(RadioState::Suspect { since: self.vouched });
+        }
         if let RadioState::Deaf { since, cause: told } = self.told {
             if told == cause || cause == DeafCause::Silence {
                 self.other_cause = None;
@@ -473,19 +492,37 @@ mod tests {
 
     #[test]
     fn failed_attempts_are_repeated_for_ever_with_growing_pauses() {
-        let mut shop = Shop::new();
-        shop.silence.failed(at(0), DeafCause::Daemon);
-        assert_eq!(shop.take(), ["0: deaf since 0, daemon"]);
-        let mut rebuilds = vec![0];
-        for second in 1..=60 {
+        let mut shop = Shop::hearing(5);
+        shop.silence.lost(at(101));
+        let mut rebuilds = Vec::new();
+        for second in 101..=160 {
             shop.until(second);
             for line in shop.take() {
-                assert!(line.ends_with("rebuild"), "{line}");
-                rebuilds.push(second);
-                shop.silence.failed(at(second), DeafCause::Daemon);
+                if line.ends_with("rebuild") {
+                    rebuilds.push(second);
+                    shop.silence.failed(at(second), DeafCause::Daemon);
+                }
             }
         }
-        assert_eq!(rebuilds, [0, 1, 3, 7, 15, 25, 35, 45, 55]);
+        assert_eq!(rebuilds, [101, 102, 104, 108, 116, 126, 136, 146, 156]);
+    }
+
+    #[test]
+    fn a_machine_that_is_still_starting_is_not_called_deaf() {
+        let mut shop = Shop::new();
+        let mut told = Vec::new();
+        shop.silence.failed(at(0), DeafCause::NoAdapter);
+        for second in 0..=60 {
+            shop.until(second);
+            for line in shop.take() {
+                if line.ends_with("rebuild") {
+                    shop.silence.failed(at(second), DeafCause::NoAdapter);
+                } else {
+                    told.push(line);
+                }
+            }
+        }
+        assert_eq!(told, ["0: suspect since 0", "16: deaf since 0, no_adapter"]);
     }
 
     #[test]
@@ -507,21 +544,29 @@ mod tests {
 
     #[test]
     fn a_cause_that_stays_is_told_in_the_end() {
-        let mut shop = Shop::new();
-        shop.silence.failed(at(0), DeafCause::Daemon);
+        let mut shop = Shop::hearing(5);
+        shop.silence.lost(at(101));
         let mut told = Vec::new();
-        // The first answer about the power comes at second 1.
-        for second in 1..=60 {
+        for second in 101..=160 {
             shop.until(second);
             for line in shop.take() {
                 if line.ends_with("rebuild") {
-                    shop.silence.failed(at(second), DeafCause::PoweredOff);
+                    let first = second == 101;
+                    let cause = if first { DeafCause::Daemon } else { DeafCause::PoweredOff };
+                    shop.silence.failed(at(second), cause);
                 } else {
                     told.push(line);
                 }
             }
         }
-        assert_eq!(told, ["1: deaf since 0, daemon", "26: deaf since 0, powered_off"]);
+        assert_eq!(
+            told,
+            [
+                "101: suspect since 100",
+                "102: deaf since 100, daemon",
+                "127: deaf since 100, powered_off"
+            ]
+        );
     }
 
     #[test]
@@ -582,5 +627,46 @@ mod tests {
         shop.silence.built(at(1000));
         shop.until(1010);
         assert!(shop.take().iter().any(|line| line == "1010: quiet"));
+    }
+
+    #[test]
+    fn whatever_happens_states_change_and_timers_lie_ahead() {
+        for seed in 0..200 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut now = at(0);
+            let mut silence = Silence::new(LIMITS, now);
+            let mut before = RadioState::Hearing;
+            let mut building = false;
+            for _ in 0..2000 {
+                // Late by up to three seconds, as a shell may be.
+                let late = Duration::from_millis(random.u64(0..3000));
+                let due = silence.poll_timeout().unwrap_or(now);
+                now = now.max(due + late).max(now + Duration::from_millis(1));
+                match random.u8(0..10) {
+                    0..4 => silence.heard(now, random.bool()),
+                    4 if building => silence.built(now),
+                    5 if building => silence.failed(now, DeafCause::Daemon),
+                    6 if building => silence.failed(now, DeafCause::NoAdapter),
+                    7 => silence.lost(now),
+                    _ => {}
+                }
+                silence.handle_timeout(now);
+                building |= silence.poll_rebuild();
+                if !matches!(silence.phase, Phase::Building { .. }) {
+                    building = false;
+                }
+                while let Some(state) = silence.poll_change() {
+                    assert_ne!(state, before, "seed {seed}: told twice");
+                    if let RadioState::Suspect { since } | RadioState::Deaf { since, .. } = state {
+                        assert!(since <= now, "seed {seed}: since the future");
+                    }
+                    before = state;
+                }
+                match silence.poll_timeout() {
+                    Some(next) => assert!(next > now, "seed {seed}: what was handled is due again"),
+                    None => assert!(building, "seed {seed}: nothing to watch for any more"),
+                }
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! A Bluetooth LE controller made of software: `/dev/vhci` turns whoever opens it into one. It answers
-//! the kernel's commands as a controller without BR/EDR does, and hears what the test wants it to hear
-//! while it is told to scan (Core Specification 5.4, Vol 4 Part E).
+//! A Bluetooth LE controller made of software: `/dev/vhci` turns whoever opens it into one. It
+//! answers the kernel's commands as a controller without BR/EDR does, and hears what the test wants
+//! it to hear while it is told to scan (Core Specification 5.4, Vol 4 Part E).
 
 use std::{
     fs::{File, OpenOptions},

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::{scan_round, score::Score};
+use crate::{day_round, scan_round, score::Score};
 
 /// The directory that the guest shares with the host.
 pub(crate) const SHARE: &str = "/share";
@@ -26,6 +26,12 @@ pub(crate) fn main() -> ExitCode {
     runtime.block_on(async {
         if runs("scan") {
             scan_round::run(&mut score).await;
+        }
+        if runs("day") {
+            day_round::day(&mut score).await;
+        }
+        if runs("outages") {
+            day_round::outages(&mut score).await;
         }
     });
     if score.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,5 +1,6 @@
-//! Round `scan`: the scan room alone, between a controller made of software and this program. What was
-//! sent is compared octet by octet with what came out, and every way of losing the radio is tried.
+//! Round `scan`: the scan room alone, between a controller made of software and this program. What
+//! was sent is compared octet by octet with what came out, and every way of losing the radio is
+//! tried.
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering},
@@ -19,9 +20,11 @@ use tokio::{
 };
 
 use crate::{
+    air::Air,
+    cast,
     controller::{Kind, Report},
     score::Score,
-    world::{Outcome, World, connections, is_powered, until},
+    world::{Antenna, Outcome, World, connections, is_powered, until},
 };
 
 /// The scan room at work, and everything that came out of it.
@@ -31,10 +34,12 @@ struct Ear {
     counters: Arc<ScanCounters>,
     stop: watch::Sender<bool>,
     room: JoinHandle<()>,
+    listening: JoinHandle<()>,
 }
 
 const TAG: [u8; 6] = [0xc0, 0x11, 0x22, 0x33, 0x44, 0x55];
 const IBEACON: &str = "1aff4c000215e2c56db5dffb48d2b060d0f5a71096e001020304c5";
+const SERVICE: &str = "1221ffeeddccbbaa99887766554433221100ee";
 const UID: &str = "1516aafe00ee00112233445566778899aabbccddeeff";
 
 /// Above the 10.24 s in which the kernel may refuse a scan after bluetoothd was killed, and the
@@ -45,10 +50,12 @@ pub(crate) async fn run(score: &mut Score) {
     score.round("scan: the scan room alone");
     score.check("without bus, daemon or adapter it says so, and waits", wait_for_all().await);
     score.check("what is heard is what was sent, from the first advertisement on", exact().await);
+    score.check("of 200 strangers every advertisement is heard once", crowd().await);
     score.check("what a rotating device sent before is not heard again", rotating().await);
     score.check("what BlueZ knew before the scan is not heard", known_before().await);
     score.check("an empty shop is quiet, and checked again and again", quiet().await);
     score.check("rebuilding leaves nothing behind on the bus", nothing_left().await);
+    score.check("it ends when nobody listens", nobody_listens().await);
     score.check("an adapter switched off stays off, and is used once it is on", power().await);
     for (what, fault) in [
         ("bluetoothd killed", Fault::KillDaemon),
@@ -85,7 +92,7 @@ async fn exact() -> Outcome<()> {
     let world = World::working().await?;
     let ear = Ear::open();
     world.scanning().await?;
-    let radio = world.radio()?;
+    let radio = &world.antenna;
     let flags = "020106";
     let cases = [
         // An iBeacon that is heard once, and never again.
@@ -106,7 +113,7 @@ async fn exact() -> Outcome<()> {
         // A resolvable address with nothing but flags.
         (report([0x5a, 0, 0, 0, 0, 4], -45, &[flags]), ""),
         // A service of 128 bits.
-        (report([0xc0, 0, 0, 0, 0, 5], -50, &["1221ffeeddccbbaa9988776655443322", "1100ee"]), ""),
+        (report([0xc0, 0, 0, 0, 0, 5], -50, &[SERVICE]), SERVICE),
         // The controller could not tell how loud.
         (report([0xc0, 0, 0, 0, 0, 6], 127, &[IBEACON]), IBEACON),
     ];
@@ -138,11 +145,35 @@ async fn exact() -> Outcome<()> {
     .await
 }
 
+async fn crowd() -> Outcome<()> {
+    let world = World::working().await?;
+    let ear = Ear::open();
+    world.scanning().await?;
+    let air = Air::around(world.antenna.clone());
+    drop(cast::enter(&air, 200, Clock::start().wall().unix));
+    air.on("stranger");
+    sleep(Duration::from_mins(2)).await;
+    air.off("");
+    sleep(Duration::from_secs(1)).await;
+    let mut wrong = Vec::new();
+    for (address, sent) in air.heard()? {
+        let heard = ear.advertisements(address).len();
+        if heard != sent as usize {
+            wrong.push(format!("{address:02x?}: sent {sent}, heard {heard}"));
+        }
+    }
+    if wrong.is_empty() {
+        ear.close().await
+    } else {
+        Err(format!("{}: {}", wrong.len(), wrong.join("\n")))
+    }
+}
+
 async fn rotating() -> Outcome<()> {
     let world = World::working().await?;
     let ear = Ear::open();
     world.scanning().await?;
-    let radio = world.radio()?;
+    let radio = &world.antenna;
     let ruuvi = "06ff9904aabbcc";
     let turns = [IBEACON, ruuvi, UID, "020106", ruuvi, IBEACON, "020106"];
     for (turn, data) in turns.iter().enumerate() {
@@ -158,7 +189,7 @@ async fn known_before() -> Outcome<()> {
     let world = World::working().await?;
     let first = Ear::open();
     world.scanning().await?;
-    send(world.radio()?, &report(TAG, -60, &[IBEACON]))?;
+    send(&world.antenna, &report(TAG, -60, &[IBEACON]))?;
     first.from(TAG, 1).await?;
     // BlueZ remembers the tag for 30 s; who starts to listen now has not heard it.
     let second = Ear::open();
@@ -191,18 +222,34 @@ async fn quiet() -> Outcome<()> {
 
 async fn nothing_left() -> Outcome<()> {
     let world = World::working().await?;
-    let ear = Ear::open();
+    // An empty shop, checked often.
+    let silence_timeout = Span::secs(2);
+    let ear = Ear::with(bluez::Settings { silence_timeout, ..bluez::Settings::default() });
     world.scanning().await?;
     let before = connections().await?;
-    until("ten rebuilds", Duration::from_hours(2), async || {
-        (ear.counters.rebuilds.load(Ordering::Relaxed) >= 10).then_some(())
+    until("six rebuilds", Duration::from_mins(5), async || {
+        (ear.counters.rebuilds.load(Ordering::Relaxed) >= 6).then_some(())
     })
     .await?;
     world.scanning().await?;
     let after = connections().await?;
     if after > before + 1 {
-        return Err(format!("{before} names on the bus before ten rebuilds, {after} after"));
+        return Err(format!("{before} names on the bus before six rebuilds, {after} after"));
     }
+    ear.close().await
+}
+
+async fn nobody_listens() -> Outcome<()> {
+    let world = World::working().await?;
+    let ear = Ear::open();
+    ear.hears(&world, "at the start").await?;
+    ear.listening.abort();
+    until("the room ends", Duration::from_secs(30), async || {
+        let report = report(TAG, -55, &[IBEACON]);
+        world.antenna.hear(&report).ok()?;
+        ear.room.is_finished().then_some(())
+    })
+    .await?;
     ear.close().await
 }
 
@@ -266,12 +313,8 @@ fn report(address: [u8; 6], rssi: i8, structures: &[&str]) -> Report {
     Report { address, random: true, rssi, kind: Kind::NonConnectable, data }
 }
 
-fn send(radio: &crate::controller::Controller, report: &Report) -> Outcome<()> {
-    match radio.hear(report) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("the controller does not scan".to_owned()),
-        Err(error) => Err(format!("the controller failed: {error}")),
-    }
+fn send(radio: &Antenna, report: &Report) -> Outcome<()> {
+    if radio.hear(report)? { Ok(()) } else { Err("the controller does not scan".to_owned()) }
 }
 
 fn same(sent: &Report, expected: &str, heard: Option<&Advertisement>) -> Outcome<()> {
@@ -296,6 +339,11 @@ fn same(sent: &Report, expected: &str, heard: Option<&Advertisement>) -> Outcome
 
 impl Ear {
     fn open() -> Self {
+        let suspect_after = Some(Span::secs(13));
+        Self::with(bluez::Settings { suspect_after, ..bluez::Settings::default() })
+    }
+
+    fn with(settings: bluez::Settings) -> Self {
         let clock = Clock::start();
         let heard = Arc::new(Mutex::new(Vec::new()));
         let counters = Arc::new(ScanCounters::default());
@@ -304,15 +352,11 @@ impl Ear {
         let room = tokio::spawn({
             let counters = Arc::clone(&counters);
             async move {
-                let settings = bluez::Settings {
-                    suspect_after: Some(Span::secs(13)),
-                    ..bluez::Settings::default()
-                };
                 let name = ReceiverId::default();
                 bluez::run(&settings, name, clock, sender, counters, stopped).await;
             }
         });
-        tokio::spawn({
+        let listening = tokio::spawn({
             let heard = Arc::clone(&heard);
             async move {
                 while let Some(next) = receiver.recv().await {
@@ -322,7 +366,7 @@ impl Ear {
                 }
             }
         });
-        Self { clock, heard, counters, stop, room }
+        Self { clock, heard, counters, stop, room, listening }
     }
 
     fn all(&self) -> Vec<(Uptime, Heard)> {
@@ -386,10 +430,8 @@ impl Ear {
         let mut number = 0_u8;
         until(format!("something is heard {when}"), RECOVERY, async || {
             number = number.wrapping_add(1);
-            if let Ok(radio) = world.radio() {
-                let report = report([0xc2, 0, 0, 0, 0, number % 4], -55, &["03ff0102"]);
-                radio.hear(&report).ok()?;
-            }
+            let report = report([0xc2, 0, 0, 0, 0, number % 4], -55, &["03ff0102"]);
+            world.antenna.hear(&report).ok()?;
             sleep(Duration::from_millis(200)).await;
             (self.last_heard() > before).then_some(())
         })

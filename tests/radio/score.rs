@@ -7,18 +7,20 @@ use beacon_gateway::clock::Clock;
 /// Counts and prints checks.
 pub(crate) struct Score {
     clock: Clock,
+    rounds: u32,
     passed: u32,
     failed: u32,
 }
 
 impl Score {
     pub(crate) fn new() -> Self {
-        Self { clock: Clock::start(), passed: 0, failed: 0 }
+        Self { clock: Clock::start(), rounds: 0, passed: 0, failed: 0 }
     }
 
     /// Opens a group of checks.
-    pub(crate) fn round(&self, name: &str) {
-        println!("\n{name}");
+    pub(crate) fn round(&mut self, name: &str) {
+        self.rounds += 1;
+        println!("\n{}. {name}", self.rounds);
     }
 
     /// Prints how one check went, with the guest's time.

@@ -1,11 +1,12 @@
-//! The machine that the daemon runs on: message bus, Bluetooth daemon, controller; each can be started,
-//! stopped and killed.
+//! The machine that the daemon runs on: message bus, Bluetooth daemon, controller; each can be
+//! started, stopped and killed.
 
 use std::{
     fmt::Display,
     fs::{self, File},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -16,7 +17,10 @@ use tokio::{
     time::sleep,
 };
 
-use crate::{controller::Controller, guest::SHARE};
+use crate::{
+    controller::{Controller, Report},
+    guest::SHARE,
+};
 
 /// The reason why something did not work out.
 pub(crate) type Outcome<T> = Result<T, String>;
@@ -25,21 +29,24 @@ pub(crate) type Outcome<T> = Result<T, String>;
 pub(crate) struct World {
     bus: Option<Child>,
     bluetoothd: Option<Child>,
-    pub(crate) controller: Option<Controller>,
+    pub(crate) antenna: Antenna,
 }
+
+/// Where a controller can be plugged in, and what is heard there.
+#[derive(Clone, Default)]
+pub(crate) struct Antenna(Arc<Mutex<Option<Controller>>>);
 
 const BUS_SOCKET: &str = "/run/dbus/system_bus_socket";
 
-/// How often a condition is looked at. The guest's time costs nothing.
-const LOOK: Duration = Duration::from_millis(20);
-
-/// Waits for a condition; the error names it.
+/// Waits for a condition; the error names it. Looks at it often enough to be at most a little late,
+/// at the scale of what is waited for.
 pub(crate) async fn until<T>(
     what: impl Display,
     within: Duration,
     mut look: impl AsyncFnMut() -> Option<T>,
 ) -> Outcome<T> {
     let clock = Clock::start();
+    let pause = (within / 500).clamp(Duration::from_millis(20), Duration::from_secs(1));
     loop {
         if let Some(seen) = look().await {
             return Ok(seen);
@@ -47,7 +54,7 @@ pub(crate) async fn until<T>(
         if clock.now().as_micros() >= i64::try_from(within.as_micros()).unwrap_or(i64::MAX) {
             return Err(format!("after {} s still not: {what}", within.as_secs()));
         }
-        sleep(LOOK).await;
+        sleep(pause).await;
     }
 }
 
@@ -84,8 +91,8 @@ pub(crate) async fn kill(child: &mut Option<Child>) -> Outcome<()> {
 
 impl World {
     /// A machine on which nothing runs.
-    pub(crate) const fn new() -> Self {
-        Self { bus: None, bluetoothd: None, controller: None }
+    pub(crate) fn new() -> Self {
+        Self { bus: None, bluetoothd: None, antenna: Antenna::default() }
     }
 
     /// A machine whose Bluetooth works.
@@ -140,18 +147,13 @@ impl World {
 
     pub(crate) fn plug(&mut self) -> Outcome<()> {
         let plugged = Controller::plug().map_err(|error| format!("failed to plug in: {error}"))?;
-        self.controller = Some(plugged);
+        self.antenna.replace(Some(plugged));
         Ok(())
     }
 
     pub(crate) async fn unplug(&mut self) -> Outcome<()> {
-        drop(self.controller.take().ok_or("there is no controller")?);
+        self.antenna.replace(None);
         unplugged().await
-    }
-
-    /// The controller that is plugged in.
-    pub(crate) fn radio(&self) -> Outcome<&Controller> {
-        self.controller.as_ref().ok_or_else(|| "there is no controller".to_owned())
     }
 
     /// Switches the adapter on or off, as the administrator does.
@@ -174,10 +176,33 @@ impl World {
 
     /// Waits until the controller is told to scan.
     pub(crate) async fn scanning(&self) -> Outcome<()> {
-        until("the controller scans", Duration::from_secs(60), async || {
-            self.controller.as_ref().is_some_and(Controller::is_scanning).then_some(())
+        until("the controller scans", Duration::from_mins(1), async || {
+            self.antenna.is_scanning().then_some(())
         })
         .await
+    }
+}
+
+impl Antenna {
+    /// Lets the controller hear something; says whether it did.
+    pub(crate) fn hear(&self, report: &Report) -> Outcome<bool> {
+        let heard = self.with(|controller| controller.hear(report)).transpose();
+        heard.map(Option::unwrap_or_default).map_err(|error| format!("the controller: {error}"))
+    }
+
+    /// Whether there is a controller that was told to scan.
+    pub(crate) fn is_scanning(&self) -> bool {
+        self.with(Controller::is_scanning).unwrap_or_default()
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&Controller) -> T) -> Option<T> {
+        self.0.lock().ok().and_then(|controller| controller.as_ref().map(ask))
+    }
+
+    fn replace(&self, controller: Option<Controller>) {
+        if let Ok(mut place) = self.0.lock() {
+            *place = controller;
+        }
     }
 }
 

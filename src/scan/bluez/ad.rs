@@ -1,6 +1,7 @@
-//! Fields that BlueZ took out of advertisements in, advertising data out: the AD structures that the
-//! fields came from (Core Specification Supplement 12, Part A 1; types from Assigned Numbers, 2.3), so
-//! that one parser reads every source. Total: what does not fit in a structure is left out.
+//! Fields that BlueZ took out of advertisements in, advertising data out: the AD structures that
+//! the fields came from (Core Specification Supplement 12, Part A 1; types from Assigned Numbers,
+//! 2.3), so that one parser reads every source. Total: what does not fit in a structure is left
+//! out.
 
 use uuid::Uuid;
 
@@ -84,8 +85,8 @@ impl AdvertisingData {
 }
 
 impl From<Uuid> for Short {
-    /// Services that the Bluetooth SIG numbers are written as `xxxxxxxx-0000-1000-8000-00805f9b34fb`
-    /// (Core Specification 5.4, Vol 3 Part B 2.5.1).
+    /// Services that the Bluetooth SIG numbers are written as
+    /// `xxxxxxxx-0000-1000-8000-00805f9b34fb` (Core Specification 5.4, Vol 3 Part B 2.5.1).
     fn from(uuid: Uuid) -> Self {
         const BASE: u128 = 0x0000_1000_8000_0080_5f9b_34fb;
         let value = uuid.as_u128();

@@ -1,5 +1,5 @@
-//! From nothing to an adapter: the bus, bluetoothd, the adapter by name, and whether it is on. Every
-//! call has a timeout.
+//! From nothing to an adapter: the bus, bluetoothd, the adapter by name, and whether it is on.
+//! Every call has a timeout.
 
 use std::{future::Future, thread, time::Duration};
 

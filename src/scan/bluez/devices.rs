@@ -29,7 +29,8 @@ pub(super) struct Device {
 }
 
 /// The memory: two generations. A device that is heard moves to the young one; after each
-/// [`GENERATION`], or when the young one is full, the old one is dropped and the young one grows old.
+/// [`GENERATION`], or when the young one is full, the old one is dropped and the young one grows
+/// old.
 pub(super) struct Devices {
     young: FxHashMap<Octets, Device>,
     old: FxHashMap<Octets, Device>,

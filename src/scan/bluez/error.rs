@@ -1,8 +1,8 @@
 //! What can go wrong with the Bluetooth stack, in words for a technician.
 //!
-//! Errors of btleplug are not kept and not shown: their texts may contain a device's path on the bus,
-//! and so its address. Of such a text only the name of the bus error survives, which is made of
-//! letters and dots.
+//! Errors of btleplug are not kept and not shown: their texts may contain a device's path on the
+//! bus, and so its address. Of such a text only the name of the bus error survives, which is made
+//! of letters and dots.
 
 use std::fmt;
 
@@ -78,8 +78,8 @@ impl Answer {
         Self(Some("no answer in time".to_owned()))
     }
 
-    /// Takes the name out of an error of btleplug: the last words in parentheses of its `Debug`, like
-    /// `Other(DbusError(D-Bus error: … (org.bluez.Error.NotReady)))`.
+    /// Takes the name out of an error of btleplug: the last words in parentheses of its `Debug`,
+    /// like `Other(DbusError(D-Bus error: … (org.bluez.Error.NotReady)))`.
     pub(super) fn of(error: &btleplug::Error) -> Self {
         let text = format!("{error:?}");
         let name = text.rsplit('(').next().map(|last| last.trim_end_matches(')'));

@@ -1,13 +1,13 @@
 //! Pieces of advertisements in, whole advertisements out. Pure: time is handed in.
 //!
-//! One signal of BlueZ becomes several events of btleplug, without a mark of where one signal ends and
-//! the next begins: first the RSSI, then manufacturer data, then service data, then services, each at
-//! most once. Here they are joined again. What each piece proves (read in BlueZ 5.66, `src/adapter.c`,
-//! `btd_adapter_update_found_device`):
+//! One signal of BlueZ becomes several events of btleplug, without a mark of where one signal ends
+//! and the next begins: first the RSSI, then manufacturer data, then service data, then services,
+//! each at most once. Here they are joined again. What each piece proves (read in BlueZ 5.66,
+//! `src/adapter.c`, `btd_adapter_update_found_device`):
 //! - an RSSI: an advertisement was heard, whatever else it held;
-//! - manufacturer or service data: an advertisement with just this data was heard. While a client asks
-//!   for duplicates, as btleplug does, BlueZ drops the data it had before it stores new data of the
-//!   same sort; without that it would pile up;
+//! - manufacturer or service data: an advertisement with just this data was heard. While a client
+//!   asks for duplicates, as btleplug does, BlueZ drops the data it had before it stores new data
+//!   of the same sort; without that it would pile up;
 //! - services: only that the list grew. It never shrinks, so it goes with the device's next
 //!   advertisements, and is no advertisement by itself;
 //! - properties: all of the above, of any age. They count as heard only when asked for because the
@@ -553,5 +553,47 @@ mod tests {
             }
         }
         assert_eq!(fresh, 6);
+    }
+
+    #[test]
+    fn whatever_is_interleaved_every_piece_of_data_is_told_once_and_of_its_own_device() {
+        for seed in 0..100 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let mut join = Join::new(at(0));
+            let mut sent = Vec::new();
+            let mut told = Vec::new();
+            let mut latest = at(0);
+            let mut millis = 0;
+            for number in 0..500_u16 {
+                millis += random.u64(0..150);
+                let device = random.u8(0..4);
+                let octets = [0xc0, 0, 0, 0, 0, device];
+                join.handle_timeout(at(millis));
+                let [high, low] = number.to_be_bytes();
+                if random.bool() {
+                    join.piece(at(millis), octets, Piece::Rssi(-60));
+                }
+                if random.bool() {
+                    join.piece(at(millis), octets, manufacturer(0x0059, &[device, high, low]));
+                    sent.push(format!("{device}: 06ff5900{device:02x}{number:04x}"));
+                }
+                while let Some(whole) = join.poll() {
+                    assert!(whole.heard >= latest, "seed {seed}: time ran backwards");
+                    latest = whole.heard;
+                    let [.., device] = whole.address.octets();
+                    if !whole.data.is_empty() {
+                        told.push(format!("{device}: {}", hex::encode(&whole.data)));
+                    }
+                }
+            }
+            join.handle_timeout(at(millis) + HOLD);
+            while let Some(whole) = join.poll() {
+                let [.., device] = whole.address.octets();
+                if !whole.data.is_empty() {
+                    told.push(format!("{device}: {}", hex::encode(&whole.data)));
+                }
+            }
+            assert_eq!(told, sent, "seed {seed}");
+        }
     }
 }

@@ -1,13 +1,13 @@
-//! One scan, from connecting to the bus to giving up. Events of btleplug in, advertisements and how the
-//! scan fares out. The doer for [`Join`].
+//! One scan, from connecting to the bus to giving up. Events of btleplug in, advertisements and how
+//! the scan fares out. The doer for [`Join`].
 //!
-//! Every session has a thread and an event loop of its own, and the end of the session is the end of
-//! both, because of what is under btleplug:
+//! Every session has a thread and an event loop of its own, and the end of the session is the end
+//! of both, because of what is under btleplug:
 //! - connecting to the bus blocks;
 //! - a connection is never closed, its task stays in the event loop it was spawned in; ending that
 //!   loop closes it, and so a scan can be rebuilt for years without running out of connections;
-//! - a stream of events that is dropped after its bus died makes a background task panic some seconds
-//!   later (bluez-async 0.9, `messagestream.rs`); that task ends before, unpolled.
+//! - a stream of events that is dropped after its bus died makes a background task panic some
+//!   seconds later (bluez-async 0.9, `messagestream.rs`); that task ends before, unpolled.
 //!
 //! Promises to drain the stream whatever else is slow: btleplug queues without bound what is not
 //! taken from it.
