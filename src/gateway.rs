@@ -180,13 +180,12 @@ pub async fn run(
         appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });
-    let ends = SourceEnds {
+    let source = source(SourceEnds {
         clock,
         heard: heard_tx,
         counters: Arc::clone(&house.scan),
         stop: scan_stop_rx,
-    };
-    let source = source(ends);
+    });
     rooms.spawn(async move {
         source.await;
         RoomEnd::Scan
