@@ -21,7 +21,6 @@ use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
     process::ExitCode,
-    time::Duration,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -29,7 +28,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     decode,
     gateway::{Fate, GatewayError, chain},
-    settings::{LoadError, Loader, Settings, Span},
+    settings::{LoadError, Loader, Settings},
 };
 
 /// Hears Bluetooth LE beacons in a shop, recognises those who opted in, and tells the platform
@@ -153,8 +152,9 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// A duration on the command line.
-fn span(text: &str) -> Result<Duration, String> {
-    text.parse::<Span>().map(|span| span.0).map_err(|error| error.to_string())
+#[cfg(any(feature = "bluetooth", feature = "demo"))]
+fn span(text: &str) -> Result<std::time::Duration, String> {
+    text.parse::<crate::settings::Span>().map(|span| span.0).map_err(|error| error.to_string())
 }
 
 // === impl Failure ===
