@@ -98,8 +98,8 @@ impl SledJournal {
     /// those set aside the latest three are kept. Whatever else is wrong is an error, and leaves
     /// everything as it was.
     ///
-    /// With [`Durability::BySled`] the calling thread, and those it starts later, lose the system
-    /// call `sync_file_range` and the ability to gain privileges.
+    /// With [`Durability::BySled`] the calling thread, and the threads and processes it starts
+    /// later, lose the system call `sync_file_range` and the ability to gain privileges.
     pub fn open(
         dir: &Path,
         options: StoreOptions,
