@@ -6,7 +6,7 @@ use crate::engine::UnixTime;
 
 use super::{
     Held, Journal, OutboxError, Pending, Sequence,
-    sled_journal::{SledJournal, StoreOptions},
+    sled_journal::{Durability, SledJournal, StoreOptions},
 };
 
 /// How many records are fetched together.
@@ -44,7 +44,10 @@ pub struct Inspection {
 /// Opens the outbox in `dir` to look at it. Nothing that it means is changed: no record, no
 /// sequence, no epoch. sled may renew its snapshot.
 pub fn inspect(dir: &Path) -> Result<Inspection, OutboxError> {
-    let mut journal = SledJournal::open_existing(dir, StoreOptions::with_cache(CACHE))?;
+    // Nothing will be committed, so the thread that looks may keep all its system calls.
+    let durability = Durability::AfterFlush;
+    let options = StoreOptions { durability, ..StoreOptions::with_cache(CACHE) };
+    let mut journal = SledJournal::open_existing(dir, options)?;
     let oldest = journal.oldest(None, 1)?.pop();
     let stats = Stats {
         epoch: journal.epoch(),

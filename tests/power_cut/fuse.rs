@@ -3,7 +3,10 @@
 use std::{
     ffi::OsStr,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +17,14 @@ use fuser::{
     TimeOrNow, WriteFlags,
 };
 
-use crate::disk::{Cut, Disk, Kind};
+use crate::{
+    disk::{Cut, Disk, Kind},
+    harness::say,
+};
+
+/// How often, and how far apart, to look whether everything was closed before unmounting.
+const UNMOUNT_TRIES: u32 = 5000;
+const UNMOUNT_STEP: Duration = Duration::from_millis(1);
 
 /// The kernel is to remember nothing: after a power cut it would be wrong.
 const FORGET_AT_ONCE: Duration = Duration::ZERO;
@@ -22,7 +32,8 @@ const FORGET_AT_ONCE: Duration = Duration::ZERO;
 /// A mounted [`Disk`]. Unmounted when dropped.
 pub(crate) struct Mounted {
     disk: Arc<Mutex<Disk>>,
-    _session: BackgroundSession,
+    open: Arc<AtomicU64>,
+    session: Option<BackgroundSession>,
 }
 
 impl Mounted {
@@ -36,14 +47,16 @@ impl Mounted {
         let disk = Arc::new(Mutex::new(Disk::empty()));
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("power-cut".to_owned())];
-        let session = fuser::spawn_mount(Forgetful(Arc::clone(&disk)), path, &config);
+        let open = Arc::new(AtomicU64::new(0));
+        let forgetful = Forgetful { disk: Arc::clone(&disk), open: Arc::clone(&open) };
+        let session = fuser::spawn_mount(forgetful, path, &config);
         let session = session.map_err(|error| {
             format!(
                 "the power-cut test cannot mount a file system ({error}): run it as root, or \
                  install the package `fuse3` for `fusermount3` and allow this user /dev/fuse"
             )
         })?;
-        Ok(Self { disk, _session: session })
+        Ok(Self { disk, open, session: Some(session) })
     }
 
     pub(crate) fn cut_power(&self, cut: Cut, random: &mut fastrand::Rng) {
@@ -69,7 +82,27 @@ impl Mounted {
     }
 }
 
-struct Forgetful(Arc<Mutex<Disk>>);
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // sled's threads may close a file a little later than its owner; a busy file system cannot
+        // be unmounted.
+        for _ in 0..UNMOUNT_TRIES {
+            if self.open.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            std::thread::sleep(UNMOUNT_STEP);
+        }
+        if let Some(Err(error)) = self.session.take().map(BackgroundSession::umount_and_join) {
+            say(&format!("the file system could not be unmounted: {error}"));
+        }
+    }
+}
+
+struct Forgetful {
+    disk: Arc<Mutex<Disk>>,
+    /// Files and directories that are open.
+    open: Arc<AtomicU64>,
+}
 
 fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
     disk.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,7 +110,16 @@ fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
 
 impl Forgetful {
     fn disk(&self) -> MutexGuard<'_, Disk> {
-        lock(&self.0)
+        lock(&self.disk)
+    }
+
+    fn opened(&self) {
+        self.open.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn closed(&self, reply: ReplyEmpty) {
+        self.open.fetch_sub(1, Ordering::SeqCst);
+        reply.ok();
     }
 }
 
@@ -194,6 +236,7 @@ impl Filesystem for Forgetful {
         let made = disk.make_file(parent.0, name).and_then(|node| attributes(&disk, node));
         match made {
             Some(attributes) => {
+                self.opened();
                 let (ttl, generation) = (&FORGET_AT_ONCE, Generation(0));
                 reply.created(ttl, &attributes, generation, NO_HANDLE, FopenFlags::empty());
             }
@@ -235,7 +278,30 @@ impl Filesystem for Forgetful {
     }
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.opened();
         reply.opened(NO_HANDLE, FopenFlags::empty());
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.closed(reply);
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.opened();
+        reply.opened(NO_HANDLE, FopenFlags::empty());
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, _: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.closed(reply);
     }
 
     fn read(

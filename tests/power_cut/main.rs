@@ -97,8 +97,9 @@ fn loses_without_syncing() -> Result<(), String> {
 
 /// A file system to cut the power of, and the worker that uses it.
 struct Bench {
-    directory: tempfile::TempDir,
+    // Dropped in this order: what is mounted cannot be removed.
     disk: Mounted,
+    directory: tempfile::TempDir,
     cut: Cut,
     durability: &'static str,
 }
@@ -111,7 +112,7 @@ impl Bench {
             .into_iter()
             .find(|known| *known == durability)
             .ok_or("no such durability")?;
-        Ok(Self { directory, disk, cut, durability })
+        Ok(Self { disk, directory, cut, durability })
     }
 
     fn run(&self, rounds: u64) -> Result<String, String> {

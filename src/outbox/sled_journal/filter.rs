@@ -33,7 +33,7 @@ const CALL: Option<(libc::c_long, u32)> = Some((libc::SYS_arm_sync_file_range, 0
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")))]
 const CALL: Option<(libc::c_long, u32)> = None;
 
-/// Takes `sync_file_range` away from this thread and from those it starts. Also sets
+/// Takes `sync_file_range` away from this thread and from the threads and processes it starts. Also sets
 /// `no_new_privs` for them, which the kernel asks for. Cannot be undone.
 pub(super) fn refuse_sync_file_range() -> Result<(), String> {
     let (call, architecture) = CALL.ok_or("this processor is not supported")?;
