@@ -250,6 +250,10 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
         let (path, why) = (old.path.display(), &old.why);
         error!(%path, why, "The store was damaged and is set aside; what it held was not sent.");
     }
+    if opening.missing > 0 {
+        let missing = opening.missing;
+        error!(missing, "The disk has lost records that it had confirmed.");
+    }
     Ok(Store { opening, end, writes, reads, status })
 }
 

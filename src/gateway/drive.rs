@@ -25,6 +25,9 @@ use crate::{
 /// How often the engine's clock is compared with the wall clock and its counts are shown.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How many writes go into one commit at the most; more happen at once only when a crowd leaves.
+const TOGETHER: usize = 128;
+
 /// What the engine shows of itself, once a second.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pulse {
@@ -74,7 +77,8 @@ impl Drive {
         records: Vec<Record>,
     ) -> Result<Driven, OutboxGone> {
         for record in records {
-            self.append(record).await?;
+            self.appended += 1;
+            self.send(append(record)).await?;
         }
         let mut radio = RadioState::default();
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
@@ -118,21 +122,22 @@ impl Drive {
 
     /// Hands what the engine made to the outbox; waits while the disk is behind.
     async fn deliver(&mut self, engine: &mut Engine) -> Result<(), OutboxGone> {
+        let mut writes = Vec::new();
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
-            let record = Record::of(&situation, self.run, &self.clock.wall());
-            self.append(record).await?;
+            writes.push(append(Record::of(&situation, self.run, &self.clock.wall())));
+            self.appended += 1;
         }
         while let Some(change) = engine.poll_checkpoint() {
-            self.send(checkpoint::write(&change, &self.clock.wall())).await?;
+            writes.push(checkpoint::write(&change, &self.clock.wall()));
         }
-        Ok(())
-    }
-
-    async fn append(&mut self, record: Record) -> Result<(), OutboxGone> {
-        self.appended += 1;
-        let made = record.made();
-        self.send(Write::Append(Entry { bytes: record.encode(), made })).await
+        // What happened and what is remembered of it are kept in one commit.
+        while writes.len() > TOGETHER {
+            let rest = writes.split_off(TOGETHER);
+            self.send(Write::Together(writes)).await?;
+            writes = rest;
+        }
+        if writes.is_empty() { Ok(()) } else { self.send(Write::Together(writes)).await }
     }
 
     async fn send(&self, write: Write) -> Result<(), OutboxGone> {
@@ -154,6 +159,12 @@ impl Drive {
     fn instant(&self, at: Uptime) -> Instant {
         self.clock.instant(at)
     }
+}
+
+/// A record on its way into the outbox.
+fn append(record: Record) -> Write {
+    let made = record.made();
+    Write::Append(Entry { bytes: record.encode(), made })
 }
 
 fn say(state: RadioState) {

@@ -48,7 +48,14 @@ impl GatewayError {
             Self::Settings(_) | Self::Registry(_) | Self::Ambiguous(_) | Self::Uplink(_) => {
                 Fate::Reconfigure
             }
-            Self::Outbox(_) => Fate::Retry,
+            Self::Outbox(error) => match error {
+                OutboxError::Foreign { .. }
+                | OutboxError::Forbidden { .. }
+                | OutboxError::Directory { .. }
+                | OutboxError::NewerLayout { .. } => Fate::Reconfigure,
+                OutboxError::Blob { .. } | OutboxError::Died | OutboxError::Unusable => Fate::Bug,
+                _ => Fate::Retry,
+            },
             Self::Panicked(_) => Fate::Bug,
         }
     }

@@ -26,13 +26,20 @@ impl std::ops::Add<Duration> for HearingTime {
 }
 
 /// Converts uptime to hearing time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct HearingClock {
     state: RadioState,
     /// How long the radio has been deaf, all told; the present span is not in it.
     deaf: Duration,
     /// When anything at all was last heard.
     evidence: Uptime,
+}
+
+impl Default for HearingClock {
+    fn default() -> Self {
+        let never = Uptime::from_micros(i64::MIN);
+        Self { state: RadioState::default(), deaf: Duration::ZERO, evidence: never }
+    }
 }
 
 impl HearingClock {
@@ -126,6 +133,14 @@ mod tests {
         assert_eq!(clock.proven(s(50)), HearingTime(s(10)));
         clock.set(s(50), RadioState::Quiet);
         assert_eq!(clock.proven(s(50)), HearingTime(s(50)));
+    }
+
+    #[test]
+    fn before_anything_was_heard_nothing_is_proven_not_even_for_time_before_the_start() {
+        let mut clock = HearingClock::default();
+        assert!(clock.proven(s(-100)) < HearingTime(s(-1_000_000)));
+        clock.heard(s(-50));
+        assert_eq!(clock.proven(s(-40)), HearingTime(s(-50)));
     }
 
     #[test]
