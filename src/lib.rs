@@ -1,17 +1,37 @@
 //! Turns Bluetooth LE advertisements heard in a shop into situational events about those who opted
 //! in, and delivers those events to a central MQTT broker at least once.
+//!
+//! Read the modules in this order; it is the order the data takes.
+//!
+//! | room          | takes                            | gives                        | may do I/O |
+//! |---------------|----------------------------------|------------------------------|------------|
+//! | [`scan`]      | radios, recordings               | [`engine::Advertisement`]    | yes        |
+//! | [`engine`]    | advertisements, time             | [`engine::Situation`]        | **no**     |
+//! | [`outbox`]    | situations, as records           | durable records              | yes        |
+//! | [`uplink`]    | durable records                  | MQTT publishes, acks         | yes        |
+//!
+//! [`gateway`] is the corridor: it owns every channel between the rooms and closes them in order.
+//! [`clock`] is the only place that reads the time. [`settings`], [`registry`] and [`checkpoint`] are
+//! what is read from and written to files; [`telemetry`] and [`health`] are what the operator is
+//! told; [`commands`], [`decode`] and [`demo`] are what people start.
+
+pub mod scan;
+
+pub mod engine;
+
+pub mod outbox;
+
+pub mod uplink;
+
+pub mod gateway;
 
 pub mod checkpoint;
 pub mod clock;
+pub mod health;
+pub mod registry;
+pub mod settings;
+pub mod telemetry;
+
 pub mod commands;
 pub mod decode;
 pub mod demo;
-pub mod engine;
-pub mod gateway;
-pub mod health;
-pub mod outbox;
-pub mod registry;
-pub mod scan;
-pub mod settings;
-pub mod telemetry;
-pub mod uplink;

@@ -1,0 +1,231 @@
+//! The words of the presence room: zones, sightings, visits, and what can change.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use crate::engine::{ReceiverId, Rssi, SubjectIndex, Uptime};
+
+/// Names an area of the shop.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ZoneId(Arc<str>);
+
+impl ZoneId {
+    /// Wraps a zone's name.
+    pub fn new(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+
+    /// The zone's name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ZoneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A named area, recognised by how loud a tag is heard there.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    /// Its name.
+    pub id: ZoneId,
+    /// At least this loud to enter, in dBm.
+    pub enter_rssi: f64,
+    /// Below this to leave, in dBm; lower than `enter_rssi`.
+    pub exit_rssi: f64,
+    /// After how long a stay is reported as dwelling; ascending.
+    pub loitering: Vec<Duration>,
+    /// The receivers whose surroundings it is; empty means every receiver.
+    pub receivers: Vec<ReceiverId>,
+}
+
+/// When a subject counts as present.
+#[derive(Clone, Debug)]
+pub struct PresenceSettings {
+    /// The zones.
+    pub zones: Vec<Zone>,
+    /// Time constant of the signal's smoothing.
+    pub smoothing: Duration,
+    /// How long a signal must stay below a zone's exit threshold.
+    pub exit_delay: Duration,
+    /// Unseen for at least this long, a subject has left.
+    pub exit_timeout: Duration,
+    /// Unseen for this long, even a slow tag has left.
+    pub exit_timeout_max: Duration,
+    /// How many of its own intervals a tag may be silent.
+    pub exit_after_missed: u32,
+    /// How often an open visit's checkpoint is refreshed.
+    pub checkpoint_interval: Duration,
+    /// After a restart, a visit seen at most this long ago goes on.
+    pub resume_within: Duration,
+}
+
+/// One observation of a subject.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting<'a> {
+    /// Who.
+    pub subject: SubjectIndex,
+    /// Where.
+    pub receiver: &'a ReceiverId,
+    /// How loud; `None` when the controller could not tell.
+    pub rssi: Option<Rssi>,
+}
+
+/// Names one visit: unique for a gateway within an epoch of its store.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct VisitId {
+    /// The epoch of the store in which it began.
+    pub epoch: u32,
+    /// The run of the program in which it began: the last sequence in the store at its start.
+    pub run: u64,
+    /// Unique within the run, ascending.
+    pub number: u64,
+}
+
+/// One past or present stay in a zone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stay {
+    /// Where.
+    pub zone: ZoneId,
+    /// From when.
+    pub entered: Uptime,
+    /// Until when; for a present stay, until when it is known to have lasted.
+    pub left: Uptime,
+}
+
+/// What a visit looked like to the radio.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Quality {
+    /// Advertisements heard.
+    pub sightings: u32,
+    /// Mean signal strength, in dBm.
+    pub mean_rssi: Option<f64>,
+    /// The longest time without one.
+    pub longest_gap: Duration,
+}
+
+/// A visit as far as it is known, for events and checkpoints.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VisitRecord {
+    /// Its name.
+    pub id: VisitId,
+    /// When it began.
+    pub started: Uptime,
+    /// When it was last true.
+    pub last_seen: Uptime,
+    /// The receiver that heard it first.
+    pub first_receiver: ReceiverId,
+    /// The receiver that heard it last.
+    pub last_receiver: ReceiverId,
+    /// Stays in zones, oldest first, at most [`MAX_STAYS`]: the middle of a longer path is cut.
+    pub stays: Vec<Stay>,
+    /// Whether stays were cut.
+    pub stays_cut: bool,
+    /// Whether the last of `stays` is going on.
+    pub in_zone: bool,
+    /// How many loitering delays of the present stay were reported.
+    pub dwelled: usize,
+    /// Time in each zone, all stays together.
+    pub dwell: BTreeMap<ZoneId, Duration>,
+    /// How it looked to the radio.
+    pub quality: Quality,
+}
+
+/// How many stays of a visit are kept, so that a record keeps to its 2 KiB.
+pub const MAX_STAYS: usize = 32;
+
+/// A change in a subject's presence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// When it happened, not when it was noticed.
+    pub at: Uptime,
+    /// Who.
+    pub subject: SubjectIndex,
+    /// The visit, as it was right after the change.
+    pub visit: VisitRecord,
+    /// What changed.
+    pub kind: TransitionKind,
+}
+
+/// What changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TransitionKind {
+    /// A visit began.
+    VisitStarted,
+    /// A visit ended.
+    VisitEnded(ExitReason),
+    /// A zone was entered.
+    ZoneEntered {
+        /// Which.
+        zone: ZoneId,
+        /// Why it is believed.
+        reason: EnterReason,
+        /// How sure, 0 to 1.
+        confidence: f64,
+    },
+    /// A stay reached a loitering delay.
+    ZoneDwelled {
+        /// Where.
+        zone: ZoneId,
+        /// The delay that was reached.
+        delay: Duration,
+    },
+    /// A zone was left.
+    ZoneExited {
+        /// Which.
+        zone: ZoneId,
+        /// How long the stay was.
+        stayed: Duration,
+        /// Why it is believed.
+        reason: ExitReason,
+    },
+}
+
+/// Why a zone was entered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum EnterReason {
+    /// The subject was not in any zone.
+    Arrived,
+    /// It grew louder than another zone demands.
+    Louder,
+    /// It grew fainter than the zone before demands.
+    Fainter,
+}
+
+/// Why a zone was left or a visit ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExitReason {
+    /// Another zone was entered.
+    Moved,
+    /// The signal stayed below the exit threshold.
+    Faded,
+    /// Nothing was heard any more.
+    Silent,
+    /// The gateway was restarted and too much time had passed.
+    GatewayRestart,
+}
+
+impl EnterReason {
+    /// The name used in payloads.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Arrived => "arrived",
+            Self::Louder => "louder",
+            Self::Fainter => "fainter",
+        }
+    }
+}
+
+impl ExitReason {
+    /// The name used in payloads.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Moved => "moved",
+            Self::Faded => "faded",
+            Self::Silent => "silent",
+            Self::GatewayRestart => "gateway_restart",
+        }
+    }
+}
