@@ -30,8 +30,8 @@ closure() {
     apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces \
         --no-enhances "${wanted[@]}" 2>/dev/null | grep -E '^[a-z0-9]' | sed 's/:.*//' | sort -u
 }
+refresh_lists
 mapfile -t packages < <(closure)
-[ ${#packages[@]} -gt ${#wanted[@]} ] || { refresh_lists; mapfile -t packages < <(closure); }
 cd "$out/debs"
 missing=()
 for package in "${packages[@]}"; do

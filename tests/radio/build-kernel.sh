@@ -23,9 +23,8 @@ install_missing gcc:gcc make:make bc:bc flex:flex bison:bison xz:xz-utils
 build=$out/kernel-build
 rm -rf "$build" && mkdir -p "$build"
 cd "$build"
-newest() { apt-cache depends linux-source 2>/dev/null | sed -n 's/.*Depends: \(linux-source-[0-9.]*\)$/\1/p' | head -n 1; }
-package=$(newest)
-[ -n "$package" ] || { refresh_lists; package=$(newest); }
+refresh_lists
+package=$(apt-cache depends linux-source | sed -n 's/.*Depends: \(linux-source-[0-9.]*\)$/\1/p' | head -n 1)
 [ -n "$package" ] || { echo "this distribution has no package linux-source" >&2; exit 1; }
 echo "fetching $package" >&2
 fetch "$package"

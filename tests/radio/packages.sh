@@ -1,10 +1,11 @@
+# shellcheck shell=bash
 # Sourced by build-kernel.sh and build-guest.sh: Debian packages, installed or only fetched.
 
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
-# Lists of packages that are missing or older than the archive make downloads fail: read them once.
+# Lists of packages that are missing or older than the archive make downloads fail. Once is enough.
 refresh_lists() {
     [ -z "${lists_refreshed:-}" ] || return 0
     as_root apt-get update -qq >&2
@@ -14,7 +15,6 @@ refresh_lists() {
 install_packages() {
     echo "installing $*" >&2
     local quiet=(-y -qq --no-install-recommends -o Dpkg::Use-Pty=0)
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${quiet[@]}" "$@" >/dev/null 2>&1 && return
     refresh_lists
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install "${quiet[@]}" "$@" >/dev/null
 }
@@ -30,7 +30,6 @@ install_missing() {
 
 # fetch PACKAGE…: downloads the .deb files into the current directory; installs nothing.
 fetch() {
-    apt-get download -qq -o APT::Sandbox::User="$(id -un)" "$@" && return
     refresh_lists
     apt-get download -qq -o APT::Sandbox::User="$(id -un)" "$@"
 }
