@@ -152,7 +152,8 @@ async fn crowd() -> Outcome<()> {
     let air = Air::around(world.antenna.clone());
     drop(cast::enter(&air, 200, Clock::start().wall().unix));
     air.on("stranger");
-    sleep(Duration::from_mins(2)).await;
+    // Longer than a stranger keeps an address.
+    sleep(Duration::from_secs(80)).await;
     air.off("");
     sleep(Duration::from_secs(1)).await;
     let mut wrong = Vec::new();
