@@ -57,21 +57,21 @@ name = "gateway"
 opening_hours = ["mon-sun 00:00-24:00"]
 
 [presence]
-smoothing = "1s"
-exit_delay = "3s"
-exit_timeout = "4s"
+smoothing = "2s"
+exit_delay = "2s"
+exit_timeout = "5s"
 exit_after_missed = 4
-loitering = ["10s", "20s"]
+loitering = ["5s", "15s"]
 
 [[zone]]
 id = "shop"
-enter_rssi = -82.0
-exit_rssi = -91.0
+enter_rssi = -83.0
+exit_rssi = -87.0
 
 [[zone]]
 id = "checkout"
-enter_rssi = -67.0
-exit_rssi = -74.0
+enter_rssi = -72.0
+exit_rssi = -78.0
 "#;
 
 /// What the subscriber may still have to receive after the gateway has stopped.
