@@ -2,8 +2,8 @@
 //!
 //! | edge | bound | when full | why |
 //! |---|---|---|---|
-//! | scan → engine | [`HEARD_BOUND`] | drop newest, count | the air cannot be told to wait; another advertisement comes in a second |
-//! | engine → outbox | [`WRITES_BOUND`] | wait | the disk is local; losing a situation is losing the product |
+//! | scan → engine | `HEARD_BOUND` | drop newest, count | the air cannot be told to wait; another advertisement comes in a second |
+//! | engine → outbox | `WRITES_BOUND` | wait | the disk is local; losing a situation is losing the product |
 //! | outbox on disk | records, bytes, age | drop oldest, count, report | weeks offline must not fill the card |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //!
