@@ -12,7 +12,10 @@ use crate::{
         Checkpoint, Pseudonym, Quality, ReceiverId, Stay, UnixTime, Uptime, VisitId, VisitRecord,
         WallClock, ZoneId,
     },
-    outbox::Write,
+    outbox::{
+        Write,
+        record::{millis, place_of},
+    },
 };
 
 /// The form that this program writes and reads.
@@ -75,14 +78,7 @@ fn encode(visit: &VisitRecord, wall: &WallClock) -> Vec<u8> {
 impl OpenVisit {
     fn of(visit: &VisitRecord, wall: &WallClock) -> Self {
         let mut zones: Vec<String> = Vec::new();
-        let mut place = |zone: &ZoneId| {
-            let found = zones.iter().position(|known| known == zone.as_str());
-            let index = found.unwrap_or_else(|| {
-                zones.push(zone.to_string());
-                zones.len() - 1
-            });
-            u16::try_from(index).unwrap_or(u16::MAX)
-        };
+        let mut place = |zone: &ZoneId| place_of(&mut zones, zone);
         let unix = |at: Uptime| wall.unix_at(at).as_millis();
         let stay = |stay: &Stay| (place(&stay.zone), unix(stay.entered), unix(stay.left));
         let stays = visit.stays.iter().map(stay).collect();
@@ -138,8 +134,4 @@ impl OpenVisit {
             },
         })
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

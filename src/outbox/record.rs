@@ -362,14 +362,7 @@ impl Presence {
 impl VisitSummary {
     fn of(visit: &VisitRecord, end: Uptime, reason: String) -> Self {
         let mut zones: Vec<String> = Vec::new();
-        let mut place = |zone: &ZoneId| {
-            let found = zones.iter().position(|known| known == zone.as_str());
-            let index = found.unwrap_or_else(|| {
-                zones.push(zone.to_string());
-                zones.len() - 1
-            });
-            u16::try_from(index).unwrap_or(u16::MAX)
-        };
+        let mut place = |zone: &ZoneId| place_of(&mut zones, zone);
         let before = |at: Uptime| millis(end.since(at));
         let path =
             |Stay { zone, entered, left }: &Stay| (place(zone), before(*entered), before(*left));
@@ -392,6 +385,17 @@ impl VisitSummary {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+/// The place of a zone in a list that names each zone once; a new one is put at its end.
+pub(crate) fn place_of(zones: &mut Vec<String>, zone: &ZoneId) -> u16 {
+    let found = zones.iter().position(|known| known == zone.as_str());
+    let index = found.unwrap_or_else(|| {
+        zones.push(zone.to_string());
+        zones.len() - 1
+    });
+    u16::try_from(index).unwrap_or(u16::MAX)
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
