@@ -32,6 +32,7 @@ fn engine(subjects: u32) -> Engine {
         id: "fridge".to_owned(),
         zone: Some(ZoneId::new("shop")),
         identifier: Identifier::Address([0xca; 6]),
+        canary: false,
         report: ReportPolicy::default(),
     };
     let registry = Registry::new(subjects.collect(), vec![fixture]).unwrap();
@@ -59,7 +60,7 @@ fn engine(subjects: u32) -> Engine {
         unix: UnixTime::from_millis(1_790_000_000_000),
         quality: ClockQuality::Synced,
     });
-    engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+    engine.handle_recording(Uptime::ZERO);
     engine
 }
 

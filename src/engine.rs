@@ -37,7 +37,7 @@ pub use situation::{Context, PresenceSituation, Situation, What};
 mod time;
 pub use time::{ClockQuality, UnixTime, Uptime, WallClock};
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use frame::Undecoded;
 use presence::PresenceTracker;
@@ -86,6 +86,7 @@ pub struct Engine {
     wall: WallClock,
     now: Uptime,
     counts: Counts,
+    canaries: BTreeMap<ReceiverId, Uptime>,
 }
 
 impl Engine {
@@ -100,13 +101,14 @@ impl Engine {
             wall: WallClock::default(),
             now: Uptime::from_micros(i64::MIN),
             counts: Counts::default(),
+            canaries: BTreeMap::new(),
         }
     }
 
     /// Takes one advertisement through every room. What ended before `now` is reported first.
     pub fn handle_advertisement(&mut self, now: Uptime, advertisement: &Advertisement) {
         let now = self.advance(now);
-        self.presence.heard(now);
+        self.presence.heard(now, &advertisement.receiver);
         self.counts.received += 1;
         let decoded = frame::decode(&advertisement.data);
         let frames = decoded.as_deref().unwrap_or_default();
@@ -127,6 +129,14 @@ impl Engine {
                 self.counts.decoded += 1;
                 self.counts.fixture += 1;
                 if let Some(fixture) = self.identity.registry().fixture(index) {
+                    if fixture.canary {
+                        match self.canaries.get_mut(&advertisement.receiver) {
+                            Some(heard) => *heard = now,
+                            None => drop(
+                                self.canaries.insert(advertisement.receiver.clone(), now),
+                            ),
+                        }
+                    }
                     let readings = frames.iter().flat_map(frame::Frame::readings);
                     if let Some(worth) = self.sensors.observe(now, index, fixture, readings) {
                         let (id, zone) = (fixture.id.clone(), fixture.zone.clone());
@@ -153,15 +163,24 @@ impl Engine {
         self.settle();
     }
 
-    /// The radio's state changed.
-    pub fn handle_radio(&mut self, now: Uptime, state: RadioState) {
+    /// A receiver's state changed.
+    pub fn handle_radio(&mut self, now: Uptime, receiver: &ReceiverId, state: RadioState) {
         let now = self.advance(now);
-        self.presence.set_radio(now, state);
-        match self.presence.radio() {
-            RadioState::Deaf { since, cause } => self.situations.radio_deaf(since, cause),
-            RadioState::Hearing | RadioState::Quiet => self.situations.radio_hears(now),
+        match self.presence.set_radio(now, receiver, state) {
+            RadioState::Deaf { since, cause } => {
+                self.situations.radio_deaf(receiver, since, cause);
+            }
+            RadioState::Hearing | RadioState::Quiet => self.situations.radio_hears(receiver, now),
             RadioState::Suspect { .. } => {}
         }
+        self.settle();
+    }
+
+    /// What follows is a recording, or nothing follows: silence means absence from now on, whichever
+    /// receiver is silent.
+    pub fn handle_recording(&mut self, now: Uptime) {
+        let now = self.advance(now);
+        self.presence.trust_silence(now);
         self.settle();
     }
 
@@ -238,6 +257,11 @@ impl Engine {
     #[must_use]
     pub fn poll_checkpoint(&mut self) -> Option<Checkpoint> {
         self.checkpoints.pop_front()
+    }
+
+    /// When each receiver last heard a fixture that must be heard.
+    pub fn canaries(&self) -> &BTreeMap<ReceiverId, Uptime> {
+        &self.canaries
     }
 
     /// What was seen so far.

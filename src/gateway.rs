@@ -41,7 +41,7 @@ use crate::{
         record::{Body, DroppedRecords, Record, RunId},
     },
     registry,
-    scan::SourceEnds,
+    scan::{CanarySightings, ScanCounters, SourceEnds},
     settings::Settings,
     uplink::{self, Access, Documents, LinkState, Uplink, UplinkError},
 };
@@ -113,6 +113,7 @@ pub async fn run(
     // The outbox opens first: the others need its epoch.
     let run = RunId(fastrand::u64(..));
     let store = open_store(&settings, clock, run).await?;
+    let scan = Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids()));
     let house = House {
         clock,
         run,
@@ -123,7 +124,7 @@ pub async fn run(
         settings,
         opening: store.opening,
         status: store.status.clone(),
-        scan: Arc::default(),
+        scan,
         uplink: Arc::default(),
     };
 
@@ -134,6 +135,7 @@ pub async fn run(
     let (registries_tx, registries) = mpsc::channel(1);
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
+    let (canaries_tx, canaries) = watch::channel(CanarySightings::new());
     let (uplink_stop, uplink_stop_rx) = oneshot::channel();
     let (state_tx, state) = watch::channel(house.report(Pulse::default()).state());
     let (metrics_tx, metrics) = watch::channel(Vec::new());
@@ -177,6 +179,7 @@ pub async fn run(
         writes: store.writes,
         pulse: pulse_tx,
         ledger: ledger_tx,
+        canaries: canaries_tx,
         appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });
@@ -184,6 +187,7 @@ pub async fn run(
         clock,
         heard: heard_tx,
         counters: Arc::clone(&house.scan),
+        canaries,
         stop: scan_stop_rx,
     });
     rooms.spawn(async move {

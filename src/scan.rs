@@ -4,22 +4,27 @@
 
 #[cfg(feature = "bluetooth")]
 pub mod bluez;
+mod counters;
 pub mod hci;
+pub mod live;
+mod recent;
 pub mod record;
 pub mod replay;
-#[cfg(feature = "bluetooth")]
+mod settings;
 pub mod silence;
 pub mod simulate;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
+pub use self::{
+    counters::{Plane, ReceiverCounters, ScanCounters},
+    settings::{AdapterSettings, BackendName, DataPlane, Recovery, Settings},
+};
 use crate::{
     clock::Clock,
-    engine::{Advertisement, RadioState},
-    settings::{Invalid, Span, between},
+    engine::{Advertisement, RadioState, ReceiverId, Uptime},
 };
 
 /// What a source of advertisements tells the corridor.
@@ -28,23 +33,14 @@ pub enum Heard {
     /// One advertising report. When the edge is full the newest is dropped and counted: the air
     /// cannot be told to wait, and another one comes in a second.
     Advertisement(Advertisement),
-    /// The radio's state changed. Never dropped; the source waits for room.
-    Radio(RadioState),
+    /// A receiver's state changed. Never dropped; the source waits for room.
+    Radio(ReceiverId, RadioState),
+    /// What follows is a recording, or nothing follows: silence means absence from now on.
+    Recording,
 }
 
-/// What a source counts, for the metrics and the closing table.
-#[derive(Debug, Default)]
-pub struct ScanCounters {
-    /// Advertisements handed on.
-    pub heard: AtomicU64,
-    /// Advertisements dropped because the engine was behind.
-    pub dropped: AtomicU64,
-    /// Times the whole scan was rebuilt.
-    pub rebuilds: AtomicU64,
-    /// Reports that carried no usable advertisement (a recording's broken packet, a missing RSSI
-    /// does not count).
-    pub unusable: AtomicU64,
-}
+/// When each receiver last heard a canary, a reference beacon that must be heard.
+pub type CanarySightings = BTreeMap<ReceiverId, Uptime>;
 
 /// What a live source of advertisements is given.
 #[derive(Debug)]
@@ -55,44 +51,8 @@ pub struct SourceEnds {
     pub heard: mpsc::Sender<Heard>,
     /// What the source counts.
     pub counters: Arc<ScanCounters>,
+    /// When each receiver last heard a canary.
+    pub canaries: watch::Receiver<CanarySightings>,
     /// Becomes true when the source should end.
     pub stop: watch::Receiver<bool>,
-}
-
-/// `[scan]`: how the gateway listens.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Settings {
-    /// The name of this radio in the events.
-    pub receiver: String,
-    /// Which adapter to listen with, like `hci0`; empty takes the first one.
-    pub adapter: String,
-    /// Nothing heard for this long: the whole Bluetooth session is built anew.
-    pub silence_timeout: Span,
-    /// How long one call to the Bluetooth daemon may take.
-    pub call_timeout: Span,
-    /// The pause between two attempts to build the session.
-    pub retry_delay: Span,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            receiver: "local".to_owned(),
-            adapter: String::new(),
-            silence_timeout: Span::secs(20),
-            call_timeout: Span::secs(5),
-            retry_delay: Span::secs(1),
-        }
-    }
-}
-
-impl Settings {
-    /// Checks what the types cannot.
-    pub fn check(&self) -> Result<(), Invalid> {
-        crate::settings::check_id("scan.receiver", &self.receiver)?;
-        between("scan.silence_timeout", self.silence_timeout, Span::secs(2), Span::secs(3600))?;
-        between("scan.call_timeout", self.call_timeout, Span::millis(100), Span::secs(60))?;
-        between("scan.retry_delay", self.retry_delay, Span::millis(10), Span::secs(600))
-    }
 }

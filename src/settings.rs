@@ -306,6 +306,7 @@ impl Settings {
         let presence = &self.presence;
         EnginePresence {
             zones: self.zones(),
+            receivers: self.scan.receiver_ids(),
             smoothing: presence.smoothing.0,
             exit_delay: presence.exit_delay.0,
             exit_timeout: presence.exit_timeout.0,
@@ -318,15 +319,8 @@ impl Settings {
 
     /// The settings of the live source. Presence may go on for two thirds of its exit timeout
     /// without anything being heard.
-    #[cfg(feature = "bluetooth")]
-    pub fn bluez(&self) -> scan::bluez::Settings {
-        scan::bluez::Settings {
-            adapter: self.scan.adapter.clone(),
-            silence_timeout: self.scan.silence_timeout,
-            call_timeout: self.scan.call_timeout,
-            retry_delay: self.scan.retry_delay,
-            suspect_after: Some(Span(self.presence.exit_timeout.0 * 2 / 3)),
-        }
+    pub fn live(&self) -> scan::live::LiveSettings {
+        self.scan.live(Span(self.presence.exit_timeout.0 * 2 / 3))
     }
 
     /// The settings of the identity room.
@@ -382,9 +376,10 @@ impl Settings {
             }
             seen.push(&zone.id);
             for receiver in &zone.receivers {
-                if *receiver != self.scan.receiver {
-                    let allowed =
-                        format!("the only receiver is `{}` (`scan.receiver`)", self.scan.receiver);
+                let known = self.scan.receiver_ids();
+                if !known.iter().any(|it| it.as_str() == receiver) {
+                    let names: Vec<&str> = known.iter().map(ReceiverId::as_str).collect();
+                    let allowed = format!("the receivers are: {}", names.join(", "));
                     return Err(Invalid::new(&key("receivers"), format!("`{receiver}`"), &allowed));
                 }
             }

@@ -101,7 +101,7 @@ impl Player {
         let registry = load_registry(settings)?;
         let first = VisitId { epoch: 0, run: 0, number: 1 };
         let mut engine = Engine::new(identity(settings, registry), settings.presence(), first);
-        engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+        engine.handle_recording(Uptime::ZERO);
         let invalid = |invalid| Failure::from(crate::gateway::GatewayError::Settings(invalid));
         let or = |name: &str, other: &str| {
             if name.is_empty() { other.to_owned() } else { name.to_owned() }

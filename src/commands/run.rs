@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     gateway::{self, Request, Source},
     health,
+    scan::live,
     settings::Settings,
     telemetry,
 };
@@ -22,7 +23,7 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let settings = loader.load()?;
     settings.check_gateway().map_err(|invalid| loader.invalid(invalid))?;
     telemetry::start(settings.log.level);
-    let source = source(&settings)?;
+    let source = source(&settings);
     runtime()?.block_on(async {
         let requests = signals()?;
         gateway::run(settings, Clock::start(), source, requests, health::ready).await?;
@@ -52,22 +53,8 @@ pub(super) fn signals() -> Result<mpsc::Receiver<Request>, Failure> {
     Ok(receiver)
 }
 
-#[cfg(feature = "bluetooth")]
-#[expect(clippy::unnecessary_wraps, reason = "the build without Bluetooth has no source to give")]
-fn source(settings: &Settings) -> Result<Source, Failure> {
-    use crate::{engine::ReceiverId, scan::SourceEnds};
-    let receiver = ReceiverId::new(&settings.scan.receiver);
-    let scan = settings.bluez();
-    Ok(Box::new(move |ends| {
-        let SourceEnds { clock, heard, counters, stop } = ends;
-        Box::pin(async move {
-            crate::scan::bluez::run(&scan, receiver, clock, heard, counters, stop).await;
-        })
-    }))
-}
-
-#[cfg(not(feature = "bluetooth"))]
-fn source(_: &Settings) -> Result<Source, Failure> {
-    let message = "this build has no radio; build it with `--features bluetooth`";
-    Err(Failure::Configuration(message.to_owned()))
+/// The live radio.
+fn source(settings: &Settings) -> Source {
+    let live = settings.live();
+    Box::new(move |ends| Box::pin(async move { live::run(&live, ends).await }))
 }

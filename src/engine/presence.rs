@@ -9,10 +9,7 @@ mod track;
 mod transition;
 mod visit;
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-};
+use std::collections::BTreeMap;
 
 pub use transition::{
     EnterReason, ExitReason, MAX_STAYS, PresenceSettings, Quality, Sighting, Stay, Transition,
@@ -20,18 +17,16 @@ pub use transition::{
 };
 
 use super::{RadioState, ReceiverId, SubjectIndex, Uptime};
-use hearing::{HearingClock, HearingTime};
-use track::{OpenStay, Track};
+use hearing::{Ear, Ears, HearingTime};
+use track::{Moment, OpenStay, Track};
 use visit::{Step, Visit};
 
 /// The room.
 #[derive(Debug)]
 pub(super) struct PresenceTracker {
     settings: PresenceSettings,
-    clock: HearingClock,
+    ears: Ears,
     tracks: BTreeMap<SubjectIndex, Track>,
-    /// When each open visit is looked at again: at or before its deadline, once each.
-    deadlines: BinaryHeap<Reverse<(HearingTime, SubjectIndex)>>,
     next_visit: VisitId,
     transitions: Vec<Transition>,
     checkpoints: Vec<SubjectIndex>,
@@ -41,42 +36,51 @@ impl PresenceTracker {
     /// Starts with nobody present; `next_visit` names the first visit.
     pub(super) fn new(settings: PresenceSettings, next_visit: VisitId) -> Self {
         Self {
+            ears: Ears::new(&settings.receivers),
             settings,
-            clock: HearingClock::default(),
             tracks: BTreeMap::new(),
-            deadlines: BinaryHeap::new(),
             next_visit,
             transitions: Vec::new(),
             checkpoints: Vec::new(),
         }
     }
 
-    /// Anything at all was heard. Exits that this proves come before what it brings.
-    pub(super) fn heard(&mut self, now: Uptime) {
-        self.clock.heard(now);
-        self.expire(now);
+    /// A receiver heard anything at all. Exits that this proves come before what it brings.
+    pub(super) fn heard(&mut self, now: Uptime, receiver: &ReceiverId) {
+        let ear = self.ears.find(receiver);
+        self.ears.heard(ear, now);
+        self.expire_at(ear, now);
     }
 
-    /// The radio's state changed.
-    pub(super) fn set_radio(&mut self, now: Uptime, state: RadioState) {
-        self.clock.set(now, state);
-        self.expire(now);
+    /// A receiver's state changed. Tells the state with the moment from which it counts.
+    pub(super) fn set_radio(
+        &mut self,
+        now: Uptime,
+        receiver: &ReceiverId,
+        state: RadioState,
+    ) -> RadioState {
+        let ear = self.ears.find(receiver);
+        let state = self.ears.set(ear, now, state);
+        self.expire_at(ear, now);
+        state
     }
 
-    /// The radio's state, as last told.
-    pub(super) fn radio(&self) -> RadioState {
-        self.clock.state()
+    /// From now on silence means absence, whichever receiver is silent.
+    pub(super) fn trust_silence(&mut self, now: Uptime) {
+        self.ears.trust_all(now);
+        self.expire(now);
     }
 
     /// Takes in one sighting.
     pub(super) fn observe(&mut self, now: Uptime, sighting: &Sighting<'_>) {
-        let at = self.clock.at(now);
+        let ear = self.ears.find(sighting.receiver);
+        let moment = Moment { ear, at: self.ears.at(ear, now), now };
         let track = self.tracks.entry(sighting.subject).or_default();
-        track.observe(at, sighting.rssi, &self.settings);
+        track.observe(moment, sighting.rssi, &self.settings);
         let Some(smoothed) = track.smoothed else { return };
 
         let loudest = louder_zone(&self.settings.zones, sighting.receiver, smoothed);
-        let mut step = Step { now, at, sighting, smoothed, out: &mut self.transitions };
+        let mut step = Step { now, moment, sighting, smoothed, out: &mut self.transitions };
         match (&mut track.visit, loudest) {
             (None, None) => {}
             (None, Some((index, zone))) => {
@@ -84,8 +88,8 @@ impl PresenceTracker {
                 self.next_visit.number += 1;
                 step.emit(&visit, now, TransitionKind::VisitStarted);
                 visit.enter(&mut step, index, zone, now, EnterReason::Arrived);
-                let deadline = at + track.exit_timeout(&self.settings);
-                self.deadlines.push(Reverse((deadline, sighting.subject)));
+                let deadline = moment.at + track.exit_timeout(&self.settings);
+                self.ears.wait(ear, deadline, sighting.subject);
                 self.checkpoints.push(sighting.subject);
                 track.visit = Some(visit);
             }
@@ -94,8 +98,8 @@ impl PresenceTracker {
                 let before = step.out.len();
                 visit.step(&mut step, &self.settings, loudest);
                 let changed = step.out.len() > before;
-                if changed || at.since(visit.checkpointed) >= self.settings.checkpoint_interval {
-                    visit.checkpointed = at;
+                if changed || now.since(visit.checkpointed) >= self.settings.checkpoint_interval {
+                    visit.checkpointed = now;
                     self.checkpoints.push(sighting.subject);
                 }
             }
@@ -104,17 +108,19 @@ impl PresenceTracker {
 
     /// Ends the visits whose absence is proven by `now`.
     pub(super) fn expire(&mut self, now: Uptime) {
-        let proven = self.clock.proven(now);
-        while let Some(&Reverse((due, subject))) = self.deadlines.peek()
-            && due <= proven
-        {
-            self.deadlines.pop();
+        for ear in self.ears.all() {
+            self.expire_at(ear, now);
+        }
+    }
+
+    /// Ends the visits that waited for this receiver's evidence, unless another one's is missing.
+    fn expire_at(&mut self, ear: Ear, now: Uptime) {
+        while let Some(subject) = self.ears.pop_due(ear, now) {
             let Some(track) = self.tracks.get_mut(&subject) else { continue };
             let timeout = track.exit_timeout(&self.settings);
             let Some(visit) = &mut track.visit else { continue };
-            let deadline = visit.last_true + timeout;
-            if proven < deadline {
-                self.deadlines.push(Reverse((deadline, subject)));
+            if let Some((other, deadline)) = visit.unproven(&self.ears, now, timeout) {
+                self.ears.wait(other, deadline, subject);
                 continue;
             }
             if let Some(mut visit) = track.visit.take() {
@@ -126,8 +132,7 @@ impl PresenceTracker {
 
     /// When [`PresenceTracker::expire`] has something to do without anything being heard.
     pub(super) fn next_deadline(&self) -> Option<Uptime> {
-        let Reverse((deadline, _)) = self.deadlines.peek()?;
-        self.clock.uptime_of(*deadline)
+        self.ears.next_deadline()
     }
 
     /// Takes up a visit that was open when the gateway stopped, or ends it when too long ago.
@@ -137,15 +142,16 @@ impl PresenceTracker {
         let zone = last.and_then(|stay| zones.iter().position(|zone| zone.id == stay.zone));
         let lost_zone = record.in_zone && zone.is_none();
         let resumes = !lost_zone && now.since(record.last_seen) <= self.settings.resume_within;
-        let at = self.clock.at(now);
+        let ear = self.ears.find_or_any(&record.last_receiver);
+        let moment = Moment { ear, at: self.ears.at(ear, now), now };
         let entered = last.map_or(record.started, |stay| stay.entered);
         let dwelled = record.dwelled;
         let mut visit = Visit {
             stay: zone.map(|zone| OpenStay { zone, entered, dwelled, faint_since: None }),
-            last_true: at,
+            last_true: vec![moment],
             rssi_sum: 0.0,
             rssi_count: 0,
-            checkpointed: at,
+            checkpointed: now,
             record,
         };
         if !resumes {
@@ -154,8 +160,8 @@ impl PresenceTracker {
             return;
         }
         let track = self.tracks.entry(subject).or_default();
-        let deadline = at + track.exit_timeout(&self.settings);
-        self.deadlines.push(Reverse((deadline, subject)));
+        let deadline = moment.at + track.exit_timeout(&self.settings);
+        self.ears.wait(ear, deadline, subject);
         track.visit = Some(visit);
     }
 
@@ -167,11 +173,7 @@ impl PresenceTracker {
             .into_iter()
             .filter_map(|(subject, track)| Some((new_place(subject)?, track)))
             .collect();
-        let deadlines = std::mem::take(&mut self.deadlines);
-        self.deadlines = deadlines
-            .into_iter()
-            .filter_map(|Reverse((due, subject))| Some(Reverse((due, new_place(subject)?))))
-            .collect();
+        self.ears.reindex(new_place);
     }
 
     /// The open visit of a subject.

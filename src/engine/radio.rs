@@ -44,6 +44,18 @@ pub enum DeafCause {
     ScanRefused,
 }
 
+impl RadioState {
+    /// The name used in the state document.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Hearing => "hearing",
+            Self::Quiet => "quiet",
+            Self::Suspect { .. } => "suspect",
+            Self::Deaf { .. } => "deaf",
+        }
+    }
+}
+
 impl DeafCause {
     /// The name used in payloads.
     pub const fn name(self) -> &'static str {

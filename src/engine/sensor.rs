@@ -138,6 +138,7 @@ mod tests {
             id: "fridge".to_owned(),
             zone: Some(ZoneId::new("dairy")),
             identifier: Identifier::Address([0; 6]),
+            canary: false,
             report: ReportPolicy::default(),
         }
     }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    DeafCause, Identity, PresenceTracker, Pseudonym, Purpose, Purposes, SubjectKind, Transition,
-    TransitionKind, Uptime, VisitRecord, WallClock, ZoneId,
+    DeafCause, Identity, PresenceTracker, Pseudonym, Purpose, Purposes, ReceiverId, SubjectKind,
+    Transition, TransitionKind, Uptime, VisitRecord, WallClock, ZoneId,
     frame::Quantity,
     presence::{EnterReason, ExitReason, MAX_STAYS},
     sensor::{Readings, Sensors},
@@ -39,13 +39,17 @@ pub enum What {
         /// What it measured.
         readings: Readings,
     },
-    /// The radio went deaf.
+    /// A receiver went deaf.
     RadioDeaf {
+        /// Which.
+        receiver: ReceiverId,
         /// Why.
         cause: DeafCause,
     },
-    /// The radio hears again.
+    /// A receiver hears again.
     RadioRecovered {
+        /// Which.
+        receiver: ReceiverId,
         /// Why it was deaf.
         cause: DeafCause,
         /// For how long.
@@ -98,7 +102,7 @@ const MAX_CONTEXT_SENSORS: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct SituationRoom {
     occupancy: BTreeMap<ZoneId, Occupancy>,
-    deaf: Option<(DeafCause, Uptime)>,
+    deaf: BTreeMap<ReceiverId, (DeafCause, Uptime)>,
     made: VecDeque<Situation>,
     total: u64,
 }
@@ -162,19 +166,21 @@ impl SituationRoom {
         self.push(Situation { at, what: What::Measured { fixture, zone, readings } });
     }
 
-    /// The radio went deaf, or is still deaf for another reason.
-    pub(super) fn radio_deaf(&mut self, since: Uptime, cause: DeafCause) {
-        if self.deaf.is_none() {
-            self.deaf = Some((cause, since));
-            self.push(Situation { at: since, what: What::RadioDeaf { cause } });
+    /// A receiver went deaf, or is still deaf for another reason.
+    pub(super) fn radio_deaf(&mut self, receiver: &ReceiverId, since: Uptime, cause: DeafCause) {
+        if !self.deaf.contains_key(receiver) {
+            self.deaf.insert(receiver.clone(), (cause, since));
+            let receiver = receiver.clone();
+            self.push(Situation { at: since, what: What::RadioDeaf { receiver, cause } });
         }
     }
 
-    /// The radio hears, perhaps again.
-    pub(super) fn radio_hears(&mut self, now: Uptime) {
-        if let Some((cause, since)) = self.deaf.take() {
-            let deaf_for = now.since(since);
-            self.push(Situation { at: now, what: What::RadioRecovered { cause, deaf_for } });
+    /// A receiver hears, perhaps again.
+    pub(super) fn radio_hears(&mut self, receiver: &ReceiverId, now: Uptime) {
+        if let Some((cause, since)) = self.deaf.remove(receiver) {
+            let (receiver, deaf_for) = (receiver.clone(), now.since(since));
+            let what = What::RadioRecovered { receiver, cause, deaf_for };
+            self.push(Situation { at: now, what });
         }
     }
 

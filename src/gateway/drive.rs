@@ -3,23 +3,24 @@
 //! The doer to the engine's decider. It waits for the disk when the outbox is behind, and never
 //! for the network.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, MissedTickBehavior, interval_at},
 };
-use tracing::{info, warn};
 
 use crate::{
     checkpoint,
     clock::Clock,
-    engine::{ConsentLedger, Counts, Engine, RadioState, Registry, Situation, Uptime, What},
+    engine::{
+        ConsentLedger, Counts, Engine, RadioState, ReceiverId, Registry, Situation, Uptime, What,
+    },
     outbox::{
         Entry, Write,
         record::{Record, RunId},
     },
-    scan::Heard,
+    scan::{CanarySightings, Heard},
 };
 
 /// How often the engine's clock is compared with the wall clock and its counts are shown.
@@ -29,7 +30,7 @@ const TICK: Duration = Duration::from_secs(1);
 const TOGETHER: usize = 128;
 
 /// What the engine shows of itself, once a second.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Pulse {
     /// When this was true: the watchdog looks whether it moves.
     pub at: Uptime,
@@ -37,8 +38,8 @@ pub struct Pulse {
     pub counts: Counts,
     /// Visits that are open.
     pub visits_open: usize,
-    /// The radio's state, as last told.
-    pub radio: RadioState,
+    /// The state of each receiver, as last told.
+    pub radios: BTreeMap<ReceiverId, RadioState>,
 }
 
 /// What the engine's task holds besides the engine.
@@ -50,6 +51,7 @@ pub(super) struct Drive {
     pub(super) writes: mpsc::Sender<Write>,
     pub(super) pulse: watch::Sender<Pulse>,
     pub(super) ledger: watch::Sender<Arc<ConsentLedger>>,
+    pub(super) canaries: watch::Sender<CanarySightings>,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
 }
@@ -80,7 +82,7 @@ impl Drive {
             self.appended += 1;
             self.send(append(record)).await?;
         }
-        let mut radio = RadioState::default();
+        let mut radios = BTreeMap::new();
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.deliver(&mut engine).await?;
@@ -98,11 +100,11 @@ impl Drive {
                     Some(Heard::Advertisement(advertisement)) => {
                         engine.handle_advertisement(advertisement.heard, &advertisement);
                     }
-                    Some(Heard::Radio(state)) => {
-                        say(state);
-                        radio = state;
-                        engine.handle_radio(self.clock.now(), state);
+                    Some(Heard::Radio(receiver, state)) => {
+                        engine.handle_radio(self.clock.now(), &receiver, state);
+                        radios.insert(receiver, state);
                     }
+                    Some(Heard::Recording) => engine.handle_recording(self.clock.now()),
                     None => break,
                 },
                 Some(registry) = self.registries.recv() => {
@@ -113,7 +115,7 @@ impl Drive {
                 _ = ticks.tick() => engine.handle_clock(self.clock.wall()),
             }
             self.deliver(&mut engine).await?;
-            self.show(&engine, radio);
+            self.show(&engine, &radios);
         }
         engine.handle_stop(self.clock.now());
         self.deliver(&mut engine).await?;
@@ -144,13 +146,23 @@ impl Drive {
         self.writes.send(write).await.map_err(|_| OutboxGone)
     }
 
-    fn show(&self, engine: &Engine, radio: RadioState) {
+    fn show(&self, engine: &Engine, radios: &BTreeMap<ReceiverId, RadioState>) {
         let now = self.clock.now();
         self.pulse.send_if_modified(|pulse| {
             let due = now.since(pulse.at) >= TICK;
             if due {
                 let (counts, visits_open) = (engine.counts(), engine.visits_open());
-                *pulse = Pulse { at: now, counts, visits_open, radio };
+                *pulse = Pulse { at: now, counts, visits_open, radios: radios.clone() };
+            }
+            due
+        });
+        self.canaries.send_if_modified(|told| {
+            // Once a second is enough: a canary may be silent for many.
+            let due = engine.canaries().iter().any(|(receiver, heard)| {
+                told.get(receiver).is_none_or(|told| heard.since(*told) >= TICK)
+            });
+            if due {
+                told.clone_from(engine.canaries());
             }
             due
         });
@@ -165,19 +177,6 @@ impl Drive {
 fn append(record: Record) -> Write {
     let made = record.made();
     Write::Append(Entry { bytes: record.encode(), made })
-}
-
-fn say(state: RadioState) {
-    match state {
-        RadioState::Hearing => info!("The radio hears."),
-        RadioState::Quiet => info!("The air is quiet, and the scan was checked."),
-        RadioState::Suspect { .. } => {
-            warn!("Nothing is heard any more; presence is frozen until it is known why.");
-        }
-        RadioState::Deaf { cause, .. } => {
-            warn!(cause = cause.name(), "The radio is deaf: {cause}; presence is frozen.");
-        }
-    }
 }
 
 /// One line an event, without anything personal beyond the pseudonym.

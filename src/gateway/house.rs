@@ -1,6 +1,6 @@
 //! What is known about the gateway as a whole: what it is made of, and what it says about itself.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -8,7 +8,7 @@ use super::{
     Pulse,
     courier::ConsentingCourier,
     identity,
-    report::{Report, ScanTotals},
+    report::Report,
 };
 use crate::{
     checkpoint,
@@ -115,12 +115,7 @@ impl House {
             pulse,
             outbox: *self.status.borrow(),
             uplink: self.uplink.totals(),
-            scan: ScanTotals {
-                heard: self.scan.heard.load(Relaxed),
-                dropped: self.scan.dropped.load(Relaxed),
-                rebuilds: self.scan.rebuilds.load(Relaxed),
-                unusable: self.scan.unusable.load(Relaxed),
-            },
+            scan: &self.scan,
             enrolled: self.enrolled,
             fixtures: self.fixtures,
             quarantined: self.opening.quarantined.as_ref().map(|old| old.why.as_str()),

@@ -1,6 +1,6 @@
 //! Where the corridor is watched from: requests, documents, the watchdog, and the closing.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::time::Duration;
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -93,7 +93,7 @@ impl Office {
             counts: closing.counts,
             outbox: *self.house.status.borrow(),
             uplink: self.house.uplink.totals(),
-            dropped: self.house.scan.dropped.load(Relaxed),
+            dropped: self.house.scan.totals().dropped,
         };
         info!(pending = outcome.outbox.pending.records, "The gateway has stopped.");
         Ok(outcome)
@@ -107,9 +107,9 @@ impl Office {
         let watched = health::watchdog_interval().unwrap_or(UNWATCHED);
         let mut watchdog = tokio::time::interval(watched);
         let mut last = Uptime::from_micros(i64::MIN);
-        let mut radio = RadioState::default();
+        let mut radios = Vec::new();
         loop {
-            let pulse = *self.pulse.borrow();
+            let pulse = self.pulse.borrow().clone();
             tokio::select! {
                 request = self.requests.recv() => match request {
                     Some(Request::Reload) => self.reload().await,
@@ -133,9 +133,9 @@ impl Office {
                         // The engine has ended; how, its task will tell.
                         return rooms.join_next().await;
                     }
-                    let now = self.pulse.borrow().radio;
-                    if std::mem::discriminant(&now) != std::mem::discriminant(&radio) {
-                        radio = now;
+                    let now = self.pulse.borrow().radios.values().map(RadioState::name).collect();
+                    if radios != now {
+                        radios = now;
                         states.reset_immediately();
                     }
                 }

@@ -1,11 +1,14 @@
 //! What the gateway says about itself: the retained state document and the metrics.
 
-use serde_json::{Value, json};
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde_json::{Map, Value, json};
 
 use super::Pulse;
 use crate::{
     engine::{RadioState, WallClock},
     outbox,
+    scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
     uplink::{self, payload::utc},
 };
 
@@ -16,19 +19,10 @@ pub(super) struct Report<'a> {
     pub(super) pulse: Pulse,
     pub(super) outbox: outbox::Status,
     pub(super) uplink: uplink::Totals,
-    pub(super) scan: ScanTotals,
+    pub(super) scan: &'a ScanCounters,
     pub(super) enrolled: usize,
     pub(super) fixtures: usize,
     pub(super) quarantined: Option<&'a str>,
-}
-
-/// One reading of the scan room's counters.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ScanTotals {
-    pub(super) heard: u64,
-    pub(super) dropped: u64,
-    pub(super) rebuilds: u64,
-    pub(super) unusable: u64,
 }
 
 impl Report<'_> {
@@ -40,7 +34,8 @@ impl Report<'_> {
             "started": self.started,
             "version": env!("CARGO_PKG_VERSION"),
             "clock": self.wall.quality.to_string(),
-            "radio": radio(self.pulse.radio),
+            "radio": self.radio(),
+            "receivers": self.receivers(),
             "visits_open": self.pulse.visits_open,
             "subjects_enrolled": self.enrolled,
             "fixtures": self.fixtures,
@@ -59,13 +54,14 @@ impl Report<'_> {
     /// All counters, by their names. Counted since the start.
     pub(super) fn metrics(&self) -> Vec<u8> {
         let (counts, outbox, uplink) = (self.pulse.counts, self.outbox.totals, self.uplink);
+        let scan = self.scan.totals();
         bytes(&json!({
             "time": utc(self.wall.unix_at(self.wall.at)),
             "scan": {
-                "heard": self.scan.heard,
-                "dropped": self.scan.dropped,
-                "rebuilds": self.scan.rebuilds,
-                "unusable": self.scan.unusable,
+                "heard": scan.heard,
+                "dropped": scan.dropped,
+                "unusable": scan.unusable,
+                "receivers": self.scan.receivers.iter().map(|it| receiver(it)).collect::<Value>(),
             },
             "engine": {
                 "received": counts.received,
@@ -100,6 +96,42 @@ impl Report<'_> {
         }))
     }
 
+    /// How the receivers are, in a word: as the worst of them, or `partly_deaf` when some are deaf
+    /// and others are not.
+    fn radio(&self) -> &'static str {
+        let radios = &self.pulse.radios;
+        let is_deaf = |state: &&RadioState| matches!(state, RadioState::Deaf { .. });
+        let deaf = radios.values().filter(is_deaf).count();
+        if deaf > 0 && deaf < radios.len() {
+            return "partly_deaf";
+        }
+        let rank = |state: &&RadioState| match state {
+            RadioState::Hearing => 0,
+            RadioState::Quiet => 1,
+            RadioState::Suspect { .. } => 2,
+            RadioState::Deaf { .. } => 3,
+        };
+        radios.values().max_by_key(rank).unwrap_or(&RadioState::Hearing).name()
+    }
+
+    /// Each receiver's state and plane.
+    fn receivers(&self) -> Value {
+        let receivers = self.scan.receivers.iter().map(|counters| {
+            let state = self.pulse.radios.get(&counters.id).copied().unwrap_or_default();
+            let cause = match state {
+                RadioState::Deaf { cause, .. } => Some(cause.name()),
+                _ => None,
+            };
+            json!({
+                "receiver": counters.id.as_str(),
+                "radio": state.name(),
+                "cause": cause,
+                "plane": counters.plane().map(Plane::name),
+            })
+        });
+        receivers.collect()
+    }
+
     /// One line for `systemctl status`.
     pub(super) fn line(&self, link: &uplink::LinkState) -> String {
         let link = match link {
@@ -109,7 +141,7 @@ impl Report<'_> {
         };
         format!(
             "Radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.",
-            radio(self.pulse.radio),
+            self.radio(),
             self.pulse.visits_open,
             self.outbox.pending.records,
             self.outbox.totals.dropped,
@@ -122,13 +154,22 @@ pub(super) fn offline(clean: bool) -> Vec<u8> {
     bytes(&json!({"state": "offline", "clean": clean, "version": env!("CARGO_PKG_VERSION")}))
 }
 
-fn radio(state: RadioState) -> &'static str {
-    match state {
-        RadioState::Hearing => "hearing",
-        RadioState::Quiet => "quiet",
-        RadioState::Suspect { .. } => "suspect",
-        RadioState::Deaf { .. } => "deaf",
-    }
+/// All that one receiver counts, by its names.
+fn receiver(counters: &ReceiverCounters) -> Value {
+    let steps: Map<String, Value> = Step::ALL
+        .iter()
+        .map(|step| (step.name().to_owned(), counters.tried(*step).into()))
+        .collect();
+    json!({
+        "receiver": counters.id.as_str(),
+        "plane": counters.plane().map(Plane::name),
+        "heard": counters.heard.load(Relaxed),
+        "dropped": counters.dropped.load(Relaxed),
+        "unusable": counters.unusable.load(Relaxed),
+        "queue_bytes": counters.queue_bytes.load(Relaxed),
+        "age_ms": counters.age_us.load(Relaxed) / 1000,
+        "recovery": steps,
+    })
 }
 
 fn bytes(document: &Value) -> Vec<u8> {

@@ -19,7 +19,7 @@ use crate::engine::{
 pub const MAX_BYTES: usize = 2048;
 
 /// The form that this program writes. Forms that it can read: this one.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Names one run of the program, so that an uptime can be told from another run's.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -56,13 +56,17 @@ pub enum Body {
     },
     /// The gateway was started.
     Started(Started),
-    /// The radio went deaf.
+    /// A receiver went deaf.
     RadioDeaf {
+        /// Which.
+        receiver: String,
         /// Why.
         cause: String,
     },
-    /// The radio hears again.
+    /// A receiver hears again.
     RadioRecovered {
+        /// Which.
+        receiver: String,
         /// Why it was deaf.
         cause: String,
         /// For how long.
@@ -233,10 +237,15 @@ impl Record {
                     })
                     .collect(),
             },
-            What::RadioDeaf { cause } => Body::RadioDeaf { cause: cause.name().to_owned() },
-            What::RadioRecovered { cause, deaf_for } => {
-                Body::RadioRecovered { cause: cause.name().to_owned(), deaf_ms: millis(*deaf_for) }
-            }
+            What::RadioDeaf { receiver, cause } => Body::RadioDeaf {
+                receiver: receiver.as_str().to_owned(),
+                cause: cause.name().to_owned(),
+            },
+            What::RadioRecovered { receiver, cause, deaf_for } => Body::RadioRecovered {
+                receiver: receiver.as_str().to_owned(),
+                cause: cause.name().to_owned(),
+                deaf_ms: millis(*deaf_for),
+            },
         };
         Self::new(body, situation.at, run, wall)
     }

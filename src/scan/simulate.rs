@@ -115,7 +115,7 @@ pub async fn run(
     tokio::select! {
         biased;
         () = until => {}
-        _ = heard.send(Heard::Radio(RadioState::Quiet)) => {}
+        _ = heard.send(Heard::Recording) => {}
     }
 }
 

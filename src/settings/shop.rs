@@ -49,6 +49,8 @@ pub struct FixtureSettings {
     pub altbeacon: Option<String>,
     /// Its Eddystone-UID.
     pub eddystone_uid: Option<EddystoneUidEntry>,
+    /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
+    pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportSettings,
 }
@@ -118,6 +120,7 @@ impl FixtureSettings {
         Ok(Fixture {
             id: self.id.clone(),
             zone: self.zone.as_deref().map(ZoneId::new),
+            canary: self.canary,
             identifier,
             report: ReportPolicy {
                 at_most_every: self.report.at_most_every.0,

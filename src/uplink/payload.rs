@@ -181,9 +181,12 @@ impl Origin {
                 "pending": started.pending,
                 "visits_restored": started.visits_restored,
             })),
-            Body::RadioDeaf { cause } => object(json!({"cause": cause})),
-            Body::RadioRecovered { cause, deaf_ms } => {
-                object(json!({"cause": cause, "deaf_s": seconds(*deaf_ms)}))
+            Body::RadioDeaf { receiver, cause } => {
+                object(json!({"receiver": receiver, "cause": cause}))
+            }
+            Body::RadioRecovered { receiver, cause, deaf_ms } => {
+                let deaf_s = seconds(*deaf_ms);
+                object(json!({"receiver": receiver, "cause": cause, "deaf_s": deaf_s}))
             }
             Body::RecordsDropped(dropped) => object(json!({
                 "count": dropped.count,

@@ -210,8 +210,12 @@ fn bodies() -> Vec<Body> {
             pending: 17,
             visits_restored: 2,
         }),
-        Body::RadioDeaf { cause: "daemon".to_owned() },
-        Body::RadioRecovered { cause: "daemon".to_owned(), deaf_ms: 12_345 },
+        Body::RadioDeaf { receiver: "local".to_owned(), cause: "daemon".to_owned() },
+        Body::RadioRecovered {
+            receiver: "local".to_owned(),
+            cause: "daemon".to_owned(),
+            deaf_ms: 12_345,
+        },
         Body::RecordsDropped(DroppedRecords {
             count: 10_000,
             first: 1,

@@ -53,7 +53,7 @@ fn every_advertisement_is_accounted_for() {
 fn a_late_timer_does_not_move_the_exit() {
     for late in [0, 1, 20, 3600] {
         let mut engine = engine();
-        engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+        engine.handle_recording(Uptime::ZERO);
         engine.handle_advertisement(s(5), &ibeacon(0, -50));
         let deadline = engine.poll_timeout().unwrap();
         assert_eq!(deadline, s(5) + EXIT_TIMEOUT);
@@ -80,10 +80,10 @@ fn nobody_leaves_while_nothing_at_all_is_heard() {
 fn a_deaf_radio_freezes_presence_and_invents_no_exit() {
     let mut engine = engine();
     engine.handle_advertisement(s(0), &ibeacon(0, -50));
-    engine.handle_radio(s(20), RadioState::Suspect { since: s(0) });
-    engine.handle_radio(s(30), RadioState::Deaf { since: s(0), cause: DeafCause::Daemon });
+    engine.handle_radio(s(20), &local(), RadioState::Suspect { since: s(0) });
+    engine.handle_radio(s(30), &local(), RadioState::Deaf { since: s(0), cause: DeafCause::Daemon });
     engine.handle_timeout(s(1000));
-    engine.handle_radio(s(1000), RadioState::Hearing);
+    engine.handle_radio(s(1000), &local(), RadioState::Hearing);
     engine.handle_advertisement(s(1005), &ibeacon(999, -50));
     engine.handle_advertisement(s(1010), &ibeacon(0, -50));
     let trace = drain(&mut engine);
@@ -91,8 +91,8 @@ fn a_deaf_radio_freezes_presence_and_invents_no_exit() {
     let radio: Vec<_> = trace
         .iter()
         .filter_map(|it| match it.what {
-            What::RadioDeaf { cause } => Some((it.at, cause, None)),
-            What::RadioRecovered { cause, deaf_for } => Some((it.at, cause, Some(deaf_for))),
+            What::RadioDeaf { cause, .. } => Some((it.at, cause, None)),
+            What::RadioRecovered { cause, deaf_for, .. } => Some((it.at, cause, Some(deaf_for))),
             _ => None,
         })
         .collect();
@@ -104,8 +104,8 @@ fn a_deaf_radio_freezes_presence_and_invents_no_exit() {
 fn after_deafness_a_tag_has_its_whole_timeout_to_be_heard_again() {
     let mut engine = engine();
     engine.handle_advertisement(s(0), &ibeacon(0, -50));
-    engine.handle_radio(s(20), RadioState::Suspect { since: s(0) });
-    engine.handle_radio(s(1000), RadioState::Hearing);
+    engine.handle_radio(s(20), &local(), RadioState::Suspect { since: s(0) });
+    engine.handle_radio(s(1000), &local(), RadioState::Hearing);
     engine.handle_advertisement(s(1029), &ibeacon(999, -50));
     assert!(drain(&mut engine).iter().all(|it| !is_exit(it)));
     engine.handle_advertisement(s(1030), &ibeacon(999, -50));
@@ -118,7 +118,7 @@ fn after_deafness_a_tag_has_its_whole_timeout_to_be_heard_again() {
 fn a_slow_tag_gets_a_longer_timeout_and_a_fast_one_does_not() {
     let exit_after = |interval: u32| {
         let mut engine = engine();
-        engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+        engine.handle_recording(Uptime::ZERO);
         let last = interval * 40;
         for n in 0..=40 {
             engine.handle_advertisement(s(0) + SECOND * interval * n, &ibeacon(0, -50));
@@ -137,7 +137,7 @@ fn a_slow_tag_gets_a_longer_timeout_and_a_fast_one_does_not() {
 #[test]
 fn a_signal_that_fades_leaves_the_zone_and_one_short_dip_does_not() {
     let mut engine = engine();
-    engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+    engine.handle_recording(Uptime::ZERO);
     let mut second = 0;
     let mut hear = |engine: &mut Engine, seconds: i64, dbm: i8| {
         for _ in 0..seconds {
@@ -163,7 +163,7 @@ fn a_signal_that_fades_leaves_the_zone_and_one_short_dip_does_not() {
 #[test]
 fn people_who_have_not_opted_in_leave_no_trace() {
     let mut engine = engine();
-    engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+    engine.handle_recording(Uptime::ZERO);
     for minor in SUBJECTS..1000 {
         engine.handle_advertisement(Uptime::ZERO, &ibeacon(minor, -40));
     }
@@ -186,7 +186,7 @@ fn a_consent_that_has_not_begun_or_has_ended_is_no_consent() {
 fn each_kind_of_event_needs_its_purpose() {
     let told = |purposes: &[Purpose]| {
         let mut engine = engine_of(vec![subject(0, purposes, 0, i64::MAX)]);
-        engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+        engine.handle_recording(Uptime::ZERO);
         engine.handle_advertisement(Uptime::ZERO, &ibeacon(0, -40));
         engine.handle_timeout(s(3600));
         let trace = drain(&mut engine);
@@ -206,7 +206,7 @@ fn each_kind_of_event_needs_its_purpose() {
 #[test]
 fn whoever_is_struck_from_the_registry_is_forgotten_without_an_event() {
     let mut engine = engine();
-    engine.handle_radio(Uptime::ZERO, RadioState::Quiet);
+    engine.handle_recording(Uptime::ZERO);
     engine.handle_advertisement(s(0), &ibeacon(0, -50));
     engine.handle_advertisement(s(0), &ibeacon(1, -50));
     drain(&mut engine);
@@ -379,7 +379,7 @@ impl Shop {
     }
 
     fn radio(&mut self, state: RadioState) {
-        self.engine.handle_radio(self.now, state);
+        self.engine.handle_radio(self.now, &local(), state);
         self.trace.extend(drain(&mut self.engine));
     }
 

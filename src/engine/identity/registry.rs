@@ -123,6 +123,8 @@ pub struct Fixture {
     pub zone: Option<ZoneId>,
     /// How it is recognised.
     pub identifier: Identifier,
+    /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
+    pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportPolicy,
 }

@@ -1,11 +1,12 @@
-//! Hearing time: uptime without the spans in which the radio was deaf.
+//! Hearing time: uptime without the spans in which a receiver was deaf.
 //!
-//! Radio states and uptime in, a monotonic clock for deadlines out. Nobody leaves while nothing
-//! can be heard: deadlines are set in hearing time, and it stands still while the radio is deaf.
+//! Receivers' states and uptime in, a monotonic clock a receiver for deadlines out. Nobody leaves
+//! while nothing can be heard: deadlines are set in hearing time, and it stands still while the
+//! receiver is deaf.
 
-use std::time::Duration;
+use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use crate::engine::{RadioState, Uptime};
+use crate::engine::{RadioState, ReceiverId, SubjectIndex, Uptime};
 
 /// A moment in hearing time.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
@@ -25,15 +26,145 @@ impl std::ops::Add<Duration> for HearingTime {
     }
 }
 
+/// A receiver, by its place among [`Ears`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ear(usize);
+
+/// The receivers, each with its own hearing time.
+#[derive(Debug, Default)]
+pub(super) struct Ears {
+    receivers: Vec<Receiver>,
+    /// The state in which a receiver starts that was not known before.
+    first_state: RadioState,
+}
+
+#[derive(Debug)]
+struct Receiver {
+    id: ReceiverId,
+    clock: HearingClock,
+    /// The visits that this receiver's evidence decides next, by their deadline: each open visit
+    /// waits at one receiver.
+    deadlines: BinaryHeap<Reverse<(HearingTime, SubjectIndex)>>,
+}
+
 /// Converts uptime to hearing time.
 #[derive(Debug)]
-pub(super) struct HearingClock {
+struct HearingClock {
     state: RadioState,
     /// How long the radio has been deaf, all told; the present span is not in it.
     deaf: Duration,
     /// When anything at all was last heard.
     evidence: Uptime,
 }
+
+// === impl Ears ===
+
+impl Ears {
+    pub(super) fn new(receivers: &[ReceiverId]) -> Self {
+        let mut ears = Self::default();
+        for id in receivers {
+            ears.find(id);
+        }
+        ears
+    }
+
+    /// The receiver of that name; one that is new hears from now on.
+    pub(super) fn find(&mut self, id: &ReceiverId) -> Ear {
+        let known = self.receivers.iter().position(|receiver| receiver.id == *id);
+        Ear(known.unwrap_or_else(|| {
+            let clock = HearingClock { state: self.first_state, ..HearingClock::default() };
+            let deadlines = BinaryHeap::new();
+            self.receivers.push(Receiver { id: id.clone(), clock, deadlines });
+            self.receivers.len() - 1
+        }))
+    }
+
+    /// The receiver of that name, or another one if there is none of that name and others are
+    /// known: an adapter may have been replaced.
+    pub(super) fn find_or_any(&mut self, id: &ReceiverId) -> Ear {
+        let known = self.receivers.iter().any(|receiver| receiver.id == *id);
+        if known || self.receivers.is_empty() { self.find(id) } else { Ear(0) }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = Ear> + use<> {
+        (0..self.receivers.len()).map(Ear)
+    }
+
+    /// A receiver's hearing time at an uptime.
+    pub(super) fn at(&self, ear: Ear, now: Uptime) -> HearingTime {
+        self.clock(ear).map_or(HearingTime(now), |clock| clock.at(now))
+    }
+
+    /// Anything at all was heard, a stranger included.
+    pub(super) fn heard(&mut self, ear: Ear, now: Uptime) {
+        if let Some(receiver) = self.receivers.get_mut(ear.0) {
+            receiver.clock.heard(now);
+        }
+    }
+
+    /// A receiver's state changed. Tells the state with the moment from which it counts.
+    pub(super) fn set(&mut self, ear: Ear, now: Uptime, state: RadioState) -> RadioState {
+        let Some(receiver) = self.receivers.get_mut(ear.0) else { return state };
+        receiver.clock.set(now, state);
+        receiver.clock.state
+    }
+
+    /// From now on silence means absence, whichever receiver is silent.
+    pub(super) fn trust_all(&mut self, now: Uptime) {
+        self.first_state = RadioState::Quiet;
+        for receiver in &mut self.receivers {
+            receiver.clock.set(now, RadioState::Quiet);
+        }
+    }
+
+    /// The moment up to which a receiver proves an absence: silence may be a deaf radio's.
+    pub(super) fn proven(&self, ear: Ear, now: Uptime) -> HearingTime {
+        self.clock(ear).map_or(HearingTime(now), |clock| clock.proven(now))
+    }
+
+    /// Lets a visit wait until a receiver proves the deadline passed.
+    pub(super) fn wait(&mut self, ear: Ear, deadline: HearingTime, subject: SubjectIndex) {
+        if let Some(receiver) = self.receivers.get_mut(ear.0) {
+            receiver.deadlines.push(Reverse((deadline, subject)));
+        }
+    }
+
+    /// The next visit whose deadline at this receiver is proven to have passed.
+    pub(super) fn pop_due(&mut self, ear: Ear, now: Uptime) -> Option<SubjectIndex> {
+        let receiver = self.receivers.get_mut(ear.0)?;
+        let Reverse((deadline, subject)) = *receiver.deadlines.peek()?;
+        (deadline <= receiver.clock.proven(now)).then(|| {
+            receiver.deadlines.pop();
+            subject
+        })
+    }
+
+    /// When a deadline can next be proven passed without anything more being heard.
+    pub(super) fn next_deadline(&self) -> Option<Uptime> {
+        let due = self.receivers.iter().filter_map(|receiver| {
+            let Reverse((deadline, _)) = receiver.deadlines.peek()?;
+            receiver.clock.uptime_of(*deadline)
+        });
+        due.min()
+    }
+
+    /// Moves every waiting visit to its subject's new place, or forgets it.
+    pub(super) fn reindex(&mut self, new_place: impl Fn(SubjectIndex) -> Option<SubjectIndex>) {
+        for receiver in &mut self.receivers {
+            let deadlines = std::mem::take(&mut receiver.deadlines);
+            receiver.deadlines = deadlines
+                .into_iter()
+                .filter_map(|Reverse((due, subject))| Some(Reverse((due, new_place(subject)?))))
+                .collect();
+        }
+    }
+
+    fn clock(&self, ear: Ear) -> Option<&HearingClock> {
+        self.receivers.get(ear.0).map(|receiver| &receiver.clock)
+    }
+}
+
+// === impl HearingClock ===
 
 impl Default for HearingClock {
     fn default() -> Self {
@@ -44,18 +175,18 @@ impl Default for HearingClock {
 
 impl HearingClock {
     /// Hearing time at an uptime.
-    pub(super) fn at(&self, now: Uptime) -> HearingTime {
+    fn at(&self, now: Uptime) -> HearingTime {
         let now = self.frozen_since().map_or(now, |since| now.min(since));
         HearingTime(now - self.deaf)
     }
 
     /// Anything at all was heard, a stranger included.
-    pub(super) fn heard(&mut self, now: Uptime) {
+    fn heard(&mut self, now: Uptime) {
         self.evidence = self.evidence.max(now);
     }
 
     /// The moment up to which an absence is proven: silence may be a deaf radio's.
-    pub(super) fn proven(&self, now: Uptime) -> HearingTime {
+    fn proven(&self, now: Uptime) -> HearingTime {
         match self.state {
             RadioState::Quiet => self.at(now),
             RadioState::Hearing | RadioState::Suspect { .. } | RadioState::Deaf { .. } => {
@@ -66,12 +197,12 @@ impl HearingClock {
 
     /// The uptime at which a deadline can be proven passed without hearing anything more; `None`
     /// when only an advertisement or a change of the radio's state can prove it.
-    pub(super) fn uptime_of(&self, deadline: HearingTime) -> Option<Uptime> {
+    fn uptime_of(&self, deadline: HearingTime) -> Option<Uptime> {
         (self.state == RadioState::Quiet).then(|| deadline.0 + self.deaf)
     }
 
     /// The radio's state changed.
-    pub(super) fn set(&mut self, now: Uptime, state: RadioState) {
+    fn set(&mut self, now: Uptime, state: RadioState) {
         let before = self.frozen_since();
         self.state = state;
         match (before, self.frozen_since()) {
@@ -83,11 +214,6 @@ impl HearingClock {
             }
             (None, _) => {}
         }
-    }
-
-    /// The radio's state, as last told.
-    pub(super) fn state(&self) -> RadioState {
-        self.state
     }
 
     fn frozen_since(&self) -> Option<Uptime> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{HearingTime, PresenceSettings, Visit};
+use super::{Ear, HearingTime, PresenceSettings, Visit};
 use crate::engine::{Rssi, Uptime};
 
 /// What is known about one subject's signal, visit or no visit.
@@ -10,25 +10,49 @@ use crate::engine::{Rssi, Uptime};
 pub(super) struct Track {
     /// Smoothed signal strength, in dBm.
     pub(super) smoothed: Option<f64>,
-    last_heard: Option<HearingTime>,
+    last_heard: Option<Moment>,
     /// Mean time between advertisements that arrive, in seconds.
     interval_s: Option<f64>,
     pub(super) visit: Option<Visit>,
 }
 
+/// When something was heard, and by which receiver.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) ear: Ear,
+    /// In the receiver's hearing time.
+    pub(super) at: HearingTime,
+    pub(super) now: Uptime,
+}
+
 /// How much one new gap moves the mean of the gaps: an eighth, as in RFC 6298 section 2.
 const GAP_WEIGHT: f64 = 0.125;
+
+// === impl Moment ===
+
+impl Moment {
+    /// Time since an earlier moment: hearing time when the same receiver heard both.
+    pub(super) fn since(&self, earlier: &Self) -> Duration {
+        if self.ear == earlier.ear {
+            self.at.since(earlier.at)
+        } else {
+            self.now.since(earlier.now)
+        }
+    }
+}
+
+// === impl Track ===
 
 impl Track {
     /// Takes in one advertisement.
     pub(super) fn observe(
         &mut self,
-        at: HearingTime,
+        moment: Moment,
         rssi: Option<Rssi>,
         settings: &PresenceSettings,
     ) {
-        let gap = self.last_heard.map(|last| at.since(last).as_secs_f64());
-        self.last_heard = Some(at);
+        let gap = self.last_heard.map(|last| moment.since(&last).as_secs_f64());
+        self.last_heard = Some(moment);
         if let Some(gap) = gap
             && gap <= settings.exit_timeout_max.as_secs_f64()
         {
@@ -68,5 +92,5 @@ pub(super) struct OpenStay {
     /// How many of the zone's loitering delays were reported.
     pub(super) dwelled: usize,
     /// Since when the signal has been below the exit threshold.
-    pub(super) faint_since: Option<(Uptime, HearingTime)>,
+    pub(super) faint_since: Option<Moment>,
 }

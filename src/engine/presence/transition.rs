@@ -46,6 +46,8 @@ pub struct Zone {
 pub struct PresenceSettings {
     /// The zones.
     pub zones: Vec<Zone>,
+    /// The receivers that there are. Others are taken as they come.
+    pub receivers: Vec<ReceiverId>,
     /// Time constant of the signal's smoothing.
     pub smoothing: Duration,
     /// How long a signal must stay below a zone's exit threshold.

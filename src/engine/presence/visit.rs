@@ -1,10 +1,10 @@
 //! One visit that is going on: a sighting in, what it means for the zones out.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    EnterReason, ExitReason, HearingTime, MAX_STAYS, OpenStay, PresenceSettings, Quality, Sighting,
-    Stay, Transition, TransitionKind, VisitId, VisitRecord, Zone,
+    Ear, Ears, EnterReason, ExitReason, HearingTime, MAX_STAYS, Moment, OpenStay, PresenceSettings,
+    Quality, Sighting, Stay, Transition, TransitionKind, VisitId, VisitRecord, Zone,
 };
 use crate::engine::{Rssi, SubjectIndex, Uptime};
 
@@ -12,10 +12,11 @@ use crate::engine::{Rssi, SubjectIndex, Uptime};
 pub(super) struct Visit {
     pub(super) record: VisitRecord,
     pub(super) stay: Option<OpenStay>,
-    pub(super) last_true: HearingTime,
+    /// When each receiver last knew it to be true; the newest first.
+    pub(super) last_true: Vec<Moment>,
     pub(super) rssi_sum: f64,
     pub(super) rssi_count: u32,
-    pub(super) checkpointed: HearingTime,
+    pub(super) checkpointed: Uptime,
 }
 
 /// Standard deviation of a smoothed indoor signal about its mean, in dB: the published values of
@@ -25,7 +26,7 @@ const SHADOWING_DB: f64 = 6.0;
 /// One sighting on its way through a visit.
 pub(super) struct Step<'a> {
     pub(super) now: Uptime,
-    pub(super) at: HearingTime,
+    pub(super) moment: Moment,
     pub(super) sighting: &'a Sighting<'a>,
     pub(super) smoothed: f64,
     pub(super) out: &'a mut Vec<Transition>,
@@ -58,10 +59,10 @@ impl Visit {
         let mut visit = Self {
             record,
             stay: None,
-            last_true: step.at,
+            last_true: vec![step.moment],
             rssi_sum: 0.0,
             rssi_count: 0,
-            checkpointed: step.at,
+            checkpointed: step.now,
         };
         visit.observe(step);
         visit
@@ -101,35 +102,63 @@ impl Visit {
             && index != stay.zone
             && louder.enter_rssi > zone.enter_rssi
         {
-            self.see(step.now, step.at);
+            self.see(step.moment);
             self.leave(step, step.now, ExitReason::Moved);
             self.enter(step, index, louder, step.now, EnterReason::Louder);
             return;
         }
         if step.smoothed >= zone.exit_rssi {
             stay.faint_since = None;
-            self.see(step.now, step.at);
+            self.see(step.moment);
             self.dwell(step, zone);
             return;
         }
-        let (faint, faint_at) = *stay.faint_since.get_or_insert((step.now, step.at));
-        if step.at.since(faint_at) < settings.exit_delay {
+        let faint = *stay.faint_since.get_or_insert(step.moment);
+        if step.moment.since(&faint) < settings.exit_delay {
             return;
         }
         self.leave(step, self.record.last_seen, ExitReason::Faded);
         if let Some((index, outer)) = loudest {
-            self.enter(step, index, outer, faint, EnterReason::Fainter);
-            self.see(step.now, step.at);
+            self.enter(step, index, outer, faint.now, EnterReason::Fainter);
+            self.see(step.moment);
         }
     }
 
     /// The visit was true at this moment.
-    fn see(&mut self, now: Uptime, at: HearingTime) {
+    fn see(&mut self, moment: Moment) {
+        let now = moment.now;
         self.record.last_seen = self.record.last_seen.max(now);
-        self.last_true = at;
+        match self.last_true.iter().position(|seen| seen.ear == moment.ear) {
+            Some(place) => {
+                if let Some(seen) = self.last_true.get_mut(..=place) {
+                    seen.rotate_right(1);
+                    if let Some(newest) = seen.first_mut() {
+                        *newest = moment;
+                    }
+                }
+            }
+            None => self.last_true.insert(0, moment),
+        }
         if let Some(stay) = self.record.stays.last_mut().filter(|_| self.record.in_zone) {
             stay.left = stay.left.max(now);
         }
+    }
+
+    /// The first receiver that has yet to prove the absence, and when it will have; none when the
+    /// absence is proven.
+    ///
+    /// Whoever heard the subject shortly before it was last heard at all must prove it: a subject
+    /// that was last heard by one receiver may be standing before another that is deaf.
+    pub(super) fn unproven(
+        &self,
+        ears: &Ears,
+        now: Uptime,
+        timeout: Duration,
+    ) -> Option<(Ear, HearingTime)> {
+        let newest = self.last_true.first()?.now;
+        let counted = self.last_true.iter().filter(|seen| newest.since(seen.now) <= timeout);
+        let mut deadlines = counted.map(|seen| (seen.ear, seen.at + timeout));
+        deadlines.find(|(ear, deadline)| ears.proven(*ear, now) < *deadline)
     }
 
     pub(super) fn enter(
@@ -149,7 +178,7 @@ impl Visit {
             record.stays_cut = true;
         }
         record.stays.push(Stay { zone: zone.id.clone(), entered: at, left: step.now.max(at) });
-        self.see(step.now, step.at);
+        self.see(step.moment);
         let confidence = confidence(step.smoothed, zone.exit_rssi);
         let kind = TransitionKind::ZoneEntered { zone: zone.id.clone(), reason, confidence };
         step.emit(self, at, kind);

@@ -10,6 +10,7 @@ use btleplug::{
 use tokio::{sync::oneshot, time::timeout};
 
 use super::error::{Answer, BluezError, ThreadError};
+use crate::scan::hci::Wanted;
 
 /// One Bluetooth adapter.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,6 +22,7 @@ pub struct AdapterInfo {
 }
 
 /// An adapter by its name.
+#[derive(Clone)]
 pub(super) struct Named {
     pub(super) name: String,
     pub(super) adapter: Adapter,
@@ -62,12 +64,24 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, BluezError> {
         .map_err(|error| BluezError::Thread(ThreadError(error.kind())))
 }
 
-/// Connects to the bus and finds the adapter with that name, or the first one.
-pub(super) async fn find(wanted: &str, call_timeout: Duration) -> Result<Named, BluezError> {
-    let mut found = found(call_timeout).await?.into_iter();
-    found
-        .find(|named| wanted.is_empty() || named.name == wanted)
-        .ok_or_else(|| BluezError::NoAdapter(wanted.to_owned()))
+/// Connects to the bus and finds the adapter that is wanted.
+pub(super) async fn find(wanted: &Wanted, call_timeout: Duration) -> Result<Named, BluezError> {
+    for named in found(call_timeout).await? {
+        let fits = match wanted {
+            Wanted::First => true,
+            Wanted::Index(index) => named.name == format!("hci{index}"),
+            Wanted::Address(address) => {
+                let told = answered(call_timeout, named.adapter.adapter_address()).await;
+                told.is_ok_and(|told| {
+                    told.is_some_and(|told| told.into_inner() == address.octets())
+                })
+            }
+        };
+        if fits {
+            return Ok(named);
+        }
+    }
+    Err(BluezError::NoAdapter(wanted.to_string()))
 }
 
 /// Asks whether the adapter is on. Whether the answer is an answer shows first: btleplug calls an

@@ -20,10 +20,7 @@ pub enum BluezError {
     #[error("failed to get an answer from bluetoothd{0}; see `systemctl status bluetooth`")]
     Daemon(Answer),
     /// No adapter, or not the one configured.
-    #[error(
-        "failed to find {}; see `bluetoothctl list` and `rfkill list bluetooth`",
-        wanted(.0)
-    )]
+    #[error("failed to find {0}; see `bluetoothctl list` and `rfkill list bluetooth`")]
     NoAdapter(String),
     /// The administrator switched the adapter off, or nobody switched it on.
     #[error(
@@ -62,14 +59,6 @@ impl BluezError {
     }
 }
 
-fn wanted(adapter: &str) -> String {
-    if adapter.is_empty() {
-        "a Bluetooth adapter".to_owned()
-    } else {
-        format!("the Bluetooth adapter {adapter}")
-    }
-}
-
 // === impl Answer ===
 
 impl Answer {
@@ -89,6 +78,11 @@ impl Answer {
             name.filter(|name| name.contains('.') && name.split('.').all(letters))
                 .map(ToOwned::to_owned),
         )
+    }
+
+    /// Takes the name of an error of the bus.
+    pub(super) fn of_bus(error: &dbus::Error) -> Self {
+        Self(error.name().map(ToOwned::to_owned))
     }
 
     /// The name's last part, like `NotReady`.

@@ -97,7 +97,7 @@ pub async fn run(
 
     let mut played = Vec::new();
     let play = async {
-        if heard.send(Heard::Radio(RadioState::Quiet)).await.is_err() {
+        if heard.send(Heard::Recording).await.is_err() {
             return;
         }
         while let Some(step) = steps.recv().await {

@@ -29,6 +29,7 @@ fn engine(shop: &Shop) -> Engine {
         id: fixture.id.to_string(),
         zone: None,
         identifier: Identifier::Address(fixture.address.octets()),
+        canary: false,
         report: ReportPolicy::default(),
     });
     let registry = Registry::new(subjects, fixtures.collect()).unwrap();

@@ -43,7 +43,7 @@ async fn play(
     let run =
         replay::run(recordings, pace, clock, sender, Arc::clone(&counters), future::pending());
     let listen = async {
-        assert_eq!(receiver.recv().await, Some(Heard::Radio(RadioState::Quiet)));
+        assert_eq!(receiver.recv().await, Some(Heard::Recording));
         let mut came = Vec::new();
         while let Some(heard) = receiver.recv().await {
             let Heard::Advertisement(heard) = heard else { panic!("the radio changed") };
@@ -124,7 +124,7 @@ async fn a_replay_stops_when_told_even_if_its_pipe_is_silent() {
         async { drop(stopped.await) },
     );
     let listen = async {
-        assert_eq!(receiver.recv().await, Some(Heard::Radio(RadioState::Quiet)));
+        assert_eq!(receiver.recv().await, Some(Heard::Recording));
         assert!(matches!(receiver.recv().await, Some(Heard::Advertisement(_))));
         stop.send(()).unwrap();
         assert_eq!(receiver.recv().await, None);

@@ -1,0 +1,152 @@
+//! The monitor plane. What the kernel's monitor shows of an adapter in, advertisements out, while
+//! bluetoothd owns the scan.
+//!
+//! The monitor shows the commands to the controller, too: a scan that somebody stopped is noticed
+//! within seconds, and not only by its silence. What the supervisor is too slow for waits in the
+//! kernel's queue, which drops and counts the newest when it is full.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{adapter::Named, session::Watch};
+use crate::{
+    engine::Uptime,
+    scan::{
+        hci::{HciError, Item, Management, Monitor, News, Wanted},
+        live::{Order, Report},
+        recent::Recent,
+    },
+};
+
+/// One adapter on the monitor.
+pub(super) struct Monitored {
+    monitor: Monitor,
+    recent: Recent,
+    /// Since when the controller has neither scanned nor looked for classic devices.
+    idle: Option<Uptime>,
+    /// The controller looks for classic devices; a scan follows.
+    inquiry: bool,
+    /// When the queue is looked at again.
+    look_at: Uptime,
+    /// What the kernel had dropped when it was last asked.
+    dropped: u32,
+}
+
+/// How long the controller may be idle. The kernel stops and starts a scan every 10.24 s with
+/// milliseconds between.
+const IDLE: Duration = Duration::from_secs(3);
+
+/// How often the queue is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Monitored {
+    pub(super) async fn open(order: &Order, named: &Named) -> Result<Self, HciError> {
+        let mut management = Management::open(order.clock, order.call_timeout)?;
+        let wanted: Wanted = named.name.parse().map_err(|_| no_adapter(named))?;
+        let adapter = management.adapter(&wanted).await?;
+        let id = order.receiver.id.clone();
+        let monitor = Monitor::open(&adapter, id, order.clock).await?;
+        let now = order.clock.now();
+        Ok(Self {
+            monitor,
+            recent: Recent::new(now),
+            idle: None,
+            inquiry: false,
+            look_at: now,
+            dropped: 0,
+        })
+    }
+
+    /// Hears until the scan is lost; the answer is why.
+    pub(super) async fn hear(
+        &mut self,
+        order: &Order,
+        named: &Named,
+        watch: &mut Watch,
+        reports: &mpsc::Sender<Report>,
+    ) -> &'static str {
+        let clock = order.clock;
+        // A scan that was asked for has as long to begin as one that was interrupted.
+        self.idle = Some(clock.now());
+        loop {
+            let now = clock.now();
+            watch.look(now, named, order.call_timeout);
+            if now >= self.look_at {
+                self.look(now, order);
+            }
+            if self.is_idle(now) {
+                return "somebody stopped the scan";
+            }
+            let idle = self.idle.filter(|_| !self.inquiry).map(|since| since + IDLE);
+            let due = [watch.due(), idle, Some(self.look_at)].into_iter().flatten().min();
+            let due = due.map(|due| due.since(now)).unwrap_or_default();
+            tokio::select! {
+                item = self.monitor.next() => match item {
+                    Ok(Item::Advertisement(advertisement)) => {
+                        let now = clock.now();
+                        watch.heard(now);
+                        let fresh = self.recent.is_new(now, advertisement.address);
+                        let report = Report::Heard { advertisement, fresh };
+                        if reports.send(report).await.is_err() {
+                            return "nobody listens";
+                        }
+                    }
+                    Ok(Item::Unusable(_)) => {
+                        order.counters.unusable.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(Item::News(news)) => {
+                        if let Some(why) = self.news(clock.now(), news) {
+                            return why;
+                        }
+                    }
+                    Err(_) => return "the kernel's monitor ended",
+                },
+                Some(why) = watch.lost(|| clock.now()) => return why,
+                () = sleep(due) => {}
+            }
+        }
+    }
+
+    /// Takes note of a change; the answer is why the scan is lost, if it is.
+    fn news(&mut self, now: Uptime, news: News) -> Option<&'static str> {
+        match news {
+            News::Scan { on: true } => self.idle = None,
+            News::Scan { on: false } | News::HardwareError { .. } => {
+                self.idle.get_or_insert(now);
+            }
+            News::Inquiry { on } => {
+                self.inquiry = on;
+                self.idle = self.idle.map(|_| now);
+            }
+            News::Closed => return Some("the adapter was switched off"),
+            News::Removed => return Some("the adapter was pulled out"),
+            News::ScanAsked { .. }
+            | News::ScanRefused { .. }
+            | News::Opened
+            | News::Added { .. } => {}
+        }
+        None
+    }
+
+    fn is_idle(&self, now: Uptime) -> bool {
+        !self.inquiry && self.idle.is_some_and(|since| now >= since + IDLE)
+    }
+
+    /// Looks at the queue, and forgets strangers who have gone.
+    fn look(&mut self, now: Uptime, order: &Order) {
+        self.look_at = now + LOOK_EVERY;
+        self.recent.forget(now);
+        if let Ok(queue) = self.monitor.queue() {
+            let counters = &order.counters;
+            counters.queue_bytes.store(queue.bytes.into(), Ordering::Relaxed);
+            let more = queue.dropped.wrapping_sub(self.dropped);
+            counters.dropped.fetch_add(more.into(), Ordering::Relaxed);
+            self.dropped = queue.dropped;
+        }
+    }
+}
+
+fn no_adapter(named: &Named) -> HciError {
+    HciError::NoAdapter(named.name.clone())
+}
