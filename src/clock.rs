@@ -1,5 +1,7 @@
 //! The only module that asks the operating system what time it is.
 
+use std::time::Duration;
+
 use crate::engine::{ClockQuality, UnixTime, Uptime, WallClock};
 
 /// Reads monotonic time relative to the moment the clock was started, and the wall clock.
@@ -7,6 +9,10 @@ use crate::engine::{ClockQuality, UnixTime, Uptime, WallClock};
 pub struct Clock {
     started: tokio::time::Instant,
 }
+
+/// How old a packet from the kernel can be at most. Its buffer holds some seconds; a stamp that
+/// looks older is from before the wall clock was set.
+pub const OLDEST_STAMP: Duration = Duration::from_secs(10);
 
 impl Clock {
     /// Starts a clock; its first reading is [`Uptime::ZERO`].
@@ -25,6 +31,17 @@ impl Clock {
         self.started + at.since(Uptime::ZERO)
     }
 
+    /// The uptime of a moment that was stamped with the wall clock, as time since 1970: the time at
+    /// which the kernel took a packet from the radio.
+    ///
+    /// Neither in the future nor more than [`OLDEST_STAMP`] ago, however the wall clock was set in
+    /// between.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
+    pub fn uptime_of(&self, stamp: Duration) -> Uptime {
+        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        self.now() - age(wall.unwrap_or_default(), stamp)
+    }
+
     /// Reads the wall clock, and whether it follows a time source.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
     pub fn wall(&self) -> WallClock {
@@ -34,6 +51,11 @@ impl Clock {
         };
         WallClock { at: self.now(), unix: UnixTime::from_millis(unix), quality: quality() }
     }
+}
+
+/// How long before `wall` a packet was stamped, as far as that can be.
+fn age(wall: Duration, stamp: Duration) -> Duration {
+    wall.saturating_sub(stamp).min(OLDEST_STAMP)
 }
 
 /// Asks the kernel whether a time source disciplines its clock (`adjtimex(2)`: state `TIME_ERROR`,
@@ -48,5 +70,22 @@ fn quality() -> ClockQuality {
     match state {
         libc::TIME_ERROR | -1 => ClockQuality::Unsynced,
         _ => ClockQuality::Synced,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_is_neither_from_the_future_nor_absurdly_old() {
+        let wall = Duration::from_secs(1_700_000_000);
+        assert_eq!(age(wall, wall), Duration::ZERO);
+        assert_eq!(age(wall + Duration::from_millis(3), wall), Duration::from_millis(3));
+        // The clock was set back, or forward.
+        assert_eq!(age(wall, wall + Duration::from_hours(1)), Duration::ZERO);
+        assert_eq!(age(wall + Duration::from_hours(1), wall), OLDEST_STAMP);
+        assert_eq!(age(Duration::ZERO, Duration::MAX), Duration::ZERO);
+        assert_eq!(age(Duration::MAX, Duration::ZERO), OLDEST_STAMP);
     }
 }

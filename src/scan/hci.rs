@@ -1,16 +1,38 @@
-//! HCI advertising reports. One HCI packet of bytes in, its advertising reports out, one call each.
+//! Bluetooth as the kernel speaks it: HCI. Here, one HCI packet of bytes in, its advertising reports
+//! out, one call each.
 //!
 //! Total: no input panics. Nothing is kept between packets but the fragments of extended
-//! advertisements that are still incomplete, and those are bounded. Recordings and a live monitor
-//! socket are read by the same code.
+//! advertisements that are still incomplete, and those are bounded. Recordings and live sockets are
+//! read by the same code.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`mgmt`] | lists adapters, switches them on and off, tells when they come and go |
+//! | [`monitor`] | listens to what the kernel and one controller say to each other |
+//! | [`user`] | has one controller for itself alone, and scans with it |
+//! | [`hardware`] | resets a controller that no longer listens |
 
+mod adapter;
+mod error;
 mod fragments;
+pub mod hardware;
+mod item;
+pub mod mgmt;
+pub mod monitor;
+mod socket;
 
 use std::fmt;
 
 use thiserror::Error;
 
 use self::fragments::{Fragments, Joined, Key};
+pub(super) use self::monitor::MonitorHeader;
+pub use self::{
+    adapter::{Adapter, Bus, Classic, NotAnAdapter, Wanted},
+    error::{HciError, OsError},
+    item::{Item, News},
+    socket::Queue,
+};
 use crate::engine::{AddressKind, DeviceAddress, Rssi};
 
 /// One advertising report, borrowed from the packet it came in.

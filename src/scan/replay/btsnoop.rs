@@ -6,10 +6,11 @@
 use super::{
     ReplayError,
     container::{Body, MAX_PACKET, Packet},
-    link::{Link, MONITOR_EVENT},
+    link::Link,
     source::Source,
     timeline::Stamp,
 };
+use crate::scan::hci::MonitorHeader;
 
 /// The first bytes of every btsnoop file.
 pub(super) const MAGIC: [u8; 8] = *b"btsnoop\0";
@@ -122,7 +123,7 @@ impl Datalink {
         let event = match self {
             Self::Uart => return Link::H4,
             Self::Bare => flags & 0b11 == FLAG_COMMAND_OR_EVENT | FLAG_RECEIVED,
-            Self::Monitor => flags & 0xffff == u32::from(MONITOR_EVENT),
+            Self::Monitor => MonitorHeader::of_btsnoop(flags).is_event(),
         };
         if event { Link::Event } else { Link::Other }
     }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     engine::Rssi,
-    scan::hci::{Each, HciReports, Unusable},
+    scan::hci::{Each, HciReports, MonitorHeader, Unusable},
 };
 
 /// How the packets of a recording are wrapped.
@@ -34,9 +34,6 @@ pub(super) enum Link {
     /// Something we do not speak, beside something we do.
     Unsupported,
 }
-
-/// The opcode with which the Linux monitor marks an HCI event.
-pub(super) const MONITOR_EVENT: u16 = 3;
 
 // Flags of link type 256.
 const DEWHITENED: u16 = 0x0001;
@@ -76,13 +73,10 @@ impl Link {
                 [_, _, _, _, h4 @ ..] => hci.h4(h4, each),
                 _ => each(Err(Unusable::Malformed)),
             },
-            Self::Monitor => match packet {
-                [_, _, high, low, event @ ..] => {
-                    if u16::from_be_bytes([*high, *low]) == MONITOR_EVENT {
-                        hci.event(event, each);
-                    }
-                }
-                _ => each(Err(Unusable::Malformed)),
+            Self::Monitor => match MonitorHeader::of_pcap(packet) {
+                Some((header, event)) if header.is_event() => hci.event(event, each),
+                Some(_) => {}
+                None => each(Err(Unusable::Malformed)),
             },
             Self::Air => {
                 link_layer::packet(

@@ -1,0 +1,130 @@
+//! Listens on the kernel's Bluetooth monitor to one adapter, whoever makes it scan. Its
+//! advertisements out, each as the controller gave it, and what matters for hearing.
+//!
+//! Takes `CAP_NET_RAW`. Nothing is changed by listening. What waits in the kernel's buffer is asked
+//! with [`Monitor::queue`]; waiting for the next item may be cancelled without losing one.
+
+mod filter;
+mod header;
+mod watch;
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::timeout;
+use tracing::debug;
+
+pub(in crate::scan) use self::header::MonitorHeader;
+use self::watch::{Presence, Seen, Watch};
+use super::{
+    adapter::Adapter,
+    error::{HciError, OsError},
+    item::{Item, News},
+    socket::{Channel, Queue, Socket},
+};
+use crate::{clock::Clock, engine::ReceiverId};
+
+/// An open ear on one adapter.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: Socket,
+    watch: Watch,
+    receiver: ReceiverId,
+    buffer: Vec<u8>,
+    ready: VecDeque<Item>,
+}
+
+/// Larger than the longest packet that matters: 6 bytes of header, 2 and 255 of an event.
+const BUFFER: usize = 1024;
+
+/// How long the kernel may take to list its adapters; it does so before it answers.
+const ANNOUNCEMENT: Duration = Duration::from_secs(2);
+
+const CAPABILITY: &str = "CAP_NET_RAW";
+
+impl Monitor {
+    /// Whether this process may listen: for `scan.data = "auto"`, and for `check`.
+    pub fn permitted(clock: Clock) -> Result<(), HciError> {
+        Socket::open(Channel::Monitor, clock).map(|_| ())
+    }
+
+    /// Begins to listen to an adapter, and makes sure that its number still means it. Must be
+    /// called inside an event loop of tokio.
+    pub async fn open(
+        adapter: &Adapter,
+        receiver: ReceiverId,
+        clock: Clock,
+    ) -> Result<Self, HciError> {
+        let mut monitor = Self {
+            socket: Socket::open(Channel::Monitor, clock)?,
+            watch: Watch::new(adapter.index, adapter.address),
+            receiver,
+            buffer: vec![0; BUFFER],
+            ready: VecDeque::new(),
+        };
+        monitor.filter(adapter.index);
+        let announced = async {
+            while monitor.watch.presence() == Presence::Unknown {
+                monitor.receive().await?;
+            }
+            Ok(())
+        };
+        let gone = || HciError::NoAdapter(adapter.name());
+        timeout(ANNOUNCEMENT, announced).await.unwrap_or_else(|_| Err(gone()))?;
+        match monitor.watch.presence() {
+            Presence::Here => Ok(monitor),
+            Presence::Unknown | Presence::Gone => Err(gone()),
+        }
+    }
+
+    /// Waits for what the adapter says next. Loses nothing when it is given up.
+    pub async fn next(&mut self) -> Result<Item, HciError> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                if let Item::News(News::Added { index }) = item {
+                    self.filter(index);
+                }
+                return Ok(item);
+            }
+            self.receive().await?;
+        }
+    }
+
+    /// Asks how much waits in the kernel, and how much it dropped.
+    pub fn queue(&self) -> Result<Queue, HciError> {
+        self.socket.queue().map_err(|error| HciError::System {
+            doing: "ask how much waits on the Bluetooth monitor",
+            cause: OsError::of(&error),
+        })
+    }
+
+    /// Whether the controller scans; `None` until it was seen to begin or to end.
+    pub const fn is_scanning(&self) -> Option<bool> {
+        self.watch.is_scanning()
+    }
+
+    /// Only saves work: what is not filtered is sorted out here.
+    fn filter(&self, index: u16) {
+        if let Err(error) = self.socket.filter(&filter::program(index)) {
+            debug!(%error, "The kernel does not filter what the monitor says.");
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(), HciError> {
+        let doing = "listen on the kernel's Bluetooth monitor";
+        let received = self.socket.recv(&mut self.buffer).await.map_err(|error| {
+            HciError::of_socket(doing, "a Bluetooth adapter", CAPABILITY, &error)
+        })?;
+        if received.length == 0 {
+            return Err(HciError::Lost);
+        }
+        let Self { watch, receiver, buffer, ready, .. } = self;
+        let packet = buffer.get(..received.length).unwrap_or_default();
+        watch.packet(packet, &mut |seen| {
+            ready.push_back(match seen {
+                Seen::Report(report) => Item::of_report(receiver, received.at, report),
+                Seen::News(news) => Item::News(news),
+            });
+        });
+        Ok(())
+    }
+}
