@@ -13,9 +13,9 @@ use std::{hint::black_box, time::Duration};
 
 use beacon_gateway::engine::{
     AddressKind, AddressSeed, Advertisement, ClockQuality, DeviceAddress, Engine, Fixture,
-    Identifier, Identity, IdentitySettings, Key, PresenceSettings, Pseudonym, RadioState,
-    ReceiverId, Registry, ReportPolicy, Rssi, Subject, SubjectKind, UnixTime, Uptime, VisitId,
-    WallClock, Zone, ZoneId, frame,
+    Identifier, Identity, IdentitySettings, Key, PresenceSettings, Pseudonym, ReceiverId, Registry,
+    ReportPolicy, Rssi, Subject, SubjectKind, UnixTime, Uptime, VisitId, WallClock, Zone, ZoneId,
+    frame,
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -39,6 +39,7 @@ fn engine(subjects: u32) -> Engine {
     let identity = Identity::new(registry, IdentitySettings::default(), AddressSeed::new(1));
     let seconds = Duration::from_secs;
     let presence = PresenceSettings {
+        receivers: Vec::new(),
         zones: vec![Zone {
             id: ZoneId::new("shop"),
             enter_rssi: -75.0,

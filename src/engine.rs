@@ -132,9 +132,7 @@ impl Engine {
                     if fixture.canary {
                         match self.canaries.get_mut(&advertisement.receiver) {
                             Some(heard) => *heard = now,
-                            None => drop(
-                                self.canaries.insert(advertisement.receiver.clone(), now),
-                            ),
+                            None => drop(self.canaries.insert(advertisement.receiver.clone(), now)),
                         }
                     }
                     let readings = frames.iter().flat_map(frame::Frame::readings);

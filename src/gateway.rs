@@ -41,7 +41,7 @@ use crate::{
         record::{Body, DroppedRecords, Record, RunId},
     },
     registry,
-    scan::{CanarySightings, ScanCounters, SourceEnds},
+    scan::{CanarySightings, SourceEnds},
     settings::Settings,
     uplink::{self, Access, Documents, LinkState, Uplink, UplinkError},
 };
@@ -113,20 +113,8 @@ pub async fn run(
     // The outbox opens first: the others need its epoch.
     let run = RunId(fastrand::u64(..));
     let store = open_store(&settings, clock, run).await?;
-    let scan = Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids()));
-    let house = House {
-        clock,
-        run,
-        wall: clock.wall(),
-        first_sequence: store.opening.last.map_or(0, |sequence| sequence.0),
-        enrolled: registry.subject_count(),
-        fixtures: registry.fixture_count(),
-        settings,
-        opening: store.opening,
-        status: store.status.clone(),
-        scan,
-        uplink: Arc::default(),
-    };
+    let house =
+        House::new((clock, run), settings, &registry, (store.opening, store.status.clone()));
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
     let mut rooms = JoinSet::new();

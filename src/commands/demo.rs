@@ -172,7 +172,7 @@ fn summary(outcome: &Outcome, clock: Clock, received: u64) -> DemoSummary {
 
 fn source(shop: Shop) -> Source {
     Box::new(move |ends| {
-        let SourceEnds { clock, heard, counters, mut stop } = ends;
+        let SourceEnds { clock, heard, counters, mut stop, .. } = ends;
         Box::pin(async move {
             let until = async {
                 stop.wait_for(|&stop| stop).await.ok();

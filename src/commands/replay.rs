@@ -21,8 +21,7 @@ use crate::{
         subscriber::Received,
     },
     engine::{
-        Advertisement, ClockQuality, Counts, Engine, RadioState, ReceiverId, Uptime, VisitId,
-        WallClock, frame,
+        Advertisement, ClockQuality, Counts, Engine, ReceiverId, Uptime, VisitId, WallClock, frame,
     },
     gateway::{chain, identity, load_registry},
     outbox::{

@@ -94,6 +94,10 @@ impl PresenceTracker {
                 track.visit = Some(visit);
             }
             (Some(visit), loudest) => {
+                if !visit.waits_at.contains(&ear) {
+                    visit.waits_at.push(ear);
+                    self.ears.wait(ear, moment.at, sighting.subject);
+                }
                 visit.observe(&step);
                 let before = step.out.len();
                 visit.step(&mut step, &self.settings, loudest);
@@ -119,8 +123,12 @@ impl PresenceTracker {
             let Some(track) = self.tracks.get_mut(&subject) else { continue };
             let timeout = track.exit_timeout(&self.settings);
             let Some(visit) = &mut track.visit else { continue };
+            visit.waits_at.retain(|waits_at| *waits_at != ear);
             if let Some((other, deadline)) = visit.unproven(&self.ears, now, timeout) {
-                self.ears.wait(other, deadline, subject);
+                if !visit.waits_at.contains(&other) {
+                    visit.waits_at.push(other);
+                    self.ears.wait(other, deadline, subject);
+                }
                 continue;
             }
             if let Some(mut visit) = track.visit.take() {
@@ -149,6 +157,7 @@ impl PresenceTracker {
         let mut visit = Visit {
             stay: zone.map(|zone| OpenStay { zone, entered, dwelled, faint_since: None }),
             last_true: vec![moment],
+            waits_at: vec![ear],
             rssi_sum: 0.0,
             rssi_count: 0,
             checkpointed: now,

@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{
-    Pulse,
-    courier::ConsentingCourier,
-    identity,
-    report::Report,
-};
+use super::{Pulse, courier::ConsentingCourier, identity, report::Report};
 use crate::{
     checkpoint,
     clock::Clock,
@@ -43,6 +38,27 @@ pub(super) struct House {
 // === impl House ===
 
 impl House {
+    pub(super) fn new(
+        (clock, run): (Clock, RunId),
+        settings: Settings,
+        registry: &Registry,
+        (opening, status): (Opening, watch::Receiver<outbox::Status>),
+    ) -> Self {
+        Self {
+            clock,
+            run,
+            wall: clock.wall(),
+            first_sequence: opening.last.map_or(0, |sequence| sequence.0),
+            enrolled: registry.subject_count(),
+            fixtures: registry.fixture_count(),
+            scan: Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids())),
+            settings,
+            opening,
+            status,
+            uplink: Arc::default(),
+        }
+    }
+
     /// The engine, with the visits that were open when the gateway last stopped.
     pub(super) fn engine(&self, registry: Registry) -> Engine {
         let next_visit = VisitId { epoch: self.opening.epoch, run: self.first_sequence, number: 1 };

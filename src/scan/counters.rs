@@ -139,13 +139,13 @@ impl ReceiverCounters {
     }
 
     pub(super) fn set_plane(&self, plane: Option<Plane>) {
-        let place = match plane {
+        let number = match plane {
             None => 0,
             Some(Plane::Dbus) => 1,
             Some(Plane::Monitor) => 2,
             Some(Plane::Hci) => 3,
         };
-        self.plane.store(place, Ordering::Relaxed);
+        self.plane.store(number, Ordering::Relaxed);
     }
 
     pub(super) fn count(&self, step: Step) {

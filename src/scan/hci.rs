@@ -19,6 +19,7 @@ pub mod hardware;
 mod item;
 pub mod mgmt;
 pub mod monitor;
+mod settings;
 mod socket;
 
 use std::fmt;
@@ -27,6 +28,7 @@ use thiserror::Error;
 
 use self::fragments::{Fragments, Joined, Key};
 pub(super) use self::monitor::MonitorHeader;
+pub use self::settings::{Phy, Settings};
 pub use self::{
     adapter::{Adapter, Bus, Classic, NotAnAdapter, Wanted},
     error::{HciError, OsError},
@@ -271,6 +273,20 @@ impl<'a> ExtendedReport<'a> {
     fn is_scan_response(&self) -> bool {
         self.event_type & (1 << 3) != 0
     }
+}
+
+/// Resets the controller of the adapter that is wanted, as if it had been pulled out and plugged in.
+pub(super) async fn reset(
+    wanted: &Wanted,
+    clock: crate::clock::Clock,
+    patience: std::time::Duration,
+) -> Result<(), HciError> {
+    let adapter = mgmt::Management::open(clock, patience)?.adapter(wanted).await?;
+    hardware::reset(adapter.index, patience).await
+}
+
+pub(super) async fn live(_: super::live::Order, ends: super::live::Ends) {
+    drop(ends.reports.send(super::live::Report::Failed(HciError::Lost.into())).await);
 }
 
 #[cfg(test)]

@@ -21,24 +21,24 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::{debug, error};
 
 pub(super) use self::session::{Ends, Order, Report};
+pub use self::{
+    error::LiveError,
+    settings::{Backend, LiveSettings, ReceiverSettings},
+};
 use self::{
     log::Log,
     outlet::{Closed, Outlet},
     session::Session,
 };
-pub use self::{
-    error::LiveError,
-    settings::{Backend, LiveSettings, ReceiverSettings},
-};
 use super::{
-    CanarySightings, Heard, ReceiverCounters, SourceEnds,
+    CanarySightings, ReceiverCounters, SourceEnds,
     silence::{Silence, Step},
 };
 use crate::clock::Clock;
@@ -141,10 +141,9 @@ impl Supervisor {
             }
             Report::Heard { advertisement, fresh } => {
                 let age = now.since(advertisement.heard);
-                self.counters.age_us.store(
-                    u64::try_from(age.as_micros()).unwrap_or(u64::MAX),
-                    Ordering::Relaxed,
-                );
+                self.counters
+                    .age_us
+                    .store(u64::try_from(age.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
                 self.silence.heard(now, fresh);
                 self.tell_changes();
                 self.outlet.advertisement(advertisement)?;

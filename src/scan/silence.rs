@@ -204,11 +204,13 @@ impl Silence {
 
     /// The step that was wanted was done, and a scan runs.
     pub fn done(&mut self, now: Uptime) {
-        let Phase::Trying { step, .. } = self.phase else { return };
         self.starting_until = None;
         self.failing = None;
-        // A scan that had to be built is given as long as one that was restarted.
-        let effect = self.limits.effect(step).unwrap_or(Self::LEAST_EFFECT);
+        let effect = match self.phase {
+            Phase::Trying { step, .. } => self.limits.effect(step),
+            _ => None,
+        };
+        let effect = effect.unwrap_or(Self::LEAST_EFFECT);
         self.phase = Phase::Checking { until: now + effect };
     }
 
@@ -348,6 +350,8 @@ impl Silence {
                 return;
             }
         }
+        // From here on the shop is empty, and it is no surprise that it stays so.
+        self.traffic.forget();
         self.vouched = now;
         self.failures = 0;
         self.phase = Phase::Trusting { until: now + self.widened_gap() };
@@ -372,7 +376,8 @@ impl Silence {
     fn canary_is_missing(&self, now: Uptime) -> bool {
         let timeout = self.limits.canary_timeout;
         let last = self.traffic.last_heard();
-        self.canary.is_some_and(|canary| last.since(canary) <= timeout && now.since(canary) > timeout)
+        self.canary
+            .is_some_and(|canary| last.since(canary) <= timeout && now.since(canary) > timeout)
     }
 
     fn deaf(&mut self, now: Uptime, cause: DeafCause) {

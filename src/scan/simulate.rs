@@ -51,7 +51,7 @@ pub use self::{
 use super::{Heard, ScanCounters};
 use crate::{
     clock::Clock,
-    engine::{RadioState, UnixTime, Uptime},
+    engine::{UnixTime, Uptime},
 };
 
 /// What the shop is like. The default is the schedule of `demo`: short visits, quick rotations.

@@ -46,6 +46,7 @@ fn the_examples_in_the_comments_of_the_shipped_file_are_valid() {
     fs::write(&path, uncommented).unwrap();
     let settings = Loader::files([path]).load().unwrap();
     assert_eq!((settings.zone.len(), settings.fixture.len()), (2, 1));
+    assert_eq!(settings.scan.adapters.len(), 1);
 }
 
 #[test]
@@ -289,6 +290,16 @@ fn shipped(name: &str) -> PathBuf {
 }
 
 /// Every key of the settings and its value, as text.
+/// Each value by its whole name, sections within sections included.
+fn flatten(name: &str, value: &serde_json::Value, keys: &mut BTreeMap<String, String>) {
+    match value.as_object() {
+        Some(section) => {
+            section.iter().for_each(|(key, value)| flatten(&format!("{name}.{key}"), value, keys))
+        }
+        None => drop(keys.insert(name.to_owned(), value.to_string())),
+    }
+}
+
 fn keys(settings: &Settings) -> BTreeMap<String, String> {
     let sections = [
         ("gateway", serde_json::to_value(&settings.gateway)),
@@ -302,9 +313,7 @@ fn keys(settings: &Settings) -> BTreeMap<String, String> {
     ];
     let mut keys = BTreeMap::new();
     for (section, value) in sections {
-        for (key, value) in value.unwrap().as_object().unwrap() {
-            keys.insert(format!("{section}.{key}"), value.to_string());
-        }
+        flatten(section, &value.unwrap(), &mut keys);
     }
     keys
 }

@@ -81,7 +81,11 @@ fn a_deaf_radio_freezes_presence_and_invents_no_exit() {
     let mut engine = engine();
     engine.handle_advertisement(s(0), &ibeacon(0, -50));
     engine.handle_radio(s(20), &local(), RadioState::Suspect { since: s(0) });
-    engine.handle_radio(s(30), &local(), RadioState::Deaf { since: s(0), cause: DeafCause::Daemon });
+    engine.handle_radio(
+        s(30),
+        &local(),
+        RadioState::Deaf { since: s(0), cause: DeafCause::Daemon },
+    );
     engine.handle_timeout(s(1000));
     engine.handle_radio(s(1000), &local(), RadioState::Hearing);
     engine.handle_advertisement(s(1005), &ibeacon(999, -50));
@@ -98,6 +102,58 @@ fn a_deaf_radio_freezes_presence_and_invents_no_exit() {
         .collect();
     let daemon = DeafCause::Daemon;
     assert_eq!(radio, [(s(0), daemon, None), (s(1000), daemon, Some(SECOND * 1000))]);
+}
+
+/// An advertisement as another receiver hears it.
+fn by(receiver: &str, advertisement: Advertisement) -> Advertisement {
+    Advertisement { receiver: ReceiverId::new(receiver), ..advertisement }
+}
+
+#[test]
+fn a_deaf_receiver_holds_those_it_heard_last_and_nobody_else() {
+    let mut engine = engine();
+    engine.handle_advertisement(s(0), &by("front", ibeacon(0, -50)));
+    engine.handle_advertisement(s(1), &by("back", ibeacon(1, -50)));
+    let deaf = RadioState::Deaf { since: s(1), cause: DeafCause::NoAdapter };
+    engine.handle_radio(s(10), &ReceiverId::new("back"), deaf);
+    engine.handle_advertisement(s(100), &by("front", ibeacon(999, -50)));
+    let gone = |engine: &mut Engine| -> Vec<_> {
+        let exits = drain(engine).into_iter().filter(is_exit);
+        exits.map(|it| (presence(&it).unwrap().subject.to_string(), it.at)).collect()
+    };
+    let zone_and_visit = |subject: &str, at| vec![(subject.to_owned(), at); 2];
+    assert_eq!(gone(&mut engine), zone_and_visit("s0", s(0)));
+    engine.handle_radio(s(200), &ReceiverId::new("back"), RadioState::Hearing);
+    engine.handle_advertisement(s(231), &by("back", ibeacon(999, -50)));
+    assert_eq!(gone(&mut engine), zone_and_visit("s1", s(1)));
+}
+
+#[test]
+fn whoever_walks_between_two_receivers_leaves_when_neither_hears_them() {
+    let mut engine = engine();
+    for second in 0..60 {
+        let receiver = if second % 3 == 0 { "front" } else { "back" };
+        engine.handle_advertisement(s(second), &by(receiver, ibeacon(0, -50)));
+    }
+    engine.handle_advertisement(s(300), &by("front", ibeacon(999, -50)));
+    assert_eq!(engine.visits_open(), 1, "the other receiver may be the one that hears");
+    engine.handle_advertisement(s(301), &by("back", ibeacon(999, -50)));
+    assert_eq!(engine.visits_open(), 0);
+    let exits = drain(&mut engine).into_iter().filter(is_exit).map(|it| it.at);
+    assert_eq!(exits.collect::<Vec<_>>(), [s(59), s(59)]);
+}
+
+#[test]
+fn a_receiver_that_broke_long_before_holds_nobody() {
+    let mut engine = engine();
+    engine.handle_advertisement(s(0), &by("front", ibeacon(0, -50)));
+    let deaf = RadioState::Deaf { since: s(0), cause: DeafCause::NoAdapter };
+    engine.handle_radio(s(1), &ReceiverId::new("front"), deaf);
+    for second in 1..100 {
+        engine.handle_advertisement(s(second), &by("back", ibeacon(0, -50)));
+    }
+    engine.handle_advertisement(s(200), &by("back", ibeacon(999, -50)));
+    assert_eq!(engine.visits_open(), 0);
 }
 
 #[test]
@@ -428,6 +484,7 @@ fn engine_of(subjects: Vec<Subject>) -> Engine {
         receivers: vec![],
     };
     let presence = PresenceSettings {
+        receivers: Vec::new(),
         zones: vec![zone("shop", -75.0), zone("counter", -55.0)],
         smoothing: SECOND * 3,
         exit_delay: SECOND * 10,
@@ -458,6 +515,10 @@ fn subject(minor: u16, purposes: &[Purpose], from: i64, until: i64) -> Subject {
             proof: Arc::from("form-1"),
         }),
     }
+}
+
+fn local() -> ReceiverId {
+    ReceiverId::default()
 }
 
 fn ibeacon(minor: u16, dbm: i8) -> Advertisement {

@@ -3,14 +3,14 @@
 //! tried.
 
 use std::{
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use beacon_gateway::{
     clock::Clock,
-    engine::{AddressKind, Advertisement, DeafCause, RadioState, ReceiverId, Rssi, Uptime},
-    scan::{Heard, ScanCounters, bluez},
+    engine::{AddressKind, Advertisement, DeafCause, RadioState, Rssi, Uptime},
+    scan::{self, CanarySightings, DataPlane, Heard, ScanCounters, SourceEnds, live},
     settings::Span,
 };
 use tokio::{
@@ -211,7 +211,7 @@ async fn quiet() -> Outcome<()> {
     ear.state("suspect", |state| matches!(state, RadioState::Suspect { .. })).await?;
     ear.state("quiet", |state| state == RadioState::Quiet).await?;
     until("three checks", Duration::from_mins(5), async || {
-        (ear.counters.rebuilds.load(Ordering::Relaxed) >= 3).then_some(())
+        (ear.counters.totals().steps >= 3).then_some(())
     })
     .await?;
     if ear.states().iter().any(|state| matches!(state, RadioState::Deaf { .. })) {
@@ -225,11 +225,11 @@ async fn nothing_left() -> Outcome<()> {
     let world = World::working().await?;
     // An empty shop, checked often.
     let silence_timeout = Span::secs(2);
-    let ear = Ear::with(bluez::Settings { silence_timeout, ..bluez::Settings::default() });
+    let ear = Ear::with(&scan::Settings { silence_timeout, ..over_the_bus() });
     world.scanning().await?;
     let before = connections().await?;
     until("six rebuilds", Duration::from_mins(5), async || {
-        (ear.counters.rebuilds.load(Ordering::Relaxed) >= 6).then_some(())
+        (ear.counters.totals().steps >= 6).then_some(())
     })
     .await?;
     world.scanning().await?;
@@ -305,6 +305,11 @@ async fn recovers(fault: Fault) -> Outcome<()> {
     ear.close().await
 }
 
+/// The plane that is under test here.
+fn over_the_bus() -> scan::Settings {
+    scan::Settings { data: DataPlane::Dbus, ..scan::Settings::default() }
+}
+
 fn is_deaf(wanted: DeafCause) -> impl Fn(RadioState) -> bool {
     move |state| matches!(state, RadioState::Deaf { cause, .. } if cause == wanted)
 }
@@ -340,21 +345,22 @@ fn same(sent: &Report, expected: &str, heard: Option<&Advertisement>) -> Outcome
 
 impl Ear {
     fn open() -> Self {
-        let suspect_after = Some(Span::secs(13));
-        Self::with(bluez::Settings { suspect_after, ..bluez::Settings::default() })
+        Self::with(&over_the_bus())
     }
 
-    fn with(settings: bluez::Settings) -> Self {
+    fn with(settings: &scan::Settings) -> Self {
+        let live = settings.live(Span::secs(13));
         let clock = Clock::start();
         let heard = Arc::new(Mutex::new(Vec::new()));
-        let counters = Arc::new(ScanCounters::default());
+        let counters = Arc::new(ScanCounters::for_receivers(settings.receiver_ids()));
         let (stop, stopped) = watch::channel(false);
         let (sender, mut receiver) = mpsc::channel(64);
         let room = tokio::spawn({
             let counters = Arc::clone(&counters);
             async move {
-                let name = ReceiverId::default();
-                bluez::run(&settings, name, clock, sender, counters, stopped).await;
+                let (_, canaries) = watch::channel(CanarySightings::new());
+                let ends = SourceEnds { clock, heard: sender, counters, canaries, stop: stopped };
+                live::run(&live, ends).await;
             }
         });
         let listening = tokio::spawn({
@@ -376,8 +382,8 @@ impl Ear {
 
     fn states(&self) -> Vec<RadioState> {
         let states = self.all().into_iter().filter_map(|(_, heard)| match heard {
-            Heard::Radio(state) => Some(state),
-            Heard::Advertisement(_) => None,
+            Heard::Radio(_, state) => Some(state),
+            Heard::Advertisement(_) | Heard::Recording => None,
         });
         states.collect()
     }
@@ -385,7 +391,7 @@ impl Ear {
     fn advertisements(&self, address: [u8; 6]) -> Vec<Advertisement> {
         let advertisements = self.all().into_iter().filter_map(|(_, heard)| match heard {
             Heard::Advertisement(heard) => (heard.address.octets() == address).then_some(heard),
-            Heard::Radio(_) => None,
+            Heard::Radio(..) | Heard::Recording => None,
         });
         advertisements.collect()
     }
@@ -393,7 +399,7 @@ impl Ear {
     fn last_heard(&self) -> Uptime {
         let times = self.all().into_iter().filter_map(|(_, heard)| match heard {
             Heard::Advertisement(advertisement) => Some(advertisement.heard),
-            Heard::Radio(_) => None,
+            Heard::Radio(..) | Heard::Recording => None,
         });
         times.max().unwrap_or_default()
     }

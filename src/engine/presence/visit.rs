@@ -14,6 +14,8 @@ pub(super) struct Visit {
     pub(super) stay: Option<OpenStay>,
     /// When each receiver last knew it to be true; the newest first.
     pub(super) last_true: Vec<Moment>,
+    /// The receivers where it waits for its absence to be proven.
+    pub(super) waits_at: Vec<Ear>,
     pub(super) rssi_sum: f64,
     pub(super) rssi_count: u32,
     pub(super) checkpointed: Uptime,
@@ -60,6 +62,7 @@ impl Visit {
             record,
             stay: None,
             last_true: vec![step.moment],
+            waits_at: vec![step.moment.ear],
             rssi_sum: 0.0,
             rssi_count: 0,
             checkpointed: step.now,

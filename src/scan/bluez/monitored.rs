@@ -13,7 +13,7 @@ use super::{adapter::Named, session::Watch};
 use crate::{
     engine::Uptime,
     scan::{
-        hci::{HciError, Item, Management, Monitor, News, Wanted},
+        hci::{HciError, Item, News, Wanted, mgmt::Management, monitor::Monitor},
         live::{Order, Report},
         recent::Recent,
     },

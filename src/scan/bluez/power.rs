@@ -40,11 +40,7 @@ pub(super) async fn cycle(
 }
 
 /// Switches an adapter on that we switched off; says whether it is on now.
-pub(super) async fn settle(
-    named: &Named,
-    call_timeout: Duration,
-    owes_power: &AtomicBool,
-) -> bool {
+pub(super) async fn settle(named: &Named, call_timeout: Duration, owes_power: &AtomicBool) -> bool {
     if !owes_power.load(Ordering::Relaxed) {
         return false;
     }

@@ -1,7 +1,7 @@
 //! One scan by way of bluetoothd, from connecting to the bus to giving up. How the scan fares and
 //! what it hears out.
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use btleplug::api::{Central as _, ScanFilter};
 use futures_util::FutureExt as _;
@@ -65,8 +65,7 @@ pub(in crate::scan) async fn live(order: Order, ends: Ends) {
         Err(error) => return drop(reports.send(Report::Failed(error)).await),
     };
     loop {
-        let running =
-            Report::Running { adapter: scan.named.name.clone(), plane: scan.ear.plane() };
+        let running = Report::Running { adapter: scan.named.name.clone(), plane: scan.ear.plane() };
         tokio::select! {
             sent = reports.send(running) => if sent.is_err() { return },
             () = &mut stop => return scan.end().await,
@@ -205,29 +204,23 @@ impl Watch {
     pub(super) fn look(&mut self, now: Uptime, named: &Named, call_timeout: Duration) {
         if self.due().is_some_and(|due| now >= due) {
             let named = named.clone();
-            self.probing.spawn(async move {
-                probe(&named.adapter, &named.name, call_timeout).await
-            });
+            self.probing
+                .spawn(async move { probe(&named.adapter, &named.name, call_timeout).await });
         }
     }
 
     /// Waits until an answer shows that the scan is lost, if it does. For ever when nothing was
     /// asked.
-    pub(super) fn lost(
-        &mut self,
-        now: impl Fn() -> Uptime,
-    ) -> impl Future<Output = Option<&'static str>> {
-        async move {
-            match self.probing.join_next().await {
-                None => std::future::pending().await,
-                Some(Ok(Ok(()))) => {
-                    self.alive = now();
-                    None
-                }
-                // What was heard since the question says more than its answer.
-                Some(_) if now() < self.alive + PROBE_AFTER => None,
-                Some(_) => Some("the adapter does not answer"),
+    pub(super) async fn lost(&mut self, now: impl Fn() -> Uptime) -> Option<&'static str> {
+        match self.probing.join_next().await {
+            None => std::future::pending().await,
+            Some(Ok(Ok(()))) => {
+                self.alive = now();
+                None
             }
+            // What was heard since the question says more than its answer.
+            Some(_) if now() < self.alive + PROBE_AFTER => None,
+            Some(_) => Some("the adapter does not answer"),
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::{Counts, Format, Recording, ReplayError};
 use crate::{
     clock::Clock,
-    engine::{Advertisement, RadioState, Uptime},
+    engine::{Advertisement, Uptime},
     scan::{Heard, ScanCounters},
 };
 

@@ -45,6 +45,11 @@ impl Traffic {
         }
     }
 
+    /// Begins to count anew; when anything was last heard stays known.
+    pub(super) fn forget(&mut self) {
+        *self = Self { last: self.last, ..Self::default() };
+    }
+
     /// When anything was last heard.
     pub(super) const fn last_heard(&self) -> Uptime {
         self.last

@@ -42,6 +42,7 @@ fn engine(shop: &Shop) -> Engine {
         receivers: vec![],
     };
     let presence = PresenceSettings {
+        receivers: Vec::new(),
         zones: vec![zone],
         smoothing: Duration::from_secs(2),
         exit_delay: Duration::from_secs(3),

@@ -9,7 +9,7 @@ use std::{
 
 use beacon_gateway::{
     clock::Clock,
-    engine::{RadioState, Uptime},
+    engine::Uptime,
     scan::{
         Heard, ScanCounters,
         replay::{self, Pace, Played, ReplayError, Speed},

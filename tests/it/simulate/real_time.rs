@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use beacon_gateway::{
     clock::Clock,
-    engine::{RadioState, Uptime},
+    engine::Uptime,
     scan::{
         Heard, ScanCounters,
         simulate::{self, Settings, Shop},
