@@ -19,7 +19,9 @@ pub mod hardware;
 mod item;
 pub mod mgmt;
 pub mod monitor;
+mod settings;
 mod socket;
+pub mod user;
 
 use std::fmt;
 
@@ -31,6 +33,7 @@ pub use self::{
     adapter::{Adapter, Bus, Classic, NotAnAdapter, Wanted},
     error::{HciError, OsError},
     item::{Item, News},
+    settings::{Phy, Settings},
     socket::Queue,
 };
 use crate::engine::{AddressKind, DeviceAddress, Rssi};
