@@ -21,6 +21,7 @@ pub mod mgmt;
 pub mod monitor;
 mod settings;
 mod socket;
+pub mod user;
 
 use std::fmt;
 
@@ -33,6 +34,7 @@ pub use self::{
     adapter::{Adapter, Bus, Classic, NotAnAdapter, Wanted},
     error::{HciError, OsError},
     item::{Item, News},
+    settings::{Phy, Settings},
     socket::Queue,
 };
 use crate::engine::{AddressKind, DeviceAddress, Rssi};

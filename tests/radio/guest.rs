@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
-use crate::{day_round, scan_round, score::Score};
+use crate::{day_round, hci_round, scan_round, score::Score};
 
 /// The directory that the guest shares with the host.
 pub(crate) const SHARE: &str = "/share";
@@ -26,6 +26,9 @@ pub(crate) fn main() -> ExitCode {
     runtime.block_on(async {
         if runs("scan") {
             scan_round::run(&mut score).await;
+        }
+        if runs("hci") {
+            hci_round::run(&mut score).await;
         }
         if runs("day") {
             day_round::day(&mut score).await;

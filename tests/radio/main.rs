@@ -17,6 +17,7 @@ mod controller;
 mod daemon;
 mod day_round;
 mod guest;
+mod hci_round;
 mod host;
 mod needles;
 mod scan_round;

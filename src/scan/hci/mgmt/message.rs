@@ -50,7 +50,8 @@ pub enum Change {
     Added(u16),
     /// The adapter of this number is gone, or was taken by a program for itself alone.
     Removed(u16),
-    /// The adapter of this number was switched on or off, or another of its settings was changed.
+    /// The adapter of this number was switched on or off, or another of its settings was changed,
+    /// by somebody else: whoever asks for a change is answered instead.
     Settings {
         /// Its number.
         index: u16,
@@ -68,6 +69,10 @@ const COMMAND_STATUS: u16 = 0x0002;
 const INDEX_ADDED: u16 = 0x0004;
 const INDEX_REMOVED: u16 = 0x0005;
 const NEW_SETTINGS: u16 = 0x0006;
+/// These two come in place of the other two once a socket has asked for the extended list; they
+/// tell kind and bus as well.
+const EXTENDED_INDEX_ADDED: u16 = 0x0020;
+const EXTENDED_INDEX_REMOVED: u16 = 0x0021;
 
 /// The request was carried out.
 pub(super) const SUCCESS: u8 = 0x00;
@@ -81,6 +86,9 @@ pub(super) const INVALID_INDEX: u8 = 0x11;
 pub(super) const RFKILLED: u8 = 0x12;
 /// `CAP_NET_ADMIN` is missing.
 pub(super) const PERMISSION_DENIED: u8 = 0x14;
+
+/// The kind of an adapter that is ready for use; others still want an address or firmware.
+const READY: u8 = 0x00;
 
 // Bits of settings.
 const POWERED: u32 = 1 << 0;
@@ -149,6 +157,11 @@ impl<'a> Message<'a> {
             }
             INDEX_ADDED => Self::Change(Change::Added(index)),
             INDEX_REMOVED => Self::Change(Change::Removed(index)),
+            EXTENDED_INDEX_ADDED | EXTENDED_INDEX_REMOVED => match (code, parameters) {
+                (EXTENDED_INDEX_ADDED, [READY, ..]) => Self::Change(Change::Added(index)),
+                (EXTENDED_INDEX_REMOVED, [READY, ..]) => Self::Change(Change::Removed(index)),
+                _ => Self::Other,
+            },
             NEW_SETTINGS => {
                 let settings = u32::from_le_bytes(*parameters.first_chunk()?);
                 Self::Change(Change::Settings { index, powered: settings & POWERED != 0 })
@@ -166,12 +179,12 @@ pub(super) fn index_list(parameters: &[u8]) -> Option<Vec<(u16, Option<Bus>)>> {
 }
 
 /// Reads what [`Request::ReadExtendedIndexList`] returns: number, kind and bus of each. Only those
-/// that are ready for use (kind 0) are listed.
+/// that are ready for use are listed.
 pub(super) fn extended_index_list(parameters: &[u8]) -> Option<Vec<(u16, Option<Bus>)>> {
     let (count, rest) = word(parameters)?;
     let listed = rest.get(..usize::from(count).checked_mul(4)?)?;
     let ready = listed.as_chunks().0.iter().filter_map(|&[low, high, kind, bus]| {
-        (kind == 0).then_some((u16::from_le_bytes([low, high]), Some(Bus::of(bus))))
+        (kind == READY).then_some((u16::from_le_bytes([low, high]), Some(Bus::of(bus))))
     });
     Some(ready.collect())
 }
@@ -222,6 +235,15 @@ mod tests {
             Some(Message::Answer { code: 5, index: 1, status: PERMISSION_DENIED, parameters: &[] })
         );
         assert_eq!(Message::read(&[4, 0, 1, 0, 0, 0]), Some(Message::Change(Change::Added(1))));
+        assert_eq!(
+            Message::read(&[0x20, 0, 1, 0, 2, 0, 0, 1]),
+            Some(Message::Change(Change::Added(1)))
+        );
+        assert_eq!(
+            Message::read(&[0x21, 0, 1, 0, 2, 0, 0, 1]),
+            Some(Message::Change(Change::Removed(1)))
+        );
+        assert_eq!(Message::read(&[0x20, 0, 1, 0, 2, 0, 1, 1]), Some(Message::Other));
         assert_eq!(
             Message::read(&[6, 0, 1, 0, 4, 0, 0x81, 0, 0, 0]),
             Some(Message::Change(Change::Settings { index: 1, powered: true }))

@@ -1,0 +1,393 @@
+//! Round `hci`: the kernel's Bluetooth without a bus, by management, monitor and user channel. What
+//! was sent is compared octet by octet with what came out, and the controller is pulled out.
+
+use std::time::Duration;
+
+use beacon_gateway::{
+    clock::Clock,
+    engine::{AddressKind, Advertisement, ReceiverId, Rssi, Uptime},
+    scan::{
+        ScanCounters, bluez,
+        hci::{
+            Adapter, Bus, Classic, HciError, Item, News, Settings, Wanted, hardware,
+            mgmt::{Change, Management},
+            monitor::Monitor,
+            user::UserSession,
+        },
+    },
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use crate::{
+    controller::{Kind, Report},
+    score::Score,
+    world::{Antenna, Outcome, World, until},
+};
+
+/// How long anything here may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The address of the controller made of software.
+const ADDRESS: &str = "00:AA:01:00:00:42";
+
+const TAG: [u8; 6] = [0xc0, 0x11, 0x22, 0x33, 0x44, 0x55];
+
+pub(crate) async fn run(score: &mut Score) {
+    score.round("hci: the kernel's Bluetooth, spoken to directly");
+    score.check("adapters are listed, switched, and seen to come and go", management().await);
+    score.check("the user channel hears what was sent, dB by dB", ramp().await);
+    score.check("what waits in the kernel is counted, and nothing of it is lost", waiting().await);
+    score.check("2,000 advertisements a second from 1,000 addresses all arrive", flood().await);
+    score.check("a scan is started anew and a controller reset on request", steps().await);
+    score.check("the monitor hears the same, and sees the scan go on and off", monitor().await);
+    score.check("the monitor hears beside bluetoothd what btleplug scans for", beside().await);
+    score.check("an adapter pulled out is lost, and comes back by its address", replug().await);
+    score.check("an adapter in use, or not there, is told apart", refused().await);
+}
+
+async fn management() -> Outcome<()> {
+    let mut world = World::new();
+    let mut management = open_management()?;
+    let listed = management.adapters().await.map_err(text)?;
+    expect(listed.is_empty(), || format!("an adapter without a controller: {listed:?}"))?;
+    world.plug()?;
+    let adapter = adapter(&mut management).await?;
+    let told = (adapter.powered, adapter.le, adapter.classic, adapter.bus);
+    let expected = (false, true, Classic::Absent, Some(Bus::Virtual));
+    expect(told == expected, || format!("the adapter is {told:?}"))?;
+    // Whoever asks for a change is answered; the others are told.
+    let mut other = open_management()?;
+    for on in [true, true, false] {
+        other.power(adapter.index, on).await.map_err(text)?;
+        let now = management.adapter(&wanted()?).await.map_err(text)?;
+        expect(now.powered == on, || format!("told to be {on}, the adapter is not"))?;
+    }
+    other.power_cycle(adapter.index).await.map_err(text)?;
+    world.unplug().await?;
+    let mut changes = Vec::new();
+    while changes.last() != Some(&Change::Removed(adapter.index)) {
+        changes.push(within("a change", management.changed()).await?);
+    }
+    let added = changes.first() == Some(&Change::Added(adapter.index));
+    let on = Change::Settings { index: adapter.index, powered: true };
+    let off = Change::Settings { index: adapter.index, powered: false };
+    let complete = added && changes.contains(&on) && changes.contains(&off);
+    expect(complete, || format!("the changes were {changes:?}"))
+}
+
+async fn ramp() -> Outcome<()> {
+    let (world, clock, mut session) = listening().await?;
+    let before = clock.now();
+    let mut last = before;
+    for rssi in (-100..=-20).chain((-100..=-20).rev()) {
+        let sent = report(TAG, rssi, &[2, 1, 6, 3, 0xff, 0xff, rssi.cast_unsigned()]);
+        send(&world.antenna, &sent)?;
+        let heard = advertisement(&mut session).await?;
+        same(&sent, &heard)?;
+        expect(heard.heard >= last && heard.heard <= clock.now(), || {
+            format!("heard at {:?}, after {last:?}", heard.heard)
+        })?;
+        last = heard.heard;
+    }
+    // The controller could not tell, a public address, no data at all.
+    let quiet = Report { random: false, ..report(TAG, 127, &[]) };
+    send(&world.antenna, &quiet)?;
+    same(&quiet, &advertisement(&mut session).await?)?;
+    session.close().await;
+    expect(!world.antenna.is_scanning(), || "it scans after it was closed".to_owned())
+}
+
+async fn waiting() -> Outcome<()> {
+    let (world, _clock, mut session) = listening().await?;
+    let empty = session.queue().map_err(text)?;
+    for count in 0..500_u16 {
+        send(&world.antenna, &report(TAG, -60, &count.to_le_bytes()))?;
+    }
+    let full = until("the packets wait in the kernel", PATIENCE, async || {
+        let queue = session.queue().ok()?;
+        (queue.bytes >= 500 * 50).then_some(queue)
+    })
+    .await?;
+    expect(empty.bytes == 0 && full.bytes_allowed >= 1 << 20 && full.dropped == 0, || {
+        format!("empty {empty:?}, full {full:?}")
+    })?;
+    for count in 0..500_u16 {
+        let heard = advertisement(&mut session).await?;
+        expect(heard.data == count.to_le_bytes(), || format!("{count} is missing"))?;
+    }
+    session.close().await;
+    Ok(())
+}
+
+async fn flood() -> Outcome<()> {
+    let (world, clock, mut session) = listening().await?;
+    let antenna = world.antenna.clone();
+    let sending = tokio::spawn(async move {
+        for batch in 0..500_u16 {
+            for one in 0..20 {
+                let count = batch * 20 + one;
+                let [high, low] = (count % 1000).to_be_bytes();
+                let sent = report([0xc0, 0, 0, 0, high, low], -60, &count.to_le_bytes());
+                send(&antenna, &sent)?;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok::<_, String>(())
+    });
+    let mut oldest = Duration::ZERO;
+    for count in 0..10_000_u16 {
+        let heard = advertisement(&mut session).await?;
+        expect(heard.data == count.to_le_bytes(), || format!("{count} is missing"))?;
+        oldest = oldest.max(clock.now().since(heard.heard));
+    }
+    sending.await.map_err(text)??;
+    let queue = session.queue().map_err(text)?;
+    expect(queue.dropped == 0 && oldest < Duration::from_secs(1), || {
+        format!("the oldest waited {oldest:?}; {queue:?}")
+    })?;
+    session.close().await;
+    Ok(())
+}
+
+async fn steps() -> Outcome<()> {
+    let (world, _clock, mut session) = listening().await?;
+    for reset in [false, true, true, false] {
+        let done = if reset { session.reset().await } else { session.restart_scan().await };
+        done.map_err(text)?;
+        expect(world.antenna.is_scanning(), || format!("after a step ({reset}) it does not scan"))?;
+        let sent = report(TAG, -60, &[2, 1, 6]);
+        send(&world.antenna, &sent)?;
+        same(&sent, &advertisement(&mut session).await?)?;
+    }
+    let told = session.adapter().address.octets();
+    expect(told == [0, 0xaa, 1, 0, 0, 0x42], || "the controller told another address".to_owned())?;
+    session.close().await;
+    Ok(())
+}
+
+async fn monitor() -> Outcome<()> {
+    let mut world = World::new();
+    world.plug()?;
+    let clock = Clock::start();
+    let mut management = open_management()?;
+    let adapter = adapter(&mut management).await?;
+    let mut monitor = Monitor::open(&adapter, ReceiverId::default(), clock).await.map_err(text)?;
+    let mut session = open_session(clock).await?;
+    expect_news(&mut monitor, News::Opened).await?;
+    expect_news(&mut monitor, News::ScanAsked { on: true }).await?;
+    expect_news(&mut monitor, News::Scan { on: true }).await?;
+    for rssi in -90..-30 {
+        let sent = report(TAG, rssi, &[3, 0xff, 0xff, 0xff]);
+        send(&world.antenna, &sent)?;
+        same(&sent, &advertisement(&mut session).await?)?;
+        match within("the monitor", monitor.next()).await? {
+            Item::Advertisement(heard) => same(&sent, &heard)?,
+            other => return Err(format!("the monitor said {other:?}")),
+        }
+    }
+    session.restart_scan().await.map_err(text)?;
+    for on in [false, true] {
+        expect_news(&mut monitor, News::ScanAsked { on }).await?;
+        expect_news(&mut monitor, News::Scan { on }).await?;
+    }
+    session.reset().await.map_err(text)?;
+    expect_news(&mut monitor, News::Scan { on: false }).await?;
+    expect_news(&mut monitor, News::Scan { on: true }).await?;
+    expect(monitor.is_scanning() == Some(true), || "the scan went unnoticed".to_owned())?;
+    session.close().await;
+    expect_news(&mut monitor, News::Scan { on: false }).await?;
+    expect_news(&mut monitor, News::Closed).await?;
+    let queue = monitor.queue().map_err(text)?;
+    expect(queue.dropped == 0, || format!("{queue:?}"))
+}
+
+async fn beside() -> Outcome<()> {
+    let world = World::working().await?;
+    let clock = Clock::start();
+    let mut management = open_management()?;
+    let adapter = adapter(&mut management).await?;
+    let mut monitor = Monitor::open(&adapter, ReceiverId::default(), clock).await.map_err(text)?;
+    let (stop, stopped) = watch::channel(false);
+    let (sender, mut heard) = mpsc::channel(64);
+    let scanning = tokio::spawn(async move {
+        let settings = bluez::Settings::default();
+        let counters = ScanCounters::default().into();
+        bluez::run(&settings, ReceiverId::default(), clock, sender, counters, stopped).await;
+    });
+    let listening = tokio::spawn(async move { while heard.recv().await.is_some() {} });
+    expect_news(&mut monitor, News::Scan { on: true }).await?;
+    world.scanning().await?;
+    for rssi in -90..-30 {
+        let sent = report(TAG, rssi, &[3, 0xff, 0xff, 0xff]);
+        send(&world.antenna, &sent)?;
+        same(&sent, &monitored(&mut monitor).await?)?;
+    }
+    // What the kernel holds back for a scan response, the monitor has at once.
+    let held = Report { kind: Kind::Connectable, ..report(TAG, -50, &[2, 1, 6]) };
+    send(&world.antenna, &held)?;
+    same(&held, &monitored(&mut monitor).await?)?;
+    let _ended = stop.send(true);
+    expect_news(&mut monitor, News::Scan { on: false }).await?;
+    scanning.await.map_err(text)?;
+    listening.await.map_err(text)
+}
+
+async fn replug() -> Outcome<()> {
+    let (mut world, clock, mut session) = listening().await?;
+    let mut monitor = {
+        let adapter = session.adapter();
+        Monitor::open(&adapter, ReceiverId::default(), clock).await.map_err(text)?
+    };
+    world.unplug().await.or_else(|why| {
+        // The session still holds what is left of it.
+        if why.contains("controller is gone") { Ok(()) } else { Err(why) }
+    })?;
+    let lost = within("the end", async {
+        loop {
+            if let Err(error) = session.next().await {
+                return Ok::<_, HciError>(error);
+            }
+        }
+    })
+    .await?;
+    expect(lost == HciError::Lost, || format!("it ended with: {lost}"))?;
+    expect(session.reset().await == Err(HciError::Lost), || "a reset without adapter".to_owned())?;
+    drop(session);
+    expect_news(&mut monitor, News::Removed).await?;
+    world.plug()?;
+    let back = within("its return", async {
+        loop {
+            if let Item::News(News::Added { index }) = monitor.next().await? {
+                return Ok::<_, HciError>(index);
+            }
+        }
+    })
+    .await?;
+    let mut management = open_management()?;
+    let adapter = adapter(&mut management).await?;
+    expect(adapter.index == back, || format!("hci{back} is {}", adapter.name()))?;
+    let mut session = open_session(clock).await?;
+    let sent = report(TAG, -60, &[2, 1, 6]);
+    send(&world.antenna, &sent)?;
+    same(&sent, &advertisement(&mut session).await?)?;
+    same(&sent, &monitored(&mut monitor).await?)?;
+    session.close().await;
+    Ok(())
+}
+
+async fn refused() -> Outcome<()> {
+    let (mut world, clock, session) = listening().await?;
+    // Taken by a session, it is hidden from all others.
+    let hidden = open_session(clock).await.err().unwrap_or_default();
+    expect(hidden.contains("failed to find"), || format!("a second session: {hidden}"))?;
+    let reset = hardware::reset(session.adapter().index, PATIENCE).await;
+    expect(matches!(reset, Err(HciError::Reset { .. })), || {
+        format!("software has no hardware to be reset: {reset:?}")
+    })?;
+    session.close().await;
+    world.unplug().await?;
+    let absent = open_session(clock).await.err().unwrap_or_default();
+    expect(absent.contains("failed to find"), || format!("without a controller: {absent}"))
+}
+
+// === Helpers ===
+
+/// A machine with a controller and nothing else, and a session that scans with it.
+async fn listening() -> Outcome<(World, Clock, UserSession)> {
+    let mut world = World::new();
+    world.plug()?;
+    adapter(&mut open_management()?).await?;
+    let clock = Clock::start();
+    let session = open_session(clock).await?;
+    expect(world.antenna.is_scanning(), || "an open session does not scan".to_owned())?;
+    Ok((world, clock, session))
+}
+
+async fn open_session(clock: Clock) -> Outcome<UserSession> {
+    let settings = Settings { active: true, ..Settings::default() };
+    UserSession::open(&wanted()?, &settings, ReceiverId::default(), clock, PATIENCE)
+        .await
+        .map_err(text)
+}
+
+fn open_management() -> Outcome<Management> {
+    Management::open(Clock::start(), PATIENCE).map_err(text)
+}
+
+/// Waits until the kernel has set the controller up.
+async fn adapter(management: &mut Management) -> Outcome<Adapter> {
+    let wanted = wanted()?;
+    until("the adapter is listed", PATIENCE, async || management.adapter(&wanted).await.ok()).await
+}
+
+fn wanted() -> Outcome<Wanted> {
+    ADDRESS.parse().map_err(text)
+}
+
+async fn within<T>(what: &str, wait: impl Future<Output = Result<T, HciError>>) -> Outcome<T> {
+    match timeout(PATIENCE, wait).await {
+        Ok(result) => result.map_err(|error| format!("{what}: {error}")),
+        Err(_) => Err(format!("{what} did not come")),
+    }
+}
+
+async fn advertisement(session: &mut UserSession) -> Outcome<Advertisement> {
+    loop {
+        match within("an advertisement", session.next()).await? {
+            Item::Advertisement(advertisement) => return Ok(advertisement),
+            Item::News(_) => {}
+            Item::Unusable(why) => return Err(why.to_string()),
+        }
+    }
+}
+
+async fn monitored(monitor: &mut Monitor) -> Outcome<Advertisement> {
+    loop {
+        match within("an advertisement on the monitor", monitor.next()).await? {
+            Item::Advertisement(advertisement) => return Ok(advertisement),
+            Item::News(_) => {}
+            Item::Unusable(why) => return Err(why.to_string()),
+        }
+    }
+}
+
+/// Waits for news, past others.
+async fn expect_news(monitor: &mut Monitor, expected: News) -> Outcome<()> {
+    within(&format!("{expected:?}"), async {
+        loop {
+            if monitor.next().await? == Item::News(expected) {
+                return Ok(());
+            }
+        }
+    })
+    .await
+}
+
+fn report(address: [u8; 6], rssi: i8, data: &[u8]) -> Report {
+    Report { address, random: true, rssi, kind: Kind::NonConnectable, data: data.to_vec() }
+}
+
+fn send(radio: &Antenna, report: &Report) -> Outcome<()> {
+    if radio.hear(report)? { Ok(()) } else { Err("the controller does not scan".to_owned()) }
+}
+
+fn same(sent: &Report, heard: &Advertisement) -> Outcome<()> {
+    let kind = if sent.random { AddressKind::Random } else { AddressKind::Public };
+    let equal = heard.address.octets() == sent.address
+        && heard.address.kind() == kind
+        && heard.rssi == Rssi::from_report(sent.rssi)
+        && heard.data == sent.data
+        && heard.heard >= Uptime::ZERO - Duration::from_secs(10);
+    expect(equal, || format!("sent {sent:?}, heard {heard:?} with {:?}", heard.rssi))
+}
+
+fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome<()> {
+    if holds { Ok(()) } else { Err(otherwise()) }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
