@@ -210,7 +210,8 @@ fn absent(address: &str) -> Finding {
 fn capabilities(facts: &Facts, found: &mut Vec<Finding>) {
     let Facts { wanted, capabilities, .. } = facts;
     if !capabilities.monitor() {
-        let cure = capabilities.cure("CAP_NET_RAW", "systemd/beacon-gateway.service grants it");
+        let cure = capabilities
+            .cure("CAP_NET_RAW", "systemd/beacon-gateway.service.d/monitor.conf grants it");
         match wanted.bluez {
             Some(DataPlane::Monitor) => found.push(wrong(
                 "capabilities",

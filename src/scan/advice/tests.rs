@@ -124,7 +124,7 @@ fn a_missing_capability_is_wrong_where_it_is_demanded_and_advice_where_there_is_
             facts.wanted.bluez = Some(plane);
         }
     };
-    let words = ["CAP_NET_RAW is missing", "systemd/beacon-gateway.service"];
+    let words = ["CAP_NET_RAW is missing", "beacon-gateway.service.d/monitor.conf"];
     check(&only(plane(DataPlane::Auto)), "capabilities", Weight::Advice, &words);
     let finding = only(plane(DataPlane::Monitor));
     check(&finding, "capabilities", Weight::Wrong, &["CAP_NET_RAW", "`scan.data = \"auto\"`"]);
