@@ -130,13 +130,12 @@ fn bluez_config(version: Option<BluezVersion>) -> Option<BluezConfig> {
         let mut folder = file.clone().into_os_string();
         folder.push(".d");
         let mut fragments = entries(folder);
-        fragments.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+        fragments.retain(|path| parse::is_fragment(path));
         fragments.sort();
-        mode = fragments
-            .into_iter()
-            .filter_map(|path| parse::controller_mode(&read(path)))
-            .next_back()
-            .unwrap_or(mode);
+        // The last one that says something counts.
+        fragments.reverse();
+        mode =
+            fragments.iter().find_map(|path| parse::controller_mode(&read(path))).unwrap_or(mode);
     }
     Some(BluezConfig { file, mode })
 }

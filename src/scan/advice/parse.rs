@@ -54,11 +54,19 @@ pub(super) fn controller_mode(text: &str) -> Option<ControllerMode> {
     mode
 }
 
+/// Whether bluetoothd reads a file of its folder of fragments: `50-some_name.conf`.
+pub(super) fn is_fragment(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some(([a, b, b'-'], rest)) = name.as_bytes().split_first_chunk() else { return false };
+    let Some(stem) = rest.strip_suffix(b".conf") else { return false };
+    [a, b].iter().all(|digit| digit.is_ascii_digit())
+        && stem.iter().all(|byte| byte.is_ascii_alphanumeric() || [b'-', b'_'].contains(byte))
+}
+
 /// The configuration file that a command line of bluetoothd names, by `-f FILE` or
 /// `--configfile=FILE`.
-pub(super) fn config_file<'a>(arguments: impl Iterator<Item = &'a str>) -> Option<PathBuf> {
+pub(super) fn config_file<'a>(mut arguments: impl Iterator<Item = &'a str>) -> Option<PathBuf> {
     let mut file = None;
-    let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
         if argument == "-f" || argument == "--configfile" {
             file = arguments.next();

@@ -262,6 +262,15 @@ fn the_controller_mode_is_that_of_the_general_section_and_the_last_one() {
 }
 
 #[test]
+fn only_numbered_fragments_are_read() {
+    let read = |name: &str| parse::is_fragment(&Path::new("/etc/bluetooth/main.conf.d").join(name));
+    assert!(read("50-beacon-gateway.conf") && read("00-.conf"));
+    for name in ["beacon.conf", "5-a.conf", "50-a.conf.bak", "50-a b.conf", "50a.conf", ""] {
+        assert!(!read(name), "{name}");
+    }
+}
+
+#[test]
 fn the_configuration_file_is_the_one_on_the_command_line() {
     let file =
         |line: &str| parse::config_file(line.split(' ')).map(|path| path.display().to_string());
