@@ -337,11 +337,3 @@ fn the_frequency_is_that_of_the_interface() {
         (None, None, None)
     );
 }
-
-#[test]
-fn gathering_never_fails_and_keeps_what_is_wanted() {
-    let wanted = Wanted { bluez: None, hci: false, reset: false };
-    let facts = facts::gather(wanted);
-    assert_eq!(facts.wanted, wanted);
-    assert!(facts.absent.is_empty() && facts.radios.iter().all(|radio| radio.classic.is_none()));
-}
