@@ -2,6 +2,7 @@
 //!
 //! No btleplug type leaves this module.
 
+pub mod advice;
 #[cfg(feature = "bluetooth")]
 pub mod bluez;
 mod counters;

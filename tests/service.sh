@@ -141,6 +141,16 @@ DROP_IN
     sed -e '/^Exec/d; /^Restart/d; /^WatchdogSec/d' \
         -e 's,^Type=notify,Type=oneshot\nExecStart=/usr/bin/perl /run/probe.pl\nStandardOutput=append:/run/probe.log,' \
         systemd/beacon-gateway.service >"$root/etc/systemd/system/probe.service"
+    # And with the drop-in that grants a capability, where it is asked for: at the first user namespace.
+    sed 's,/run/probe,/run/monitor-probe,' "$root/etc/systemd/system/probe.service" \
+        >"$root/etc/systemd/system/monitor-probe.service"
+    install -D -m 644 -t "$root/etc/systemd/system/monitor-probe.service.d" \
+        systemd/beacon-gateway.service.d/monitor.conf
+    cat >"$root/run/monitor-probe.pl" <<'PERL'
+my %said = map { /^(\w+):\s*(.*)/ ? ($1, $2) : () } do { open(my $status, "<", "/proc/self/status"); <$status> };
+open(my $map, "<", "/proc/self/uid_map");
+print "capabilities: $said{CapEff}, of the namespace", join(" ", "", split(" ", <$map>)), "\n";
+PERL
     cat >"$root/run/probe.pl" <<PERL
 my \$timex = pack("L x508", 0); # all zero: a question
 print "reading the clock: ", (syscall($adjtimex, \$timex) >= 0 ? "allowed" : \$!), "\n";
@@ -216,7 +226,8 @@ a_broken_configuration_ends_it() {
     is ActiveState failed && is ExecMainStatus 78 && is NRestarts 0 && grep -q no_such_key /run/gateway.log
 }
 
-the_probe_says() { grep -x "$1" /run/probe.log || { cat /run/probe.log; return 1; }; }
+the_probe_says() { says probe "$1"; }
+says() { grep -x "$2" "/run/$1.log" || { cat "/run/$1.log"; return 1; }; }
 
 questions() {
     within 20 systemctl is-active --quiet basic.target
@@ -235,6 +246,10 @@ questions() {
     check "the sandbox does not let it set the clock" the_probe_says "setting the clock: refused"
     check "the sandbox lets the outbox filter its own thread" the_probe_says "a filter of its own: allowed"
     check "the password of the broker reaches the service" the_probe_says "the password: correct horse"
+    systemctl start monitor-probe || true
+    # 13 is the number of CAP_NET_RAW.
+    check "the drop-in hands it CAP_NET_RAW alone, and not in a namespace of its own" \
+        says monitor-probe "capabilities: 0000000000002000, of the namespace 0 0 4294967295"
     answer "done"
     systemctl --force --force poweroff
 }

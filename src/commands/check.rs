@@ -112,6 +112,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
         }
         found.push(adapter(&settings).await);
     });
+    found.extend(radio(&settings));
     Ok(found)
 }
 
@@ -197,6 +198,23 @@ async fn adapter(settings: &Settings) -> Finding {
     }
 }
 
+/// What stands in the radio's way.
+#[cfg(feature = "bluetooth")]
+fn radio(settings: &Settings) -> Vec<Finding> {
+    use crate::scan::advice::{self, DataPlane, Wanted};
+    // The session is btleplug's, its events come over the bus, and it is rebuilt, never reset.
+    let wanted = Wanted { bluez: Some(DataPlane::Dbus), hci: false, reset: false };
+    let mut facts = advice::facts::gather(wanted);
+    let adapter = &settings.scan.adapter;
+    facts.radios.retain(|radio| adapter.is_empty() || *adapter == radio.name);
+    advice::judge(&facts).into_iter().map(Finding::from).collect()
+}
+
+#[cfg(not(feature = "bluetooth"))]
+fn radio(_: &Settings) -> Vec<Finding> {
+    Vec::new()
+}
+
 #[cfg(not(feature = "bluetooth"))]
 #[expect(clippy::unused_async, reason = "the build with Bluetooth has to ask")]
 async fn adapter(_: &Settings) -> Finding {
@@ -216,6 +234,18 @@ fn wrong(what: &'static str, text: String) -> Finding {
 }
 
 // === impl Finding ===
+
+#[cfg(feature = "bluetooth")]
+impl From<crate::scan::advice::Finding> for Finding {
+    fn from(finding: crate::scan::advice::Finding) -> Self {
+        use crate::scan::advice::Weight;
+        let verdict = match finding.weight {
+            Weight::Advice => Verdict::Advice,
+            Weight::Wrong => Verdict::Wrong,
+        };
+        Self { what: finding.what, verdict, text: finding.text }
+    }
+}
 
 impl Finding {
     fn line(&self) -> String {
