@@ -19,17 +19,16 @@ pub mod hardware;
 mod item;
 pub mod mgmt;
 pub mod monitor;
+mod session;
 mod settings;
 mod socket;
 pub mod user;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use thiserror::Error;
 
 use self::fragments::{Fragments, Joined, Key};
-pub(super) use self::monitor::MonitorHeader;
-pub use self::settings::{Phy, Settings};
 pub use self::{
     adapter::{Adapter, Bus, Classic, NotAnAdapter, Wanted},
     error::{HciError, OsError},
@@ -37,7 +36,11 @@ pub use self::{
     settings::{Phy, Settings},
     socket::Queue,
 };
-use crate::engine::{AddressKind, DeviceAddress, Rssi};
+pub(super) use self::{monitor::MonitorHeader, session::live};
+use crate::{
+    clock::Clock,
+    engine::{AddressKind, DeviceAddress, Rssi},
+};
 
 /// One advertising report, borrowed from the packet it came in.
 ///
@@ -280,15 +283,11 @@ impl<'a> ExtendedReport<'a> {
 /// Resets the controller of the adapter that is wanted, as if it had been pulled out and plugged in.
 pub(super) async fn reset(
     wanted: &Wanted,
-    clock: crate::clock::Clock,
-    patience: std::time::Duration,
+    clock: Clock,
+    patience: Duration,
 ) -> Result<(), HciError> {
     let adapter = mgmt::Management::open(clock, patience)?.adapter(wanted).await?;
     hardware::reset(adapter.index, patience).await
-}
-
-pub(super) async fn live(_: super::live::Order, ends: super::live::Ends) {
-    drop(ends.reports.send(super::live::Report::Failed(HciError::Lost.into())).await);
 }
 
 #[cfg(test)]

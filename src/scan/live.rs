@@ -9,6 +9,7 @@
 mod error;
 mod log;
 mod outlet;
+mod queue;
 mod session;
 mod settings;
 
@@ -27,7 +28,6 @@ use tokio::{
 };
 use tracing::{debug, error};
 
-pub(super) use self::session::{Ends, Order, Report};
 pub use self::{
     error::LiveError,
     settings::{Backend, LiveSettings, ReceiverSettings},
@@ -36,6 +36,10 @@ use self::{
     log::Log,
     outlet::{Closed, Outlet},
     session::Session,
+};
+pub(super) use self::{
+    queue::QueueWatch,
+    session::{Ends, Order, Report},
 };
 use super::{
     CanarySightings, ReceiverCounters, SourceEnds,

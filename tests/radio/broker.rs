@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io::{Read as _, Seek as _, SeekFrom},
     path::PathBuf,
     sync::{Arc, Mutex},
     time::Duration,
@@ -23,9 +24,16 @@ pub(crate) struct Broker {
     /// Where the daemon is to connect.
     pub(crate) port: u16,
     wire: Arc<Mutex<Vec<u8>>>,
-    received: PathBuf,
-    _server: Child,
-    _subscriber: Child,
+    received: Mutex<Received>,
+    server: Child,
+    subscriber: Child,
+}
+
+/// What the subscriber wrote down, as far as it was read.
+struct Received {
+    log: PathBuf,
+    read: u64,
+    messages: Vec<Message>,
 }
 
 /// One message as the subscriber got it.
@@ -33,6 +41,8 @@ pub(crate) struct Broker {
 pub(crate) struct Message {
     pub(crate) topic: String,
     pub(crate) payload: Value,
+    /// When it got it, in seconds since 1970.
+    pub(crate) arrived: f64,
 }
 
 /// The guest's network is its own, so that the port is free.
@@ -60,7 +70,7 @@ impl Broker {
         let server = start("mosquitto", &["-c", configuration])?;
         until("the broker listens", PATIENCE, async || TcpStream::connect(BROKER).await.ok())
             .await?;
-        let words = ["-h", "127.0.0.1", "-q", "1", "-t", "#", "-F", "MESSAGE %t %p"];
+        let words = ["-h", "127.0.0.1", "-q", "1", "-t", "#", "-F", "MESSAGE %U %t %p"];
         let subscriber = start("mosquitto_sub", &words)?;
         until("the subscription is confirmed", PATIENCE, async || {
             let log = fs::read_to_string(log_of("mosquitto")).ok()?;
@@ -82,13 +92,16 @@ impl Broker {
                 tokio::spawn(carry(from_broker, to_daemon, Arc::clone(&record)));
             }
         });
-        Ok(Self {
-            port,
-            wire,
-            received: log_of("mosquitto_sub"),
-            _server: server,
-            _subscriber: subscriber,
-        })
+        let received = Received { log: log_of("mosquitto_sub"), read: 0, messages: Vec::new() };
+        Ok(Self { port, wire, received: Mutex::new(received), server, subscriber })
+    }
+
+    /// Ends both programs, so that others can take their places.
+    pub(crate) async fn stop(mut self) -> Outcome<()> {
+        for child in [&mut self.subscriber, &mut self.server] {
+            child.kill().await.map_err(|error| format!("failed to end the broker: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Every octet that went over the line.
@@ -96,28 +109,23 @@ impl Broker {
         self.wire.lock().map(|wire| wire.clone()).unwrap_or_default()
     }
 
-    /// Everything that the subscriber got.
-    pub(crate) fn messages(&self) -> Vec<Message> {
-        let log = fs::read_to_string(&self.received).unwrap_or_default();
-        let messages = log.lines().filter_map(|line| {
-            let (topic, payload) = line.strip_prefix("MESSAGE ")?.split_once(' ')?;
-            let payload = serde_json::from_str(payload).unwrap_or(Value::Null);
-            Some(Message { topic: topic.to_owned(), payload })
-        });
-        messages.collect()
+    /// What of everything that the subscriber got is wanted, in its order.
+    pub(crate) fn select<T>(&self, wanted: impl FnMut(&Message) -> Option<T>) -> Vec<T> {
+        let Ok(mut received) = self.received.lock() else { return Vec::new() };
+        received.catch_up();
+        received.messages.iter().filter_map(wanted).collect()
     }
 
     /// The events among them.
     pub(crate) fn events(&self) -> Vec<Message> {
-        let messages = self.messages().into_iter();
-        messages.filter(|message| message.topic.contains("/event/")).collect()
+        self.select(|message| message.is_event().then(|| message.clone()))
     }
 
     /// How often each kind of event came, by `family.kind subject`.
     pub(crate) fn tally(&self) -> BTreeMap<String, u32> {
         let mut tally = BTreeMap::new();
-        for event in self.events() {
-            *tally.entry(event.name()).or_default() += 1;
+        for name in self.select(|message| message.is_event().then(|| message.name())) {
+            *tally.entry(name).or_default() += 1;
         }
         tally
     }
@@ -131,8 +139,8 @@ impl Broker {
     ) -> Outcome<Message> {
         let what = format!("`{name}` arrives for the {times}. time");
         until(&what, within, async || {
-            let mut found: Vec<_> =
-                self.events().into_iter().filter(|event| event.name() == name).collect();
+            let is_it = |event: &Message| event.is_event() && event.name() == name;
+            let mut found = self.select(|event| is_it(event).then(|| event.clone()));
             if found.len() >= times { found.pop() } else { None }
         })
         .await
@@ -141,13 +149,39 @@ impl Broker {
 
     /// The last message of a topic that ends like this.
     pub(crate) fn latest(&self, suffix: &str) -> Option<Value> {
-        let mut messages = self.messages();
-        messages.retain(|message| message.topic.ends_with(suffix));
-        messages.pop().map(|message| message.payload)
+        let Ok(mut received) = self.received.lock() else { return None };
+        received.catch_up();
+        let last = received.messages.iter().rev().find(|it| it.topic.ends_with(suffix));
+        last.map(|message| message.payload.clone())
+    }
+}
+
+impl Received {
+    /// Reads what was written since.
+    fn catch_up(&mut self) {
+        let mut fresh = String::new();
+        let read = File::open(&self.log).and_then(|mut log| {
+            log.seek(SeekFrom::Start(self.read))?;
+            log.read_to_string(&mut fresh)
+        });
+        // The last line may not be whole yet.
+        let (true, Some(end)) = (read.is_ok(), fresh.rfind('\n')) else { return };
+        let whole = fresh.get(..=end).unwrap_or_default();
+        self.read += whole.len() as u64;
+        self.messages.extend(whole.lines().filter_map(|line| {
+            let (arrived, rest) = line.strip_prefix("MESSAGE ")?.split_once(' ')?;
+            let (topic, payload) = rest.split_once(' ')?;
+            let payload = serde_json::from_str(payload).unwrap_or(Value::Null);
+            Some(Message { topic: topic.to_owned(), payload, arrived: arrived.parse().ok()? })
+        }));
     }
 }
 
 impl Message {
+    fn is_event(&self) -> bool {
+        self.topic.contains("/event/")
+    }
+
     /// What it is and of whom: `zone.entered cust_ib`, or `gateway.started`.
     pub(crate) fn name(&self) -> String {
         let kind = self.payload.get("type").and_then(Value::as_str).unwrap_or("?");

@@ -19,7 +19,7 @@ fi
 install_missing cpio:cpio readelf:binutils
 
 programs=(/usr/libexec/bluetooth/bluetoothd /usr/bin/dbus-daemon /usr/bin/dbus-send /usr/bin/btmon
-          /usr/sbin/mosquitto /usr/bin/mosquitto_sub)
+          /usr/bin/bluetoothctl /usr/bin/btmgmt /usr/sbin/mosquitto /usr/bin/mosquitto_sub)
 wanted=(bluez dbus-daemon dbus-bin dbus-system-bus-common mosquitto mosquitto-clients busybox-static)
 
 # Everything those packages depend on, by name; alternatives and virtual packages may fail to resolve,

@@ -15,7 +15,7 @@ use beacon_gateway::engine::UnixTime;
 
 use crate::{
     air::{Air, Speech},
-    controller::{Kind, Report},
+    controller::{Kind, Phy, Report},
     needles::Needle,
 };
 
@@ -224,7 +224,7 @@ fn speech(address: [u8; 6], rssi: i8, data: Vec<u8>) -> Speech {
 }
 
 fn report(address: [u8; 6], rssi: i8, data: Vec<u8>) -> Report {
-    Report { address, random: true, rssi, kind: Kind::NonConnectable, data }
+    Report { address, random: true, rssi, kind: Kind::NonConnectable, phy: Phy::OneMegabit, data }
 }
 
 fn ibeacon(uuid: &str) -> Vec<u8> {

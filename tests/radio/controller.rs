@@ -1,53 +1,87 @@
 //! A Bluetooth LE controller made of software: `/dev/vhci` turns whoever opens it into one. It
-//! answers the kernel's commands as a controller without BR/EDR does, and hears what the test wants
-//! it to hear while it is told to scan (Core Specification 5.4, Vol 4 Part E).
+//! answers the kernel's commands as its [`Model`] does, hears what the test wants it to hear while
+//! it is told to scan, counts both, and can be made to hang (Core Specification 5.4, Vol 4 Part E).
+
+mod answer;
+mod model;
+mod report;
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use tokio::{io::unix::AsyncFd, task::JoinHandle};
+use beacon_gateway::{clock::Clock, engine::Uptime};
+use tokio::{io::unix::AsyncFd, task::JoinHandle, time::sleep_until};
+
+use self::answer::Reply;
+pub(crate) use self::{
+    model::Model,
+    report::{Kind, Phy, Report},
+};
 
 /// A controller that is plugged in until it is dropped.
 pub(crate) struct Controller {
+    model: Model,
     port: Arc<AsyncFd<File>>,
-    state: Arc<State>,
+    state: Arc<Mutex<State>>,
+    tally: Arc<Mutex<Tally>>,
     answering: JoinHandle<()>,
 }
 
+/// What a controller has done, over all the times that it was plugged in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tally {
+    /// Commands answered.
+    pub(crate) commands: u64,
+    /// How often it was reset.
+    pub(crate) resets: u64,
+    /// How often it was told to scan.
+    pub(crate) scans: u64,
+    /// How often it was told to look for BR/EDR devices, which a dual-mode one does instead.
+    pub(crate) inquiries: u64,
+    /// Reports delivered.
+    pub(crate) delivered: u64,
+    /// Reports that it missed because it did not scan, or not on that PHY.
+    pub(crate) missed: u64,
+    /// Reports that it swallowed because it hung.
+    pub(crate) swallowed: u64,
+}
+
+/// What makes a controller hear again that hangs: it answers every command and hears nothing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cure {
+    /// The scan switched off and on.
+    Rescan,
+    /// The command HCI Reset, which the kernel sends whenever an adapter is powered on.
+    Reset,
+    /// Pulling it out.
+    Replug,
+}
+
+/// What it was told, and how it is.
 #[derive(Default)]
 struct State {
-    scanning: AtomicBool,
+    index: Option<u16>,
+    /// The PHYs on which it scans, by their bits (7.8.64); none when it does not scan.
+    scanning: u8,
+    /// The PHYs that a scan would use.
+    phys: u8,
+    /// Which family of scan commands came first; a controller refuses the other one until it is
+    /// reset (3.1.1).
+    family: Option<Family>,
+    inquiry_ends: Option<Uptime>,
+    hangs: Option<Cure>,
 }
 
-/// What an advertiser sends.
-#[derive(Clone, Debug)]
-pub(crate) struct Report {
-    /// Most significant octet first.
-    pub(crate) address: [u8; 6],
-    pub(crate) random: bool,
-    pub(crate) rssi: i8,
-    pub(crate) kind: Kind,
-    /// At most 31 octets.
-    pub(crate) data: Vec<u8>,
-}
-
-/// The event types of an advertising report (7.7.65.2).
+/// Scan commands of version 4, or the extended ones of version 5.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
-    /// Connectable and scannable. The kernel holds it back until a scan response, or another
-    /// device's report, follows.
-    Connectable = 0,
-    /// Neither: delivered at once.
-    NonConnectable = 3,
-    /// What follows a connectable one when it was asked for more.
-    ScanResponse = 4,
+enum Family {
+    Legacy,
+    Extended,
 }
 
 // Packet types of the HCI transport (Vol 4 Part A 2), and the virtual one that makes a controller.
@@ -55,16 +89,14 @@ const COMMAND: u8 = 0x01;
 const EVENT: u8 = 0x04;
 const VENDOR: u8 = 0xff;
 
+const INQUIRY_COMPLETE: u8 = 0x01;
 const COMMAND_COMPLETE: u8 = 0x0e;
+const COMMAND_STATUS: u8 = 0x0f;
 const LE_META: u8 = 0x3e;
-const LE_ADVERTISING_REPORT: u8 = 0x02;
-
-const RESET: u16 = 0x0c03;
-const LE_SET_SCAN_ENABLE: u16 = 0x200c;
 
 impl Controller {
-    /// Plugs a controller in.
-    pub(crate) fn plug() -> io::Result<Self> {
+    /// Plugs a controller in that counts into `tally`.
+    pub(crate) fn plug(model: Model, tally: Arc<Mutex<Tally>>) -> io::Result<Self> {
         let mut port = OpenOptions::new()
             .read(true)
             .write(true)
@@ -73,36 +105,59 @@ impl Controller {
         port.write_all(&[VENDOR, 0])?;
         #[expect(deprecated, reason = "its successor is unsafe; a `File` closes only when dropped")]
         let port = Arc::new(AsyncFd::new(port)?);
-        let state = Arc::new(State::default());
+        let state = Arc::new(Mutex::new(State::default()));
         let answering = tokio::spawn({
-            let (port, state) = (Arc::clone(&port), Arc::clone(&state));
+            let (port, state, tally) = (Arc::clone(&port), Arc::clone(&state), Arc::clone(&tally));
             async move {
-                if let Err(error) = answer(&port, &state).await {
+                if let Err(error) = serve(model, &port, &state, &tally).await {
                     eprintln!("the controller was torn away: {error}");
                 }
             }
         });
-        Ok(Self { port, state, answering })
+        Ok(Self { model, port, state, tally, answering })
     }
 
-    /// Hears a report, if it scans; says whether it did.
+    /// Hears a report, if it can; says whether it did.
     pub(crate) fn hear(&self, report: &Report) -> io::Result<bool> {
-        if !self.is_scanning() {
-            return Ok(false);
+        let heard = {
+            let state = locked(&self.state);
+            let mut tally = locked(&self.tally);
+            let counter = if state.scanning & report.phy as u8 == 0 {
+                &mut tally.missed
+            } else if state.hangs.is_some() {
+                &mut tally.swallowed
+            } else {
+                &mut tally.delivered
+            };
+            *counter += 1;
+            state.scanning & report.phy as u8 != 0 && state.hangs.is_none()
+        };
+        if heard {
+            for event in report.events(self.model.extended)? {
+                self.port.get_ref().write_all(&packet(LE_META, &event))?;
+            }
         }
-        let length = u8::try_from(report.data.len()).ok().filter(|length| *length <= 31);
-        let length = length.ok_or_else(|| io::Error::other("advertising data over 31 octets"))?;
-        let mut event = vec![LE_ADVERTISING_REPORT, 1, report.kind as u8, report.random.into()];
-        event.extend(report.address.iter().rev());
-        event.push(length);
-        event.extend_from_slice(&report.data);
-        event.extend(report.rssi.to_le_bytes());
-        self.port.get_ref().write_all(&packet(LE_META, &event)).map(|()| true)
+        Ok(heard)
     }
 
     /// Whether it was told to scan.
     pub(crate) fn is_scanning(&self) -> bool {
-        self.state.scanning.load(Ordering::Relaxed)
+        locked(&self.state).scanning != 0
+    }
+
+    /// From now on it hears nothing, until it is cured.
+    pub(crate) fn hang(&self, until: Cure) {
+        locked(&self.state).hangs = Some(until);
+    }
+
+    /// Whether it hangs.
+    pub(crate) fn hangs(&self) -> bool {
+        locked(&self.state).hangs.is_some()
+    }
+
+    /// The number that the kernel gave it: 0 for `hci0`. Nothing until the kernel has answered.
+    pub(crate) fn index(&self) -> Option<u16> {
+        locked(&self.state).index
     }
 }
 
@@ -113,25 +168,124 @@ impl Drop for Controller {
     }
 }
 
-async fn answer(port: &AsyncFd<File>, state: &State) -> io::Result<()> {
-    let mut buffer = [0; 1024];
-    loop {
-        let mut ready = port.readable().await?;
-        let Ok(read) = ready.try_io(|port| port.get_ref().read(&mut buffer)) else { continue };
-        let length = read?;
-        let Some([COMMAND, low, high, _, parameters @ ..]) = buffer.get(..length) else { continue };
-        let opcode = u16::from_le_bytes([*low, *high]);
+impl State {
+    /// Takes a command in; the error is the code with which it is refused.
+    fn command(
+        &mut self,
+        model: Model,
+        opcode: u16,
+        parameters: &[u8],
+        now: Uptime,
+        tally: &mut Tally,
+    ) -> Result<(), u8> {
+        use answer::opcode::{
+            INQUIRY, INQUIRY_CANCEL, LE_EXTENDED_SCAN_ENABLE, LE_EXTENDED_SCAN_PARAMETERS,
+            LE_SCAN_ENABLE, LE_SCAN_PARAMETERS, RESET,
+        };
+        tally.commands += 1;
         match (opcode, parameters) {
-            (RESET, _) => state.scanning.store(false, Ordering::Relaxed),
-            (LE_SET_SCAN_ENABLE, [enable, ..]) => {
-                state.scanning.store(*enable == 1, Ordering::Relaxed);
+            (RESET, _) => {
+                tally.resets += 1;
+                let hangs = self.hangs.filter(|cure| *cure == Cure::Replug);
+                *self = Self { index: self.index, hangs, ..Self::default() };
+            }
+            (LE_SCAN_PARAMETERS, _) => {
+                self.family_is(Family::Legacy)?;
+                self.phys = Phy::OneMegabit as u8;
+            }
+            (LE_SCAN_ENABLE, [enable, ..]) => {
+                self.family_is(Family::Legacy)?;
+                self.phys = Phy::OneMegabit as u8;
+                self.scan(*enable == 1, tally);
+            }
+            (LE_EXTENDED_SCAN_PARAMETERS, [_, _, phys, ..]) if model.extended => {
+                self.family_is(Family::Extended)?;
+                if *phys & Phy::Coded as u8 != 0 && !model.coded {
+                    return Err(answer::UNSUPPORTED_PARAMETER);
+                }
+                self.phys = *phys;
+            }
+            (LE_EXTENDED_SCAN_ENABLE, [enable, ..]) if model.extended => {
+                self.family_is(Family::Extended)?;
+                self.scan(*enable == 1, tally);
+            }
+            (INQUIRY, [_, _, _, length, ..]) if model.dual => {
+                tally.inquiries += 1;
+                // In units of 1.28 s (7.1.1).
+                self.inquiry_ends = Some(now + Duration::from_millis(1280) * u32::from(*length));
+            }
+            (INQUIRY_CANCEL, _) => self.inquiry_ends = None,
+            (INQUIRY | LE_EXTENDED_SCAN_PARAMETERS | LE_EXTENDED_SCAN_ENABLE, _) => {
+                return Err(answer::UNKNOWN_COMMAND);
             }
             _ => {}
         }
-        // One command at a time, and what it returns.
-        let mut event = vec![1, *low, *high, 0];
-        event.extend(returned(opcode, parameters));
-        port.get_ref().write_all(&packet(COMMAND_COMPLETE, &event))?;
+        Ok(())
+    }
+
+    fn family_is(&mut self, family: Family) -> Result<(), u8> {
+        if *self.family.get_or_insert(family) == family {
+            Ok(())
+        } else {
+            Err(answer::COMMAND_DISALLOWED)
+        }
+    }
+
+    fn scan(&mut self, on: bool, tally: &mut Tally) {
+        if on && self.scanning == 0 {
+            tally.scans += 1;
+            if self.hangs == Some(Cure::Rescan) {
+                self.hangs = None;
+            }
+        }
+        self.scanning = if on { self.phys } else { 0 };
+    }
+}
+
+/// Answers the kernel until the controller is pulled out.
+async fn serve(
+    model: Model,
+    port: &AsyncFd<File>,
+    state: &Mutex<State>,
+    tally: &Mutex<Tally>,
+) -> io::Result<()> {
+    let clock = Clock::start();
+    let mut buffer = [0; 1024];
+    loop {
+        let inquiry_ends = locked(state).inquiry_ends;
+        let mut ready = tokio::select! {
+            ready = port.readable() => ready?,
+            () = sleep_until(clock.instant(inquiry_ends.unwrap_or_default())),
+                if inquiry_ends.is_some() =>
+            {
+                locked(state).inquiry_ends = None;
+                port.get_ref().write_all(&packet(INQUIRY_COMPLETE, &[0]))?;
+                continue;
+            }
+        };
+        let Ok(read) = ready.try_io(|port| port.get_ref().read(&mut buffer)) else { continue };
+        let length = read?;
+        match buffer.get(..length) {
+            Some([VENDOR, 0, low, high, ..]) => {
+                locked(state).index = Some(u16::from_le_bytes([*low, *high]));
+            }
+            Some([COMMAND, low, high, _, parameters @ ..]) => {
+                let opcode = u16::from_le_bytes([*low, *high]);
+                let taken = {
+                    let (mut state, mut tally) = (locked(state), locked(tally));
+                    state.command(model, opcode, parameters, clock.now(), &mut tally)
+                };
+                // Whoever sends commands may always send one more.
+                let answer = match answer::to(model, opcode, parameters, taken) {
+                    Reply::Status(status) => packet(COMMAND_STATUS, &[status, 1, *low, *high]),
+                    Reply::Complete(returned) => {
+                        packet(COMMAND_COMPLETE, &[&[1, *low, *high][..], &returned].concat())
+                    }
+                };
+                port.get_ref().write_all(&answer)?;
+            }
+            _ => {}
+        }
     }
 }
 
@@ -142,48 +296,7 @@ fn packet(event: u8, parameters: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// What a command returns behind its status of 0; most return nothing.
-fn returned(opcode: u16, parameters: &[u8]) -> Vec<u8> {
-    match opcode {
-        // Read Local Version: Core Specification 5.0, made by the Linux Foundation.
-        0x1001 => vec![9, 0, 0, 9, 0xf1, 0x05, 0, 0],
-        // Read Local Supported Commands: by octet, those that the kernel may use.
-        0x1002 => {
-            let used = |octet| match octet {
-                0 => 0x20,
-                5 => 0xc0,
-                14 => 0xa8,
-                24 => 0x60,
-                25..=27 => 0xff,
-                28 => 0x07,
-                _ => 0,
-            };
-            (0..64).map(used).collect()
-        }
-        // Read Local Supported Features: LE, and no BR/EDR.
-        0x1003 => vec![0, 0, 0, 0, 0x60, 0, 0, 0],
-        // Read Local Extended Features: the page that was asked for, of one.
-        0x1004 => [&[parameters.first().copied().unwrap_or(0), 0][..], &[0; 8]].concat(),
-        // Read Buffer Size.
-        0x1005 => vec![0xff, 0x03, 0x40, 8, 0, 8, 0],
-        // Read BD_ADDR, least significant octet first.
-        0x1009 => vec![0x42, 0x00, 0x00, 0x01, 0xaa, 0x00],
-        // LE Read Buffer Size.
-        0x2002 => vec![0xfb, 0, 16],
-        // LE Read Local Supported Features: encryption.
-        0x2003 => vec![1, 0, 0, 0, 0, 0, 0, 0],
-        // LE Read Advertising Physical Channel Tx Power.
-        0x2007 => vec![0],
-        // LE Read Filter Accept List Size and LE Read Resolving List Size.
-        0x200f | 0x202a => vec![32],
-        // LE Rand.
-        0x2018 => vec![7; 8],
-        // LE Read Supported States: all.
-        0x201c => vec![0xff, 0xff, 0xff, 0xff, 0xff, 0x03, 0, 0],
-        // LE Read Suggested Default Data Length.
-        0x2023 => vec![27, 0, 0x48, 1],
-        // LE Read Maximum Data Length.
-        0x202f => vec![0xfb, 0, 0x48, 0x08, 0xfb, 0, 0x48, 0x08],
-        _ => Vec::new(),
-    }
+/// Whoever panicked while holding it has changed a number at most.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,16 +1,19 @@
-//! The daemon under test, with its configuration, its log and its state directory.
+//! The daemon under test, with its configuration, its log and its state directory; and its command
+//! `scan`, which records what it hears.
 
 use std::{
+    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::{process::Child, time::timeout};
 
 use crate::{
-    cast,
     guest::SHARE,
+    plane::Plane,
     world::{Outcome, log_of, run, start},
 };
 
@@ -19,36 +22,63 @@ pub(crate) struct Daemon {
     child: Child,
 }
 
+/// What a daemon is told; the rest is as it comes.
+#[derive(Clone, Debug)]
+pub(crate) struct Configuration {
+    /// The registry file's content.
+    pub(crate) registry: String,
+    /// The keys of `[scan]`, and the sections below it.
+    pub(crate) scan: String,
+    /// The fixtures: name and address.
+    pub(crate) fixtures: Vec<(String, String)>,
+    pub(crate) metrics_interval: &'static str,
+    pub(crate) log: &'static str,
+}
+
+/// The command `scan --record` at work.
+pub(crate) struct Listener {
+    child: Child,
+    /// How long its log was before.
+    skip: usize,
+}
+
+/// One line of a recording.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Recorded {
+    /// As it is written: `AA:BB:CC:DD:EE:FF`.
+    pub(crate) address: String,
+    pub(crate) rssi: Option<i64>,
+    /// Hexadecimal.
+    pub(crate) data: String,
+}
+
 const STATE: &str = "/var/lib/beacon-gateway";
 const CONFIGURATION: &str = "/run/gateway.toml";
 const REGISTRY: &str = "/run/registry.jsonl";
+const RECORDING: &str = "/run/recording.jsonl";
+
+/// How long a stop may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Daemon {
     /// Starts a daemon with an empty state directory; its broker listens on `port`.
-    pub(crate) fn start(port: u16, clock_zero: &str) -> Outcome<Self> {
-        let failed = |what: &str, error: std::io::Error| format!("failed to {what}: {error}");
+    pub(crate) fn start(port: u16, configuration: &Configuration) -> Outcome<Self> {
         if Path::new(STATE).exists() {
             fs::remove_dir_all(STATE)
-                .map_err(|error| failed("empty the state directory", error))?;
+                .map_err(|error| format!("failed to empty the state directory: {error}"))?;
         }
-        fs::write(REGISTRY, cast::registry(clock_zero))
-            .map_err(|error| failed("write the registry", error))?;
-        fs::write(CONFIGURATION, configuration(port))
-            .map_err(|error| failed("write the configuration", error))?;
-        let program = format!("{SHARE}/beacon-gateway");
-        let child = start(&program, &["run", "--config", CONFIGURATION])?;
+        configuration.write(port)?;
+        let child = start(&program(), &["run", "--config", CONFIGURATION])?;
         Ok(Self { child })
     }
 
+    pub(crate) fn pid(&self) -> Outcome<u32> {
+        self.child.id().ok_or_else(|| "the daemon has ended by itself".to_owned())
+    }
+
     /// Asks it to stop, as systemd does, and waits; it must end in time and without complaint.
-    pub(crate) async fn stop(mut self) -> Outcome<()> {
-        let pid = self.child.id().ok_or("the daemon has ended by itself")?.to_string();
-        run("kill", &["-TERM", &pid]).await?;
-        let status = timeout(Duration::from_secs(20), self.child.wait())
-            .await
-            .map_err(|_| "the daemon did not stop within 20 s".to_owned())?
-            .map_err(|error| format!("failed to wait for the daemon: {error}"))?;
-        if status.success() { Ok(()) } else { Err(format!("the daemon ended with {status}")) }
+    pub(crate) async fn stop(self) -> Outcome<()> {
+        ended(self.child, "-TERM").await
     }
 
     /// Everything that it wrote to its log.
@@ -77,16 +107,38 @@ impl Daemon {
     }
 }
 
-/// What differs from the defaults: who it is, what it listens to, and a log that hides nothing.
-fn configuration(port: u16) -> String {
-    let sensor = cast::SENSOR;
-    format!(
-        r#"
+impl Configuration {
+    /// Whom the registry names, with the defaults for everything else and a log that hides nothing.
+    pub(crate) fn of(registry: String) -> Self {
+        Self {
+            registry,
+            scan: String::new(),
+            fixtures: Vec::new(),
+            metrics_interval: "10s",
+            log: "trace",
+        }
+    }
+
+    /// The same, where it hears by this plane with the adapter of this address.
+    pub(crate) fn hearing(self, plane: Plane, adapter: &str) -> Self {
+        let scan = format!("{}\nadapter = \"{adapter}\"\n", plane.keys());
+        Self { scan, ..self }
+    }
+
+    fn write(&self, port: u16) -> Outcome<()> {
+        let failed = |error: std::io::Error| format!("failed to configure the daemon: {error}");
+        fs::write(REGISTRY, &self.registry).map_err(failed)?;
+        let Self { scan, metrics_interval, log, .. } = self;
+        let mut text = format!(
+            r#"
 [gateway]
 tenant = "acme"
 store = "berlin-03"
 name = "gw1"
 state_dir = "{STATE}"
+
+[scan]
+{scan}
 
 [identity]
 registry = "{REGISTRY}"
@@ -94,18 +146,86 @@ registry = "{REGISTRY}"
 [presence]
 loitering = ["1m"]
 
-[[fixture]]
-id = "fridge"
-address = "{sensor}"
-
 [uplink]
 broker = "mqtt://127.0.0.1:{port}"
 
 [health]
-metrics_interval = "10s"
+metrics_interval = "{metrics_interval}"
 
 [log]
-level = "trace"
+level = "{log}"
 "#
-    )
+        );
+        for (id, address) in &self.fixtures {
+            // Whatever is new is reported: a probe counts.
+            let report = "report = { at_most_every = \"0s\" }";
+            write!(text, "\n[[fixture]]\nid = \"{id}\"\naddress = \"{address}\"\n{report}\n")
+                .map_err(|error| error.to_string())?;
+        }
+        fs::write(CONFIGURATION, text).map_err(failed)
+    }
+}
+
+impl Listener {
+    /// Starts the command; the broker that the configuration names is not asked.
+    pub(crate) fn start(configuration: &Configuration) -> Outcome<Self> {
+        configuration.write(1883)?;
+        match fs::remove_file(RECORDING) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(format!("failed to remove an old recording: {error}"));
+            }
+            _ => {}
+        }
+        let skip = Daemon::log().map(|log| log.len()).unwrap_or_default();
+        let words = ["scan", "--json", "--record", RECORDING, "--config", CONFIGURATION];
+        Ok(Self { child: start(&program(), &words)?, skip })
+    }
+
+    /// How many advertisements it has received by its own count, renewed each second.
+    pub(crate) fn received(&self) -> u64 {
+        let log = Daemon::log().unwrap_or_default();
+        let text = String::from_utf8_lossy(log.get(self.skip..).unwrap_or_default());
+        let count = |line: &str| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            line.pointer("/received")?.as_u64()
+        };
+        text.lines().rev().find_map(count).unwrap_or(0)
+    }
+
+    /// Stops it, as Ctrl-C does; gives what it recorded.
+    pub(crate) async fn finish(self) -> Outcome<Vec<Recorded>> {
+        ended(self.child, "-INT").await?;
+        let text = fs::read_to_string(RECORDING)
+            .map_err(|error| format!("failed to read the recording: {error}"))?;
+        // The first line says what kind of file it is.
+        text.lines().skip(1).map(Recorded::parse).collect()
+    }
+}
+
+impl Recorded {
+    fn parse(line: &str) -> Outcome<Self> {
+        let value: Value = serde_json::from_str(line)
+            .map_err(|error| format!("`{line}` is no line of a recording: {error}"))?;
+        let text = |name: &str| {
+            let field = value.get(name).and_then(Value::as_str);
+            field.map(str::to_owned).ok_or_else(|| format!("`{line}` has no {name}"))
+        };
+        let rssi = value.get("rssi").and_then(Value::as_i64);
+        Ok(Self { address: text("address")?, rssi, data: text("adv")? })
+    }
+}
+
+fn program() -> String {
+    format!("{SHARE}/beacon-gateway")
+}
+
+/// Sends a program a signal, and waits until it has ended well.
+async fn ended(mut child: Child, signal: &str) -> Outcome<()> {
+    let pid = child.id().ok_or("the gateway has ended by itself")?.to_string();
+    run("kill", &[signal, &pid]).await?;
+    let status = timeout(PATIENCE, child.wait())
+        .await
+        .map_err(|_| "the gateway did not stop within 20 s".to_owned())?
+        .map_err(|error| format!("failed to wait for the gateway: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("the gateway ended with {status}")) }
 }

@@ -15,7 +15,7 @@ use crate::{
     air::Air,
     broker::Broker,
     cast::{self, CUSTOMERS, Traces},
-    daemon::Daemon,
+    daemon::{Configuration, Daemon},
     needles::Haystacks,
     score::Score,
     world::{Outcome, World, until},
@@ -151,7 +151,11 @@ impl Shop {
             .map_err(|error| format!("the guest's clock is off: {error}"))?;
         let air = Air::around(world.antenna.clone());
         let traces = cast::enter(&air, strangers, zero);
-        let daemon = Daemon::start(broker.port, &clock_zero.to_string())?;
+        let configuration = Configuration {
+            fixtures: vec![("fridge".to_owned(), cast::SENSOR.to_owned())],
+            ..Configuration::of(cast::registry(&clock_zero.to_string()))
+        };
+        let daemon = Daemon::start(broker.port, &configuration)?;
         world.scanning().await?;
         Ok(Self { world, broker, air, traces, daemon, seen: Vec::new(), unheard: 0 })
     }

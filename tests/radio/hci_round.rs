@@ -7,14 +7,16 @@ use beacon_gateway::{
     clock::Clock,
     engine::{AddressKind, Advertisement, ReceiverId, Rssi, Uptime},
     scan::{
-        ScanCounters, bluez,
+        self, CanarySightings, DataPlane, ScanCounters, SourceEnds,
         hci::{
             Adapter, Bus, Classic, HciError, Item, News, Settings, Wanted, hardware,
             mgmt::{Change, Management},
             monitor::Monitor,
             user::UserSession,
         },
+        live,
     },
+    settings::Span,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -22,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    controller::{Kind, Report},
+    controller::{Kind, Phy, Report},
     score::Score,
     world::{Antenna, Outcome, World, until},
 };
@@ -213,9 +215,11 @@ async fn beside() -> Outcome<()> {
     let (stop, stopped) = watch::channel(false);
     let (sender, mut heard) = mpsc::channel(64);
     let scanning = tokio::spawn(async move {
-        let settings = bluez::Settings::default();
-        let counters = ScanCounters::default().into();
-        bluez::run(&settings, ReceiverId::default(), clock, sender, counters, stopped).await;
+        let settings = scan::Settings { data: DataPlane::Dbus, ..scan::Settings::default() };
+        let counters = ScanCounters::for_receivers(settings.receiver_ids()).into();
+        let (_, canaries) = watch::channel(CanarySightings::new());
+        let ends = SourceEnds { clock, heard: sender, counters, canaries, stop: stopped };
+        live::run(&settings.live(Span::secs(20)), ends).await;
     });
     let listening = tokio::spawn(async move { while heard.recv().await.is_some() {} });
     expect_news(&mut monitor, News::Scan { on: true }).await?;
@@ -367,7 +371,14 @@ async fn expect_news(monitor: &mut Monitor, expected: News) -> Outcome<()> {
 }
 
 fn report(address: [u8; 6], rssi: i8, data: &[u8]) -> Report {
-    Report { address, random: true, rssi, kind: Kind::NonConnectable, data: data.to_vec() }
+    Report {
+        address,
+        random: true,
+        rssi,
+        phy: Phy::OneMegabit,
+        kind: Kind::NonConnectable,
+        data: data.to_vec(),
+    }
 }
 
 fn send(radio: &Antenna, report: &Report) -> Outcome<()> {

@@ -6,22 +6,31 @@
 //! to the next timer, so that minutes in the shop pass in seconds.
 //!
 //! `cargo test --test radio -- scan day` runs only the rounds of these names; with
-//! `RADIO_REAL_TIME=1` the guest's time is real.
+//! `RADIO_REAL_TIME=1` the guest's time is real. The rounds that measure run only by name, `--
+//! measure` all of them; they print the tables of `docs/radio.md`, which also says how.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the test reports on the terminal")]
 
 mod air;
 mod broker;
+mod burst;
 mod cast;
 mod controller;
 mod daemon;
 mod day_round;
+mod faults_round;
+mod gauge;
 mod guest;
 mod hci_round;
 mod host;
+mod measure;
 mod needles;
+mod plane;
+mod planes_round;
+mod rounds;
 mod scan_round;
 mod score;
+mod stand;
 mod world;
 
 use std::process::ExitCode;

@@ -22,9 +22,9 @@ use tokio::{
 use crate::{
     air::Air,
     cast,
-    controller::{Kind, Report},
+    controller::{Kind, Phy, Report},
     score::Score,
-    world::{Antenna, Outcome, World, connections, is_powered, until},
+    world::{Antenna, Outcome, World, connections, until},
 };
 
 /// The scan room at work, and everything that came out of it.
@@ -261,7 +261,7 @@ async fn power() -> Outcome<()> {
     world.power(false).await?;
     ear.state("deaf, because switched off", is_deaf(DeafCause::PoweredOff)).await?;
     sleep(Duration::from_mins(1)).await;
-    if is_powered().await != Some(false) {
+    if world.is_powered().await != Some(false) {
         return Err("the adapter was switched on against the administrator's will".to_owned());
     }
     world.power(true).await?;
@@ -316,7 +316,7 @@ fn is_deaf(wanted: DeafCause) -> impl Fn(RadioState) -> bool {
 
 fn report(address: [u8; 6], rssi: i8, structures: &[&str]) -> Report {
     let data = hex::decode(structures.concat()).unwrap_or_default();
-    Report { address, random: true, rssi, kind: Kind::NonConnectable, data }
+    Report { address, random: true, rssi, kind: Kind::NonConnectable, phy: Phy::OneMegabit, data }
 }
 
 fn send(radio: &Antenna, report: &Report) -> Outcome<()> {

@@ -1,26 +1,30 @@
 //! What was checked, and how it went.
 
-use std::fmt::Display;
+use std::{fmt::Display, fs, io, path::Path};
 
 use beacon_gateway::clock::Clock;
 
 /// Counts and prints checks.
 pub(crate) struct Score {
     clock: Clock,
-    rounds: u32,
-    passed: u32,
-    failed: u32,
+    sum: Sum,
+}
+
+/// How many checks passed and failed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sum {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
 }
 
 impl Score {
     pub(crate) fn new() -> Self {
-        Self { clock: Clock::start(), rounds: 0, passed: 0, failed: 0 }
+        Self { clock: Clock::start(), sum: Sum::default() }
     }
 
     /// Opens a group of checks.
-    pub(crate) fn round(&mut self, name: &str) {
-        self.rounds += 1;
-        println!("\n{}. {name}", self.rounds);
+    pub(crate) fn round(&self, name: &str) {
+        println!("\n{name}");
     }
 
     /// Prints how one check went, with the guest's time.
@@ -28,19 +32,40 @@ impl Score {
         let seconds = self.clock.now().as_micros() / 1_000_000;
         match result {
             Ok(()) => {
-                self.passed += 1;
+                self.sum.passed += 1;
                 println!("  ok    {seconds:>5} s  {what}");
             }
             Err(why) => {
-                self.failed += 1;
+                self.sum.failed += 1;
                 println!("  FAIL  {seconds:>5} s  {what}\n                 {why}");
             }
         }
     }
 
-    /// Prints the sum; true when nothing failed and something was checked.
-    pub(crate) fn close(&self) -> bool {
-        println!("\n{} passed, {} failed", self.passed, self.failed);
+    pub(crate) fn sum(&self) -> Sum {
+        self.sum
+    }
+}
+
+impl Sum {
+    /// Something was checked, and nothing failed.
+    pub(crate) fn is_good(self) -> bool {
         self.failed == 0 && self.passed > 0
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { passed: self.passed + other.passed, failed: self.failed + other.failed }
+    }
+
+    /// Leaves the sum where the host finds it.
+    pub(crate) fn write(self, path: &Path) -> io::Result<()> {
+        fs::write(path, format!("{} {}", self.passed, self.failed))
+    }
+
+    /// Reads what a guest left; nothing when it did not come to its end.
+    pub(crate) fn read(path: &Path) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        let (passed, failed) = text.split_once(' ')?;
+        Some(Self { passed: passed.parse().ok()?, failed: failed.parse().ok()? })
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     engine::Uptime,
     scan::{
         hci::{HciError, Item, News, Wanted, mgmt::Management, monitor::Monitor},
-        live::{Order, Report},
+        live::{Order, QueueWatch, Report},
         recent::Recent,
     },
 };
@@ -27,18 +27,12 @@ pub(super) struct Monitored {
     idle: Option<Uptime>,
     /// The controller looks for classic devices; a scan follows.
     inquiry: bool,
-    /// When the queue is looked at again.
-    look_at: Uptime,
-    /// What the kernel had dropped when it was last asked.
-    dropped: u32,
+    queue: QueueWatch,
 }
 
 /// How long the controller may be idle. The kernel stops and starts a scan every 10.24 s with
 /// milliseconds between.
 const IDLE: Duration = Duration::from_secs(3);
-
-/// How often the queue is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 impl Monitored {
     pub(super) async fn open(order: &Order, named: &Named) -> Result<Self, HciError> {
@@ -53,8 +47,7 @@ impl Monitored {
             recent: Recent::new(now),
             idle: None,
             inquiry: false,
-            look_at: now,
-            dropped: 0,
+            queue: QueueWatch::new(now),
         })
     }
 
@@ -72,14 +65,14 @@ impl Monitored {
         loop {
             let now = clock.now();
             watch.look(now, named, order.call_timeout);
-            if now >= self.look_at {
-                self.look(now, order);
+            if self.queue.look(now, &order.counters, || self.monitor.queue()) {
+                self.recent.forget(now);
             }
             if self.is_idle(now) {
                 return "somebody stopped the scan";
             }
             let idle = self.idle.filter(|_| !self.inquiry).map(|since| since + IDLE);
-            let due = [watch.due(), idle, Some(self.look_at)].into_iter().flatten().min();
+            let due = [watch.due(), idle, Some(self.queue.due())].into_iter().flatten().min();
             let due = due.map(|due| due.since(now)).unwrap_or_default();
             tokio::select! {
                 item = self.monitor.next() => match item {
@@ -131,19 +124,6 @@ impl Monitored {
 
     fn is_idle(&self, now: Uptime) -> bool {
         !self.inquiry && self.idle.is_some_and(|since| now >= since + IDLE)
-    }
-
-    /// Looks at the queue, and forgets strangers who have gone.
-    fn look(&mut self, now: Uptime, order: &Order) {
-        self.look_at = now + LOOK_EVERY;
-        self.recent.forget(now);
-        if let Ok(queue) = self.monitor.queue() {
-            let counters = &order.counters;
-            counters.queue_bytes.store(queue.bytes.into(), Ordering::Relaxed);
-            let more = queue.dropped.wrapping_sub(self.dropped);
-            counters.dropped.fetch_add(more.into(), Ordering::Relaxed);
-            self.dropped = queue.dropped;
-        }
     }
 }
 

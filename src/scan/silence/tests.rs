@@ -192,7 +192,10 @@ fn a_silent_canary_tells_a_deaf_radio_from_a_quiet_shop() {
     assert_eq!(states, ["113: suspect since 100", "130: deaf since 100, silence"]);
     // The ladder is climbed again and again, at growing distance.
     let resets: Vec<_> = told.iter().filter(|line| line.ends_with("reset")).collect();
-    assert_eq!(resets, ["150: reset", "210: reset", "290: reset", "410: reset", "610: reset", "970: reset"]);
+    assert_eq!(
+        resets,
+        ["150: reset", "210: reset", "290: reset", "410: reset", "610: reset", "970: reset"]
+    );
     shop.silence.done(shop.now);
     shop.silence.heard(shop.now, true);
     assert_eq!(shop.take().last().unwrap(), "1000: hearing");

@@ -1,0 +1,121 @@
+//! The hci plane: a live session with a dedicated adapter. Orders in, advertisements and how the scan
+//! fares out. The doer between [`UserSession`] and the supervisor.
+//!
+//! What the supervisor is too slow for waits in the kernel's queue, which drops and counts the newest
+//! when it is full.
+
+use std::sync::atomic::Ordering;
+
+use tokio::{sync::mpsc, time::sleep};
+use tracing::{debug, info};
+
+use super::{HciError, Item, News, user::UserSession};
+use crate::scan::{
+    Plane,
+    live::{Backend, Ends, LiveError, Order, QueueWatch, Report},
+    recent::Recent,
+    silence::Step,
+};
+
+/// One scan that runs.
+struct Scan {
+    order: Order,
+    session: UserSession,
+    recent: Recent,
+    queue: QueueWatch,
+}
+
+/// The life of a session, on a thread and an event loop of its own.
+pub(in crate::scan) async fn live(order: Order, ends: Ends) {
+    let Ends { reports, mut restarts, mut stop } = ends;
+    let scan = tokio::select! {
+        scan = Scan::build(order) => scan,
+        // Dropping its sender is the signal.
+        _ = &mut stop => return,
+    };
+    let mut scan = match scan {
+        Ok(scan) => scan,
+        // Nobody listens any more only if the supervisor has gone on.
+        Err(error) => return drop(reports.send(Report::Failed(error)).await),
+    };
+    loop {
+        let adapter = scan.session.adapter().name();
+        tokio::select! {
+            sent = reports.send(Report::Running { adapter, plane: Plane::Hci }) => {
+                if sent.is_err() {
+                    return scan.session.close().await;
+                }
+            }
+            _ = &mut stop => return scan.session.close().await,
+        }
+        let end = tokio::select! {
+            why = scan.hear(&reports) => Report::Lost(why),
+            Some(()) = restarts.recv() => match scan.session.restart_scan().await {
+                Ok(()) => continue,
+                Err(error) => Report::Failed(error.into()),
+            },
+            _ = &mut stop => return scan.session.close().await,
+        };
+        tokio::select! {
+            // Nobody listens any more only if the supervisor has gone on.
+            sent = reports.send(end) => drop(sent),
+            _ = &mut stop => {}
+        }
+        return scan.session.close().await;
+    }
+}
+
+impl Scan {
+    async fn build(order: Order) -> Result<Self, LiveError> {
+        let Backend::Hci(settings) = &order.receiver.backend else {
+            return Err(LiveError::NotBuilt);
+        };
+        let (id, wanted) = (&order.receiver.id, &order.receiver.adapter);
+        if order.step == Some(Step::Reset) {
+            let receiver = id.as_str();
+            match super::reset(wanted, order.clock, order.call_timeout).await {
+                Ok(()) => info!(receiver, "The controller was reset."),
+                Err(error) => debug!(receiver, %error, "The controller could not be reset."),
+            }
+        }
+        let session =
+            UserSession::open(wanted, settings, id.clone(), order.clock, order.call_timeout)
+                .await?;
+        let now = order.clock.now();
+        Ok(Self { order, session, recent: Recent::new(now), queue: QueueWatch::new(now) })
+    }
+
+    /// Hears until the scan is lost; the answer is why.
+    async fn hear(&mut self, reports: &mpsc::Sender<Report>) -> &'static str {
+        let Self { order, session, recent, queue } = self;
+        let clock = order.clock;
+        loop {
+            let now = clock.now();
+            if queue.look(now, &order.counters, || session.queue()) {
+                recent.forget(now);
+            }
+            let due = queue.due().since(now);
+            tokio::select! {
+                item = session.next() => match item {
+                    Ok(Item::Advertisement(advertisement)) => {
+                        let fresh = recent.is_new(clock.now(), advertisement.address);
+                        let report = Report::Heard { advertisement, fresh };
+                        if reports.send(report).await.is_err() {
+                            return "nobody listens";
+                        }
+                    }
+                    Ok(Item::Unusable(_)) => {
+                        order.counters.unusable.fetch_add(1, Ordering::Relaxed);
+                    }
+                    Ok(Item::News(News::HardwareError { .. })) => {
+                        return "the controller says that it is broken";
+                    }
+                    Ok(Item::News(_)) => {}
+                    Err(HciError::Lost) => return "the adapter was pulled out",
+                    Err(_) => return "the controller does not answer",
+                },
+                () = sleep(due) => {}
+            }
+        }
+    }
+}
