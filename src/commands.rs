@@ -14,7 +14,6 @@ mod demo;
 mod outbox;
 mod replay;
 mod run;
-#[cfg(feature = "bluetooth")]
 mod scan;
 
 use std::{
@@ -54,7 +53,6 @@ enum Command {
     /// Play recordings through the engine and print what it makes of them.
     Replay(replay::Options),
     /// Show what the radio hears now: subjects and fixtures by name, strangers only as a count.
-    #[cfg(feature = "bluetooth")]
     Scan(scan::Options),
     /// Say what advertising data means: hex or JSON Lines in, one JSON object a line out.
     Decode(DecodeOptions),
@@ -102,7 +100,6 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "demo")]
         Command::Demo(options) => demo::run(&options),
         Command::Replay(options) => replay::run(&options),
-        #[cfg(feature = "bluetooth")]
         Command::Scan(options) => scan::run(&options),
         Command::Decode(options) => decode(&options),
         Command::Outbox(options) => outbox::run(&options),

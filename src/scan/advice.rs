@@ -13,6 +13,7 @@ mod tests;
 use std::path::PathBuf;
 
 pub use self::judge::judge;
+pub use super::DataPlane;
 
 /// What the configuration asks of the radio.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,17 +24,6 @@ pub struct Wanted {
     pub hci: bool,
     /// Whether a controller that stays silent shall be reset (`scan.recovery.reset`).
     pub reset: bool,
-}
-
-/// Where advertisements come from while BlueZ scans (`scan.data`).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum DataPlane {
-    /// The monitor socket when it is allowed, else the bus.
-    Auto,
-    /// The kernel's HCI monitor socket.
-    Monitor,
-    /// bluetoothd's signals on the bus.
-    Dbus,
 }
 
 /// What is known about this machine.

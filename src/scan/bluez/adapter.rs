@@ -10,13 +10,18 @@ use btleplug::{
 use tokio::{sync::oneshot, time::timeout};
 
 use super::error::{Answer, BluezError, ThreadError};
-use crate::scan::hci::Wanted;
+use crate::{
+    engine::{AddressKind, DeviceAddress},
+    scan::hci::Wanted,
+};
 
 /// One Bluetooth adapter.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AdapterInfo {
     /// Its name, like `hci0`.
     pub name: String,
+    /// Its address; none when bluetoothd does not tell.
+    pub address: Option<DeviceAddress>,
     /// Whether it is switched on.
     pub powered: bool,
 }
@@ -41,7 +46,11 @@ pub async fn adapters(call_timeout: Duration) -> Result<Vec<AdapterInfo>, BluezE
                     let mut list = Vec::new();
                     for Named { name, adapter } in found(call_timeout).await? {
                         let powered = is_powered(&adapter, &name, call_timeout).await?;
-                        list.push(AdapterInfo { name, powered });
+                        let told = answered(call_timeout, adapter.adapter_address()).await;
+                        let address = told.ok().flatten().map(|told| {
+                            DeviceAddress::new(told.into_inner(), AddressKind::Public)
+                        });
+                        list.push(AdapterInfo { name, address, powered });
                     }
                     Ok(list)
                 })
