@@ -11,6 +11,7 @@
 //! | [`monitor`] | listens to what the kernel and one controller say to each other |
 //! | [`user`] | has one controller for itself alone, and scans with it |
 //! | [`hardware`] | resets a controller that no longer listens |
+//! | [`rehearsal`] | plays a script to the deciders of the above, for fuzzing |
 
 mod adapter;
 mod error;
@@ -19,6 +20,7 @@ pub mod hardware;
 mod item;
 pub mod mgmt;
 pub mod monitor;
+pub mod rehearsal;
 mod session;
 mod settings;
 mod socket;

@@ -1,7 +1,7 @@
 //! Round `hci`: the kernel's Bluetooth without a bus, by management, monitor and user channel. What
 //! was sent is compared octet by octet with what came out, and the controller is pulled out.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use beacon_gateway::{
     clock::Clock,
@@ -19,6 +19,7 @@ use beacon_gateway::{
     settings::Span,
 };
 use tokio::{
+    process::Command,
     sync::{mpsc, watch},
     time::timeout,
 };
@@ -31,6 +32,9 @@ use crate::{
 
 /// How long anything here may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A user that owns nothing.
+const NOBODY: u32 = 65_534;
 
 /// The address of the controller made of software.
 const ADDRESS: &str = "00:AA:01:00:00:42";
@@ -48,6 +52,7 @@ pub(crate) async fn run(score: &mut Score) {
     score.check("the monitor hears beside bluetoothd what btleplug scans for", beside().await);
     score.check("an adapter pulled out is lost, and comes back by its address", replug().await);
     score.check("an adapter in use, or not there, is told apart", refused().await);
+    score.check("a process without privileges is told which one it lacks", lacking().await);
 }
 
 async fn management() -> Outcome<()> {
@@ -245,10 +250,7 @@ async fn replug() -> Outcome<()> {
         let adapter = session.adapter();
         Monitor::open(&adapter, ReceiverId::default(), clock).await.map_err(text)?
     };
-    world.unplug().await.or_else(|why| {
-        // The session still holds what is left of it.
-        if why.contains("controller is gone") { Ok(()) } else { Err(why) }
-    })?;
+    world.unplug().await?;
     let lost = within("the end", async {
         loop {
             if let Err(error) = session.next().await {
@@ -295,6 +297,46 @@ async fn refused() -> Outcome<()> {
     world.unplug().await?;
     let absent = open_session(clock).await.err().unwrap_or_default();
     expect(absent.contains("failed to find"), || format!("without a controller: {absent}"))
+}
+
+async fn lacking() -> Outcome<()> {
+    let mut world = World::new();
+    world.plug()?;
+    adapter(&mut open_management()?).await?;
+    let itself = std::env::current_exe().map_err(text)?;
+    let child = Command::new(itself).arg("unprivileged").uid(NOBODY).gid(NOBODY).output();
+    let output = child.await.map_err(text)?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    expect(output.status.success(), || format!("{}: {}", output.status, told.trim()))
+}
+
+/// What [`lacking`] starts, as a user without any privileges.
+pub(crate) fn unprivileged() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(text).and_then(|runtime| runtime.block_on(try_everything()));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn try_everything() -> Outcome<()> {
+    let clock = Clock::start();
+    let mut management = open_management()?;
+    // Looking is allowed.
+    let adapter = management.adapter(&wanted()?).await.map_err(text)?;
+    let lacks = |error: Result<(), HciError>, expected| match error {
+        Err(HciError::Forbidden { capability, .. }) if capability == expected => Ok(()),
+        other => Err(format!("instead of a lack of {expected}: {other:?}")),
+    };
+    lacks(management.power(adapter.index, true).await, "CAP_NET_ADMIN")?;
+    lacks(Monitor::permitted(clock), "CAP_NET_RAW")?;
+    let name = ReceiverId::default();
+    let opened = UserSession::open(&wanted()?, &Settings::default(), name, clock, PATIENCE).await;
+    lacks(opened.map(drop), "CAP_NET_ADMIN")
 }
 
 // === Helpers ===

@@ -142,7 +142,7 @@ impl HciError {
             Some(libc::EBUSY | libc::EUSERS) => Self::InUse(adapter.to_owned()),
             Some(libc::ENODEV) => Self::NoAdapter(adapter.to_owned()),
             Some(libc::ERFKILL) => Self::Blocked(adapter.to_owned()),
-            Some(libc::EPIPE | libc::ENOTCONN | libc::ENETDOWN) => Self::Lost,
+            Some(libc::EPIPE | libc::EBADFD | libc::ENETDOWN) => Self::Lost,
             Some(libc::ETIMEDOUT) => Self::Silent { doing },
             _ => Self::System { doing, cause: OsError::of(error) },
         }

@@ -65,23 +65,28 @@ impl Way {
         Ok(Self::Driver(driver, name.to_owned()))
     }
 
-    fn take(&self) -> Result<(), HciError> {
-        let (off, on) = match self {
+    /// What is written where: first to shut the device out, then to let it in again.
+    fn steps(&self) -> [(PathBuf, &str); 2] {
+        match self {
             Self::Usb(directory) => {
                 let authorized = directory.join("authorized");
-                ((authorized.clone(), "0"), (authorized, "1"))
+                [(authorized.clone(), "0"), (authorized, "1")]
             }
             Self::Driver(driver, name) => {
-                ((driver.join("unbind"), name.as_str()), (driver.join("bind"), name.as_str()))
+                [(driver.join("unbind"), name), (driver.join("bind"), name)]
             }
-        };
-        write(&off).map_err(|error| failed("take a Bluetooth adapter from its driver", &error))?;
-        let mut result = write(&on);
+        }
+    }
+
+    fn take(&self) -> Result<(), HciError> {
+        let [out, back] = self.steps();
+        write(&out).map_err(|error| failed("take a Bluetooth adapter from its driver", &error))?;
+        let mut result = write(&back);
         for _ in 1..ATTEMPTS {
             if result.is_ok() {
                 break;
             }
-            result = write(&on);
+            result = write(&back);
         }
         result.map_err(|error| failed("give a Bluetooth adapter back to its driver", &error))
     }
@@ -119,6 +124,8 @@ mod tests {
         let device = interface.parent().unwrap();
         fs::write(device.join("authorized"), "").unwrap();
         fs::write(device.join("idVendor"), "0a12").unwrap();
+        let way = Way::to(&fs::canonicalize(device.join("1-2:1.0")).unwrap()).unwrap();
+        assert_eq!(way.steps().map(|(_, text)| text), ["0", "1"]);
         assert_eq!(reset_in(&class, 0), Ok(()));
         assert_eq!(fs::read_to_string(device.join("authorized")).unwrap(), "1");
     }

@@ -2,7 +2,7 @@
 //!
 //! Listing needs no capability; switching needs `CAP_NET_ADMIN`, and the error says so. Every question
 //! is answered or given up in time, whatever else the kernel says meanwhile. What the messages look
-//! like is in [`message`]; how hardware is reset that no longer listens, in [`super::hardware`].
+//! like is in `message`; how hardware is reset that no longer listens, in [`super::hardware`].
 
 mod message;
 
@@ -178,6 +178,14 @@ impl Management {
             None => None,
         })
     }
+}
+
+/// Reads one packet in every way that there is, without a socket.
+pub(super) fn rehearse(packet: &[u8]) {
+    drop(message::index_list(packet));
+    drop(message::extended_index_list(packet));
+    let _adapter = message::info(0, None, packet);
+    let _message = Message::read(packet);
 }
 
 /// Stands for an answer that cannot be read: "Invalid Parameters".

@@ -21,7 +21,10 @@ use super::{
     item::{Item, News},
     socket::{Channel, Queue, Socket},
 };
-use crate::{clock::Clock, engine::ReceiverId};
+use crate::{
+    clock::Clock,
+    engine::{AddressKind, DeviceAddress, ReceiverId},
+};
 
 /// An open ear on one adapter.
 #[derive(Debug)]
@@ -36,6 +39,18 @@ pub struct Monitor {
 /// Larger than the longest packet that matters: 6 bytes of header, 2 and 255 of an event.
 const BUFFER: usize = 1024;
 
+/// Plays packets of the monitor socket to the decider, without a socket; returns how many reports
+/// and news there were.
+pub(super) fn rehearse<'a>(packets: impl Iterator<Item = &'a [u8]>) -> usize {
+    let address = DeviceAddress::new([6, 5, 4, 3, 2, 1], AddressKind::Public);
+    let mut watch = Watch::new(0, address);
+    let mut seen = 0;
+    for packet in packets {
+        watch.packet(packet, &mut |_| seen += 1);
+    }
+    seen
+}
+
 /// How long the kernel may take to list its adapters; it does so before it answers.
 const ANNOUNCEMENT: Duration = Duration::from_secs(2);
 
@@ -47,8 +62,8 @@ impl Monitor {
         Socket::open(Channel::Monitor, clock).map(|_| ())
     }
 
-    /// Begins to listen to an adapter, and makes sure that its number still means it. Must be
-    /// called inside an event loop of tokio.
+    /// Begins to listen to an adapter, and makes sure that its number still means it. The first news
+    /// of one that is switched on is [`News::Opened`]. Must be called inside an event loop of tokio.
     pub async fn open(
         adapter: &Adapter,
         receiver: ReceiverId,
@@ -61,7 +76,7 @@ impl Monitor {
             buffer: vec![0; BUFFER],
             ready: VecDeque::new(),
         };
-        monitor.filter(adapter.index);
+        monitor.filter(Some(adapter.index));
         let announced = async {
             while monitor.watch.presence() == Presence::Unknown {
                 monitor.receive().await?;
@@ -80,9 +95,6 @@ impl Monitor {
     pub async fn next(&mut self) -> Result<Item, HciError> {
         loop {
             if let Some(item) = self.ready.pop_front() {
-                if let Item::News(News::Added { index }) = item {
-                    self.filter(index);
-                }
                 return Ok(item);
             }
             self.receive().await?;
@@ -103,7 +115,7 @@ impl Monitor {
     }
 
     /// Only saves work: what is not filtered is sorted out here.
-    fn filter(&self, index: u16) {
+    fn filter(&self, index: Option<u16>) {
         if let Err(error) = self.socket.filter(&filter::program(index)) {
             debug!(%error, "The kernel does not filter what the monitor says.");
         }
@@ -119,12 +131,23 @@ impl Monitor {
         }
         let Self { watch, receiver, buffer, ready, .. } = self;
         let packet = buffer.get(..received.length).unwrap_or_default();
+        let mut moved = None;
         watch.packet(packet, &mut |seen| {
             ready.push_back(match seen {
                 Seen::Report(report) => Item::of_report(receiver, received.at, report),
-                Seen::News(news) => Item::News(news),
+                Seen::News(news) => {
+                    match news {
+                        News::Removed => moved = Some(None),
+                        News::Added { index } => moved = Some(Some(index)),
+                        _ => {}
+                    }
+                    Item::News(news)
+                }
             });
         });
+        if let Some(index) = moved {
+            self.filter(index);
+        }
         Ok(())
     }
 }

@@ -185,8 +185,9 @@ impl Socket {
         loop {
             let mut ready = self.fd.ready(Interest::WRITABLE | Interest::ERROR).await?;
             match ready.try_io(|fd| fd.get_ref().write(packet)) {
-                Ok(Ok(length)) if length == packet.len() => return Ok(()),
-                Ok(Ok(_)) => return Err(io::ErrorKind::WriteZero.into()),
+                // A packet is taken whole or not at all, whatever the length that is returned: it
+                // is 0 for a request that the management refused, and answered with the reason.
+                Ok(Ok(_)) => return Ok(()),
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(error)) => return Err(error),
                 Err(_full) => {}

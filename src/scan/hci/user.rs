@@ -2,7 +2,7 @@
 //! the controller gave it; no bluetoothd, no bus, no sharing of the air time.
 //!
 //! Takes `CAP_NET_ADMIN`. While a session lives, no other program sees the adapter; when it ends, the
-//! kernel gets it back, switched off. The decider is [`dialogue::Dialogue`]; here is its doer.
+//! kernel gets it back, switched off. The decider is `Dialogue`; here is its doer.
 
 mod command;
 mod dialogue;
@@ -22,7 +22,10 @@ use super::{
     settings::Settings,
     socket::{Channel, Queue, Socket},
 };
-use crate::{clock::Clock, engine::ReceiverId};
+use crate::{
+    clock::Clock,
+    engine::{ReceiverId, Uptime},
+};
 
 /// A session with one controller.
 #[derive(Debug)]
@@ -240,6 +243,37 @@ impl UserSession {
             _ => Ok(()),
         }
     }
+}
+
+/// Plays packets from a controller to the decider, without a socket, one each tenth of a second.
+/// What begins with 0 to 3 is no packet from a controller (whose kinds begin at 4, an event): it
+/// stands for a step of the recovery, or for the answer that is waited for. Returns how many reports
+/// there were.
+pub(super) fn rehearse<'a>(settings: &Settings, packets: impl Iterator<Item = &'a [u8]>) -> usize {
+    let patience = Duration::from_secs(1);
+    let mut dialogue = Dialogue::new(settings.clone(), "hci0".to_owned(), patience, [0; 6]);
+    let mut now = Uptime::ZERO;
+    let mut reports = 0;
+    dialogue.reset(now);
+    for packet in packets {
+        now = now + Duration::from_millis(100);
+        match packet {
+            [0] => dialogue.reset(now),
+            [1] => dialogue.restart_scan(now),
+            [2] => dialogue.end_scan(now),
+            // The answer that is waited for, with a status and parameters.
+            [3, returned @ ..] => {
+                if let Some(answer) = dialogue.answer_to(returned) {
+                    dialogue.handle_packet(now, &answer, &mut |_| {});
+                }
+            }
+            packet => dialogue.handle_packet(now, packet, &mut |_| reports += 1),
+        }
+        dialogue.handle_timeout(now);
+        while dialogue.poll_packet().is_some() {}
+        while dialogue.poll_event().is_some() {}
+    }
+    reports
 }
 
 /// Finds the adapter, switches it off, and takes it.

@@ -1,4 +1,4 @@
-//! What the kernel need not copy to us. An adapter's number in, a filter for its socket out.
+//! What the kernel need not copy to us. An adapter's number in, a filter for our socket out.
 //!
 //! A program of classic BPF (`linux/filter.h`) that lets through what [`super::watch`] understands:
 //! the coming and going of any adapter, and of the one adapter its advertising reports, its answers
@@ -49,9 +49,12 @@ enum Step {
     Refuse,
 }
 
-/// The program for one adapter.
-pub(super) fn program(adapter: u16) -> Vec<Instruction> {
+/// The program for one adapter; without a number for all of them, while nobody knows which number
+/// the adapter will have when it comes back.
+pub(super) fn program(adapter: Option<u16>) -> Vec<Instruction> {
     use Step::{Accept, Byte, Half, Refuse, Require, Unless};
+    // Without a number, what was taken is taken once more, which changes nothing.
+    let ours = adapter.map_or(Half(ADAPTER), |adapter| Require(half(adapter)));
     let steps = [
         Half(KIND),
         Accept(half(NEW_INDEX)),
@@ -62,7 +65,7 @@ pub(super) fn program(adapter: u16) -> Vec<Instruction> {
         // What is no event jumps over the twelve steps of one.
         Unless(half(EVENT), 12),
         Half(ADAPTER),
-        Require(half(adapter)),
+        ours,
         Byte(FIRST),
         Accept(COMMAND_COMPLETE.into()),
         Accept(COMMAND_STATUS.into()),
@@ -75,7 +78,7 @@ pub(super) fn program(adapter: u16) -> Vec<Instruction> {
         Refuse,
         Require(half(COMMAND)),
         Half(ADAPTER),
-        Require(half(adapter)),
+        ours,
         Half(FIRST),
         Accept(half(SET_SCAN_ENABLE)),
         Accept(half(SET_EXTENDED_SCAN_ENABLE)),
@@ -158,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_understood_passes_and_the_rest_does_not() {
-        let program = program(0x0102);
+        let program = program(Some(0x0102));
         for (kind, adapter, body, expected) in [
             (NEW_INDEX, 7, &[0, 1, 1, 2, 3, 4, 5, 6][..], true),
             (DEL_INDEX, 7, &[], true),
@@ -191,10 +194,20 @@ mod tests {
     }
 
     #[test]
+    fn without_a_number_every_adapter_passes() {
+        let program = program(None);
+        for adapter in [0, 1, 0x0201] {
+            assert!(passes(&program, &packet(EVENT, adapter, &[0x3e, 2, 0x02, 0])));
+            assert!(passes(&program, &packet(COMMAND, adapter, &[0x0c, 0x20, 2, 1, 0])));
+            assert!(!passes(&program, &packet(EVENT, adapter, &[0x13, 1, 0])));
+        }
+    }
+
+    #[test]
     fn nothing_that_matters_is_held_back() {
         let mut random = fastrand::Rng::with_seed(5);
         let address = DeviceAddress::new([6, 5, 4, 3, 2, 1], AddressKind::Public);
-        let program = program(1);
+        let program = program(Some(1));
         let mut mattered = 0;
         for _ in 0..200_000 {
             let kind = random.u16(0..20);

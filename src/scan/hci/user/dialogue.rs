@@ -201,6 +201,15 @@ impl Dialogue {
         self.events.pop_front()
     }
 
+    /// The answer that is waited for, as a controller would give it; for rehearsals.
+    pub(super) fn answer_to(&self, returned: &[u8]) -> Option<Vec<u8>> {
+        let [low, high] = self.waiting?.opcode().to_le_bytes();
+        let length = u8::try_from(returned.len().checked_add(3)?).ok()?;
+        let mut packet = vec![H4_EVENT, COMMAND_COMPLETE, length, 1, low, high];
+        packet.extend(returned);
+        Some(packet)
+    }
+
     fn answer(&mut self, now: Uptime, opcode: u16, credits: u8, status: u8, parameters: &[u8]) {
         match self.waiting {
             Some(command) if command.opcode() == opcode => {
