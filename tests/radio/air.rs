@@ -14,8 +14,9 @@ use beacon_gateway::{
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
+    antenna::Antenna,
     controller::{Kind, Report},
-    world::{Antenna, Outcome},
+    process::Outcome,
 };
 
 /// The air around one antenna. Falls silent when dropped.

@@ -8,11 +8,13 @@ use tokio::{process::Child, time::sleep};
 
 use crate::{
     air::Air,
+    antenna::nothing_plugged,
     controller::{Cure, Model},
     plane::Plane,
+    process::{Outcome, until},
     score::Score,
     stand::{self, PROBE, Probe, Stand, arrival, now, tag},
-    world::{Outcome, World, nothing_plugged, until},
+    world::World,
 };
 
 /// What happens.

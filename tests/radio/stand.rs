@@ -14,12 +14,14 @@ use serde_json::Value;
 
 use crate::{
     air::Speech,
+    antenna::nothing_plugged,
     broker::{Broker, Message},
     controller::{Kind, Model, Phy, Report},
     daemon::{Configuration, Daemon},
     gauge::{Cost, cost},
     plane::Plane,
-    world::{Outcome, World, nothing_plugged, until},
+    process::{Outcome, until},
+    world::World,
 };
 
 /// Everything at work.

@@ -10,9 +10,9 @@ use crate::{
     controller::{Cure, Model},
     daemon::Configuration,
     plane::Plane,
+    process::Outcome,
     score::Score,
     stand::{self, Probe, Stand, arrival, tag},
-    world::Outcome,
 };
 
 /// A day, in seconds.
@@ -29,7 +29,7 @@ const HANDS: u32 = 600;
 const LEAST: u64 = 90;
 
 /// The same day each time.
-const SEED: u64 = 0x00da_7a5e_ed;
+const SEED: u64 = 0xda7a_5eed;
 
 /// How often the controller was made to hang, and how long it did until it was cured.
 #[derive(Default)]
