@@ -142,15 +142,16 @@ impl Stand {
         })
     }
 
-    /// What happened to visits although every tag was there all the time.
-    pub(crate) fn false_exits(&self) -> usize {
-        let names = self.broker.select(|message| {
+    /// How many exits were told from a moment on, in seconds since 1970, although every tag was
+    /// there all the time.
+    pub(crate) fn false_exits(&self, since: f64) -> usize {
+        let exits = self.broker.select(|message| {
             let is_exit = ["/event/visit/ended", "/event/zone/exited"]
                 .iter()
                 .any(|topic| message.topic.ends_with(topic));
-            is_exit.then_some(())
+            (is_exit && message.arrived >= since).then_some(())
         });
-        names.len()
+        exits.len()
     }
 
     /// The gateway's own events from a moment on, in seconds since 1970: `radio_deaf (daemon)`.

@@ -24,6 +24,9 @@ pub(crate) struct World {
 
 const BUS_SOCKET: &str = "/run/dbus/system_bus_socket";
 
+/// How long a program may take for what it does at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 impl World {
     /// A machine on which nothing runs.
     pub(crate) fn new() -> Self {
@@ -141,7 +144,14 @@ impl World {
     /// Stops the scan behind bluetoothd's back, as a client of the kernel's management socket may.
     pub(crate) async fn stop_discovery(&self) -> Outcome<()> {
         let index = self.antenna.index()?.to_string();
-        run("btmgmt", &["--index", &index, "stop-find", "-l"]).await
+        let before = self.antenna.tally().scans;
+        let said = output("btmgmt", &["--index", &index, "stop-find", "-l"]).await?;
+        until(format!("the scan is stopped by btmgmt; it said `{said}`"), PATIENCE, async || {
+            // Somebody may have started it anew by now.
+            let stopped = !self.antenna.is_scanning() || self.antenna.tally().scans > before;
+            stopped.then_some(())
+        })
+        .await
     }
 
     /// Another client of bluetoothd that scans with a filter of its own, until it is ended: only

@@ -104,7 +104,7 @@ async fn one(plane: Plane, cures: &[Cure]) -> Outcome<()> {
     let (reached, _) = stand.settled(Duration::from_mins(10)).await?;
     let after = stand.world.antenna.tally();
     let sent = u64::from(DAY + DAY / 30);
-    let false_exits = stand.false_exits();
+    let false_exits = stand.false_exits(0.0);
     let average = f64::from(hangs.seconds) / f64::from(hangs.cured.max(1));
     println!(
         "| {plane} | {cures:?} | {} | {} | {average:.0} s | {} | {} | {}, {} | {} | {false_exits} |",
