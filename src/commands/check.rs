@@ -232,7 +232,7 @@ fn adapter(receiver: &ReceiverSettings, adapters: &Adapters) -> Finding {
         }
     };
     let id = receiver.id.as_str();
-    match known.iter().find(|known| known.is(&receiver.adapter)) {
+    match known.iter().find(|known| known.is(receiver.adapter)) {
         Some(known) if dedicated => {
             good("adapter", &format!("{} for the receiver `{id}` alone", known.described()))
         }
@@ -279,7 +279,7 @@ fn radio(settings: &LiveSettings, adapters: &Adapters) -> Vec<Finding> {
     }
     facts.radios.retain(|radio| {
         settings.receivers.iter().any(|receiver| match known(&radio.name) {
-            Some(known) => known.is(&receiver.adapter),
+            Some(known) => known.is(receiver.adapter),
             None => true,
         })
     });
@@ -289,7 +289,7 @@ fn radio(settings: &LiveSettings, adapters: &Adapters) -> Vec<Finding> {
 // === impl Known ===
 
 impl Known {
-    fn is(&self, wanted: &hci::Wanted) -> bool {
+    fn is(&self, wanted: hci::Wanted) -> bool {
         match wanted {
             hci::Wanted::First => true,
             hci::Wanted::Index(index) => self.name == format!("hci{index}"),

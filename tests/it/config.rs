@@ -294,7 +294,9 @@ fn shipped(name: &str) -> PathBuf {
 fn flatten(name: &str, value: &serde_json::Value, keys: &mut BTreeMap<String, String>) {
     match value.as_object() {
         Some(section) => {
-            section.iter().for_each(|(key, value)| flatten(&format!("{name}.{key}"), value, keys))
+            for (key, value) in section {
+                flatten(&format!("{name}.{key}"), value, keys);
+            }
         }
         None => drop(keys.insert(name.to_owned(), value.to_string())),
     }

@@ -14,8 +14,9 @@ use beacon_gateway::{
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{
+    antenna::Antenna,
     controller::{Kind, Report},
-    world::{Antenna, Outcome},
+    process::Outcome,
 };
 
 /// The air around one antenna. Falls silent when dropped.
@@ -46,8 +47,12 @@ pub(crate) struct Device {
 /// What a device sends at a moment: one report, or one and its scan response.
 pub(crate) type Speech = Box<dyn FnMut(UnixTime) -> Vec<Report> + Send>;
 
-/// How often the air is looked at; shorter than the shortest pace of a device.
+/// How often the air is looked at: when the next device is due, but not more often than this, which
+/// is shorter than the shortest pace of a device.
 const STEP: Duration = Duration::from_millis(20);
+
+/// At least this often, since a device may be switched on meanwhile.
+const LONGEST_STEP: Duration = Duration::from_millis(100);
 
 impl Air {
     pub(crate) fn around(antenna: Antenna) -> Self {
@@ -57,10 +62,12 @@ impl Air {
             let cast = Arc::clone(&cast);
             async move {
                 loop {
+                    let mut pause = LONGEST_STEP;
                     if let Ok(mut cast) = cast.lock() {
                         cast.send(&clock, &antenna);
+                        pause = cast.next_due().map_or(pause, |due| due.since(clock.now()));
                     }
-                    sleep(STEP).await;
+                    sleep(pause.clamp(STEP, LONGEST_STEP)).await;
                 }
             }
         });
@@ -135,6 +142,10 @@ impl Drop for Air {
 }
 
 impl Cast {
+    fn next_due(&self) -> Option<Uptime> {
+        self.devices.iter().filter(|device| device.on).map(|device| device.due).min()
+    }
+
     fn send(&mut self, clock: &Clock, antenna: &Antenna) {
         let now = clock.now();
         let unix = clock.wall().unix;

@@ -17,7 +17,7 @@ use tokio::{
     process::Child,
 };
 
-use crate::world::{Outcome, log_of, start, until};
+use crate::process::{Outcome, log_of, start, until};
 
 /// The broker, the subscriber and the line.
 pub(crate) struct Broker {

@@ -7,8 +7,9 @@ use beacon_gateway::{clock::Clock, engine::Uptime};
 use tokio::time::sleep;
 
 use crate::{
+    antenna::Antenna,
     controller::{Kind, Phy, Report},
-    world::{Antenna, Outcome},
+    process::Outcome,
 };
 
 /// A stream of advertisements, from 10 to 5,000 a second.
@@ -84,16 +85,18 @@ impl Crowd {
             Self::Fresh => number,
         };
         // A static random address (Vol 6 Part B 1.3.2.1): the two most significant bits are set.
-        let [.., a, b, c, d] = device.to_be_bytes();
-        let [.., w, x, y, z] = number.to_be_bytes();
+        let address = (0xc254_0000_0000 | device & 0xffff_ffff).to_be_bytes();
+        let address = address.last_chunk().copied().unwrap_or_default();
         // Flags, and data of a manufacturer that does not exist; in front of a malformed one stands
         // a structure that claims more octets than there are.
-        let mut data = vec![2, 1, 6, 9, 0xff, 0xff, 0xff, b'B', b'G', w, x, y, z];
-        if matches!(self, Self::Fresh) && number % 7 == 0 {
+        let [.., high, middle, low, last] = number.to_be_bytes();
+        let mut data = vec![2, 1, 6, 9, 0xff, 0xff, 0xff, b'B', b'G'];
+        data.extend([high, middle, low, last]);
+        if matches!(self, Self::Fresh) && number.is_multiple_of(7) {
             data.splice(0..3, [0x1f]);
         }
         Report {
-            address: [0xc2, 0x54, a, b, c, d],
+            address,
             random: true,
             rssi: -60,
             kind: Kind::NonConnectable,

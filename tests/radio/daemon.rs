@@ -14,7 +14,7 @@ use tokio::{process::Child, time::timeout};
 use crate::{
     guest::SHARE,
     plane::Plane,
-    world::{Outcome, log_of, run, start},
+    process::{Outcome, log_of, run, start},
 };
 
 /// A running daemon.

@@ -17,8 +17,9 @@ use crate::{
     cast::{self, CUSTOMERS, Traces},
     daemon::{Configuration, Daemon},
     needles::Haystacks,
+    process::{Outcome, until},
     score::Score,
-    world::{Outcome, World, until},
+    world::World,
 };
 
 /// A shop with everything in it.

@@ -8,11 +8,13 @@ use tokio::{process::Child, time::sleep};
 
 use crate::{
     air::Air,
+    antenna::nothing_plugged,
     controller::{Cure, Model},
     plane::Plane,
+    process::{Outcome, until},
     score::Score,
     stand::{self, PROBE, Probe, Stand, arrival, now, tag},
-    world::{Outcome, World, nothing_plugged, until},
+    world::World,
 };
 
 /// What happens.
@@ -65,7 +67,7 @@ const FAULTS: [Fault; 10] = [
 const AWAY: Duration = Duration::from_secs(40);
 
 /// How long hearing must last before the next fault.
-const CALM: Duration = Duration::from_secs(15);
+const CALM: Duration = Duration::from_secs(10);
 
 /// The kernel may refuse a scan for up to 10.24 s after bluetoothd was killed; what nobody reports,
 /// like a scan that somebody else stopped, is only noticed as silence, after 20 s.
@@ -78,10 +80,8 @@ const LIMIT_OF_LADDER: f64 = 90.0;
 /// When to give up waiting.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// The tag and the probe advertise this often.
-const PACE: Duration = Duration::from_millis(200);
-
-pub(crate) async fn faults(score: &mut Score) {
+/// Tag and probe advertise once in `pace`, which bounds how exactly times are known.
+pub(crate) async fn faults(score: &mut Score, pace: Duration) {
     score.round("faults: what can happen to a radio's parts, with a tag in the shop");
     println!(
         "\n| plane | fault | heard again after | longest silence | events of the gateway | false exits |\n\
@@ -89,7 +89,7 @@ pub(crate) async fn faults(score: &mut Score) {
     );
     let mut results = Vec::new();
     for plane in Plane::chosen() {
-        let scene = match absent(plane).await {
+        let scene = match absent(plane, pace).await {
             Ok((scene, effect)) => {
                 effect.print(plane, "all parts absent at start");
                 results.push((format!("{plane}: all absent at start"), effect.judge(LIMIT)));
@@ -135,14 +135,14 @@ async fn all(plane: Plane, mut scene: Scene) -> Vec<(String, Outcome<()>)> {
 }
 
 /// The daemon is there before everything else.
-async fn absent(plane: Plane) -> Outcome<(Scene, Effect)> {
+async fn absent(plane: Plane, pace: Duration) -> Outcome<(Scene, Effect)> {
     nothing_plugged().await?;
     let mut world = World::new().with(Model::default());
     if !plane.needs_bluetoothd() {
         world = world.hands_off()?;
     }
     let configuration = stand::configuration(plane, Model::default(), 1);
-    let mut scene = Scene::around(Stand::around(world, &configuration).await?);
+    let mut scene = Scene::around(Stand::around(world, &configuration).await?, pace);
     let since = now();
     scene.stand.broker.event("gateway.started", 1, PATIENCE).await?;
     sleep(AWAY).await;
@@ -152,11 +152,11 @@ async fn absent(plane: Plane) -> Outcome<(Scene, Effect)> {
 }
 
 impl Scene {
-    fn around(stand: Stand) -> Self {
+    fn around(stand: Stand, pace: Duration) -> Self {
         let air = Air::around(stand.world.antenna.clone());
         let probe = Probe::default();
-        air.add("tag", PACE, Box::new(|_| vec![tag(0)]));
-        air.add(PROBE, PACE, probe.speech());
+        air.add("tag", pace, Box::new(|_| vec![tag(0)]));
+        air.add(PROBE, pace, probe.speech());
         air.on("");
         Self { stand, probe, _air: air }
     }
@@ -241,7 +241,7 @@ impl Scene {
             hearing_after: fresh - back,
             longest_silence: silences.fold(0.0, f64::max),
             notices: self.stand.notices(since),
-            false_exits: self.stand.false_exits(),
+            false_exits: self.stand.false_exits(since),
         })
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use nix::{time::ClockId, unistd::Pid};
 
-use crate::world::Outcome;
+use crate::process::Outcome;
 
 /// What a process has cost so far.
 #[derive(Clone, Copy, Debug, Default)]

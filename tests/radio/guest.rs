@@ -1,6 +1,6 @@
 //! In the guest: runs the rounds and says how they went.
 
-use std::{path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode, time::Duration};
 
 use crate::{
     day_round, faults_round, hci_round, measure, planes_round, rounds, scan_round, score::Score,
@@ -40,7 +40,10 @@ pub(crate) fn main() -> ExitCode {
                 "outages" => day_round::outages(&mut score).await,
                 "planes" => planes_round::planes(&mut score).await,
                 "rate" => planes_round::rate(&mut score).await,
-                "faults" | "measure-faults" => faults_round::faults(&mut score).await,
+                "faults" => faults_round::faults(&mut score, Duration::from_millis(500)).await,
+                "measure-faults" => {
+                    faults_round::faults(&mut score, Duration::from_millis(200)).await;
+                }
                 "measure-share" => measure::share::all(&mut score).await,
                 "measure-ramp" => measure::ramp::all(&mut score).await,
                 "measure-memory" => measure::memory::all(&mut score).await,

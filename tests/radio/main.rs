@@ -12,6 +12,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the test reports on the terminal")]
 
 mod air;
+mod antenna;
 mod broker;
 mod burst;
 mod cast;
@@ -27,6 +28,7 @@ mod measure;
 mod needles;
 mod plane;
 mod planes_round;
+mod process;
 mod rounds;
 mod scan_round;
 mod score;

@@ -21,10 +21,12 @@ use tokio::{
 
 use crate::{
     air::Air,
+    antenna::Antenna,
     cast,
     controller::{Kind, Phy, Report},
+    process::{Outcome, until},
     score::Score,
-    world::{Antenna, Outcome, World, connections, until},
+    world::{World, connections},
 };
 
 /// The scan room at work, and everything that came out of it.

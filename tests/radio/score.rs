@@ -7,6 +7,7 @@ use beacon_gateway::clock::Clock;
 /// Counts and prints checks.
 pub(crate) struct Score {
     clock: Clock,
+    rounds: u32,
     sum: Sum,
 }
 
@@ -19,12 +20,13 @@ pub(crate) struct Sum {
 
 impl Score {
     pub(crate) fn new() -> Self {
-        Self { clock: Clock::start(), sum: Sum::default() }
+        Self { clock: Clock::start(), rounds: 0, sum: Sum::default() }
     }
 
     /// Opens a group of checks.
-    pub(crate) fn round(&self, name: &str) {
-        println!("\n{name}");
+    pub(crate) fn round(&mut self, name: &str) {
+        self.rounds += 1;
+        println!("\n{}. {name}", self.rounds);
     }
 
     /// Prints how one check went, with the guest's time.

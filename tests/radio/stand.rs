@@ -14,12 +14,14 @@ use serde_json::Value;
 
 use crate::{
     air::Speech,
+    antenna::nothing_plugged,
     broker::{Broker, Message},
     controller::{Kind, Model, Phy, Report},
     daemon::{Configuration, Daemon},
     gauge::{Cost, cost},
     plane::Plane,
-    world::{Outcome, World, nothing_plugged, until},
+    process::{Outcome, until},
+    world::World,
 };
 
 /// Everything at work.
@@ -140,15 +142,16 @@ impl Stand {
         })
     }
 
-    /// What happened to visits although every tag was there all the time.
-    pub(crate) fn false_exits(&self) -> usize {
-        let names = self.broker.select(|message| {
+    /// How many exits were told from a moment on, in seconds since 1970, although every tag was
+    /// there all the time.
+    pub(crate) fn false_exits(&self, since: f64) -> usize {
+        let exits = self.broker.select(|message| {
             let is_exit = ["/event/visit/ended", "/event/zone/exited"]
                 .iter()
                 .any(|topic| message.topic.ends_with(topic));
-            is_exit.then_some(())
+            (is_exit && message.arrived >= since).then_some(())
         });
-        names.len()
+        exits.len()
     }
 
     /// The gateway's own events from a moment on, in seconds since 1970: `radio_deaf (daemon)`.

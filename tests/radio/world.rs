@@ -1,30 +1,15 @@
 //! The machine that the daemon runs on: message bus, Bluetooth daemon, controller; each can be
 //! started, stopped and killed.
 
-use std::{
-    fmt::Display,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fs, process::Stdio, time::Duration};
 
-use beacon_gateway::clock::Clock;
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::UnixStream,
-    process::{Child, Command},
-    time::{sleep, timeout},
-};
+use tokio::{io::AsyncWriteExt as _, net::UnixStream, process::Child};
 
 use crate::{
-    controller::{Controller, Cure, Model, Report, Tally},
-    guest::SHARE,
+    antenna::{Antenna, nothing_plugged},
+    controller::Model,
+    process::{Outcome, kill, log_of, output, run, start, start_with, until},
 };
-
-/// The reason why something did not work out.
-pub(crate) type Outcome<T> = Result<T, String>;
 
 /// The parts that can be there or not.
 pub(crate) struct World {
@@ -37,74 +22,10 @@ pub(crate) struct World {
     pub(crate) spare: Antenna,
 }
 
-/// Where a controller can be plugged in, and what is heard there.
-#[derive(Clone, Default)]
-pub(crate) struct Antenna {
-    model: Model,
-    place: Arc<Mutex<Option<Controller>>>,
-    tally: Arc<Mutex<Tally>>,
-}
-
 const BUS_SOCKET: &str = "/run/dbus/system_bus_socket";
 
-/// Where the kernel lists its controllers.
-const CONTROLLERS: &str = "/sys/class/bluetooth";
-
-/// Waits for a condition; the error names it. Looks at it often enough to be at most a little late,
-/// at the scale of what is waited for.
-pub(crate) async fn until<T>(
-    what: impl Display,
-    within: Duration,
-    mut look: impl AsyncFnMut() -> Option<T>,
-) -> Outcome<T> {
-    let clock = Clock::start();
-    let pause = (within / 500).clamp(Duration::from_millis(20), Duration::from_secs(1));
-    loop {
-        if let Some(seen) = look().await {
-            return Ok(seen);
-        }
-        if clock.now().as_micros() >= i64::try_from(within.as_micros()).unwrap_or(i64::MAX) {
-            return Err(format!("after {} s still not: {what}", within.as_secs()));
-        }
-        sleep(pause).await;
-    }
-}
-
-/// Starts a program whose output goes to a file that the host can read.
-pub(crate) fn start(program: &str, arguments: &[&str]) -> Outcome<Child> {
-    start_with(program, arguments, Stdio::null())
-}
-
-/// The same, for a program that is spoken to.
-fn start_with(program: &str, arguments: &[&str], input: Stdio) -> Outcome<Child> {
-    let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy();
-    let log = log_of(&name);
-    let open = || File::options().create(true).append(true).open(&log);
-    let (output, errors) = open()
-        .and_then(|output| open().map(|errors| (output, errors)))
-        .map_err(|error| format!("failed to open {}: {error}", log.display()))?;
-    Command::new(program)
-        .args(arguments)
-        .stdin(input)
-        .stdout(output)
-        .stderr(errors)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("failed to start {program}: {error}"))
-}
-
-/// Where the output of a program is.
-pub(crate) fn log_of(program: &str) -> PathBuf {
-    Path::new(SHARE).join(format!("{program}.log"))
-}
-
-/// Ends a program as a power cut would.
-pub(crate) async fn kill(child: &mut Option<Child>) -> Outcome<()> {
-    match child.take() {
-        Some(mut child) => child.kill().await.map_err(|error| format!("failed to kill: {error}")),
-        None => Err("there is nothing to kill".to_owned()),
-    }
-}
+/// How long a program may take for what it does at once.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl World {
     /// A machine on which nothing runs.
@@ -223,7 +144,14 @@ impl World {
     /// Stops the scan behind bluetoothd's back, as a client of the kernel's management socket may.
     pub(crate) async fn stop_discovery(&self) -> Outcome<()> {
         let index = self.antenna.index()?.to_string();
-        run("btmgmt", &["--index", &index, "stop-find", "-l"]).await
+        let before = self.antenna.tally().scans;
+        let said = output("btmgmt", &["--index", &index, "stop-find", "-l"]).await?;
+        until(format!("the scan is stopped by btmgmt; it said `{said}`"), PATIENCE, async || {
+            // Somebody may have started it anew by now.
+            let stopped = !self.antenna.is_scanning() || self.antenna.tally().scans > before;
+            stopped.then_some(())
+        })
+        .await
     }
 
     /// Another client of bluetoothd that scans with a filter of its own, until it is ended: only
@@ -282,92 +210,6 @@ impl World {
     }
 }
 
-impl Antenna {
-    pub(crate) fn of(model: Model) -> Self {
-        Self { model, ..Self::default() }
-    }
-
-    pub(crate) fn plug(&self) -> Outcome<()> {
-        let plugged = Controller::plug(self.model, Arc::clone(&self.tally))
-            .map_err(|error| format!("failed to plug in: {error}"))?;
-        self.replace(Some(plugged));
-        Ok(())
-    }
-
-    /// Pulls the controller out, and waits until the kernel has noticed.
-    pub(crate) async fn unplug(&self) -> Outcome<()> {
-        let path = Path::new(CONTROLLERS).join(self.name()?);
-        self.replace(None);
-        until("the controller is gone", Duration::from_secs(10), async || {
-            (!path.exists()).then_some(())
-        })
-        .await
-    }
-
-    /// Lets the controller hear something; says whether it did.
-    pub(crate) fn hear(&self, report: &Report) -> Outcome<bool> {
-        let heard = self.with(|controller| controller.hear(report)).transpose();
-        heard.map(Option::unwrap_or_default).map_err(|error| format!("the controller: {error}"))
-    }
-
-    /// Whether there is a controller that was told to scan.
-    pub(crate) fn is_scanning(&self) -> bool {
-        self.with(Controller::is_scanning).unwrap_or_default()
-    }
-
-    /// From now on the controller hears nothing, until it is cured.
-    pub(crate) fn hang(&self, until: Cure) {
-        self.with(|controller| controller.hang(until));
-    }
-
-    /// Whether the controller hangs.
-    pub(crate) fn hangs(&self) -> bool {
-        self.with(Controller::hangs).unwrap_or_default()
-    }
-
-    /// What the controller has done, over all the times that it was plugged in.
-    pub(crate) fn tally(&self) -> Tally {
-        self.tally.lock().map(|tally| *tally).unwrap_or_default()
-    }
-
-    /// The number that the kernel gave the controller.
-    pub(crate) fn index(&self) -> Outcome<u16> {
-        self.with(Controller::index).flatten().ok_or_else(|| "no controller is there".to_owned())
-    }
-
-    /// The kernel's name of the controller, like `hci0`.
-    pub(crate) fn name(&self) -> Outcome<String> {
-        self.index().map(|index| format!("hci{index}"))
-    }
-
-    /// Waits until the kernel has given the controller a number.
-    pub(crate) async fn numbered(&self) -> Outcome<u16> {
-        until("the kernel knows the controller", Duration::from_secs(10), async || {
-            self.index().ok()
-        })
-        .await
-    }
-
-    fn with<T>(&self, ask: impl FnOnce(&Controller) -> T) -> Option<T> {
-        self.place.lock().ok().and_then(|controller| controller.as_ref().map(ask))
-    }
-
-    fn replace(&self, controller: Option<Controller>) {
-        if let Ok(mut place) = self.place.lock() {
-            *place = controller;
-        }
-    }
-}
-
-/// Waits until the kernel knows no controller.
-pub(crate) async fn nothing_plugged() -> Outcome<()> {
-    until("the controllers are gone", Duration::from_secs(10), async || {
-        let mut left = fs::read_dir(CONTROLLERS).ok()?;
-        left.next().is_none().then_some(())
-    })
-    .await
-}
-
 fn pid(child: Option<&Child>, what: &str) -> Outcome<u32> {
     child.and_then(Child::id).ok_or_else(|| format!("{what} does not run"))
 }
@@ -378,24 +220,4 @@ pub(crate) async fn connections() -> Outcome<usize> {
     let names = "org.freedesktop.DBus.ListNames";
     let said = output("dbus-send", &[&call[..], &[names]].concat()).await?;
     Ok(said.matches("\":").count())
-}
-
-/// Runs a program to its end.
-pub(crate) async fn run(program: &str, arguments: &[&str]) -> Outcome<()> {
-    output(program, arguments).await.map(drop)
-}
-
-/// Runs a program to its end; gives what it said.
-pub(crate) async fn output(program: &str, arguments: &[&str]) -> Outcome<String> {
-    let output =
-        Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(Duration::from_secs(30), output)
-        .await
-        .map_err(|_| format!("{program} did not end within 30 s"))?
-        .map_err(|error| format!("failed to start {program}: {error}"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{program} ended with {}: {}", output.status, errors.trim()))
 }

@@ -47,9 +47,10 @@ pub async fn adapters(call_timeout: Duration) -> Result<Vec<AdapterInfo>, BluezE
                     for Named { name, adapter } in found(call_timeout).await? {
                         let powered = is_powered(&adapter, &name, call_timeout).await?;
                         let told = answered(call_timeout, adapter.adapter_address()).await;
-                        let address = told.ok().flatten().map(|told| {
-                            DeviceAddress::new(told.into_inner(), AddressKind::Public)
-                        });
+                        let address = told
+                            .ok()
+                            .flatten()
+                            .map(|told| DeviceAddress::new(told.into_inner(), AddressKind::Public));
                         list.push(AdapterInfo { name, address, powered });
                     }
                     Ok(list)

@@ -60,8 +60,9 @@ fn returned(model: Model, opcode: u16, parameters: &[u8]) -> Vec<u8> {
             let second = u8::from(model.extended) << 4 | u8::from(model.coded) << 3;
             vec![1, second, 0, 0, 0, 0, 0, 0]
         }
-        // LE Read Advertising Physical Channel Tx Power.
-        0x2007 => vec![0],
+        // LE Read Advertising Physical Channel Tx Power; LE Set Extended Advertising Parameters
+        // returns the power that was selected.
+        0x2007 | 0x2036 => vec![0],
         // LE Read Filter Accept List Size and LE Read Resolving List Size.
         0x200f | 0x202a => vec![32],
         // LE Rand.
@@ -72,8 +73,6 @@ fn returned(model: Model, opcode: u16, parameters: &[u8]) -> Vec<u8> {
         0x2023 => vec![27, 0, 0x48, 1],
         // LE Read Maximum Data Length.
         0x202f => vec![0xfb, 0, 0x48, 0x08, 0xfb, 0, 0x48, 0x08],
-        // LE Set Extended Advertising Parameters: the power that was selected.
-        0x2036 => vec![0],
         // LE Read Maximum Advertising Data Length, and how many sets there may be.
         0x203a => vec![0xfb, 0],
         0x203b => vec![4],
@@ -93,8 +92,8 @@ fn returned_by_dual(opcode: u16) -> Vec<u8> {
         }
         // Read Class of Device.
         0x0c23 => vec![0, 0, 0],
-        // Read Voice Setting, Read Default Link Policy Settings.
-        0x0c25 | 0x080e => vec![0, 0],
+        // Read Voice Setting, Read Default Link Policy Settings, Delete Stored Link Key: of none.
+        0x0c25 | 0x080e | 0x0c12 => vec![0, 0],
         // Read Number of Supported IAC, and the General one.
         0x0c38 => vec![1],
         0x0c39 => vec![1, 0x33, 0x8b, 0x9e],
@@ -102,8 +101,6 @@ fn returned_by_dual(opcode: u16) -> Vec<u8> {
         0x0c1b => vec![0, 8, 0x12, 0],
         // Read Stored Link Key: of none, none.
         0x0c0d => vec![0, 0, 0, 0],
-        // Delete Stored Link Key: none.
-        0x0c12 => vec![0, 0],
         // Read Page Scan Type, Read Inquiry Mode, Read Inquiry Response Transmit Power.
         0x0c46 | 0x0c44 | 0x0c58 => vec![0],
         _ => Vec::new(),

@@ -13,9 +13,9 @@ use crate::{
     burst::{Burst, Crowd},
     controller::Model,
     plane::Plane,
+    process::{Outcome, until},
     score::Score,
     stand::{PROBE, Probe, Stand, arrival, now, tag},
-    world::{Outcome, until},
 };
 
 const RATE: u32 = 5000;

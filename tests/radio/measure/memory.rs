@@ -10,9 +10,9 @@ use crate::{
     burst::{Burst, Crowd},
     controller::Model,
     plane::Plane,
+    process::Outcome,
     score::Score,
     stand::Stand,
-    world::Outcome,
 };
 
 const ADVERTISEMENTS: u64 = 1_000_000;

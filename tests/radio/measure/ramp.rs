@@ -4,8 +4,8 @@ use crate::{
     controller::Kind,
     plane::Plane,
     planes_round::{Ramp, ramp},
+    process::Outcome,
     score::Score,
-    world::Outcome,
 };
 
 /// What is sent: with or without the wish to be asked for more.

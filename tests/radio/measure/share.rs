@@ -7,9 +7,9 @@ use crate::{
     burst::{Burst, Crowd},
     controller::Model,
     plane::Plane,
+    process::Outcome,
     score::Score,
     stand::{Costs, Stand, now},
-    world::Outcome,
 };
 
 /// What came of a stream of advertisements.
