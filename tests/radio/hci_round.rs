@@ -25,9 +25,11 @@ use tokio::{
 };
 
 use crate::{
+    antenna::Antenna,
     controller::{Kind, Phy, Report},
+    process::{Outcome, until},
     score::Score,
-    world::{Antenna, Outcome, World, until},
+    world::World,
 };
 
 /// How long anything here may take.
