@@ -135,7 +135,7 @@ async fn answer(port: &AsyncFd<File>, state: &State) -> io::Result<()> {
     }
 }
 
-fn packet(event: u8, parameters: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(event: u8, parameters: &[u8]) -> Vec<u8> {
     let length = u8::try_from(parameters.len()).unwrap_or(u8::MAX);
     let mut packet = vec![EVENT, event, length];
     packet.extend_from_slice(parameters);
@@ -143,7 +143,7 @@ fn packet(event: u8, parameters: &[u8]) -> Vec<u8> {
 }
 
 /// What a command returns behind its status of 0; most return nothing.
-fn returned(opcode: u16, parameters: &[u8]) -> Vec<u8> {
+pub(crate) fn returned(opcode: u16, parameters: &[u8]) -> Vec<u8> {
     match opcode {
         // Read Local Version: Core Specification 5.0, made by the Linux Foundation.
         0x1001 => vec![9, 0, 0, 9, 0xf1, 0x05, 0, 0],

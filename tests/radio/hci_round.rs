@@ -1,6 +1,8 @@
 //! Round `hci`: the kernel's Bluetooth without a bus, by management, monitor and user channel. What
 //! was sent is compared octet by octet with what came out, and the controller is pulled out.
 
+mod extended;
+
 use std::{process::ExitCode, time::Duration};
 
 use beacon_gateway::{
@@ -9,7 +11,7 @@ use beacon_gateway::{
     scan::{
         ScanCounters, bluez,
         hci::{
-            Adapter, Bus, Classic, HciError, Item, News, Settings, Wanted, hardware,
+            Adapter, Bus, Classic, HciError, Item, News, Phy, Settings, Wanted, hardware,
             mgmt::{Change, Management},
             monitor::Monitor,
             user::UserSession,
@@ -22,6 +24,7 @@ use tokio::{
     time::timeout,
 };
 
+use self::extended::Extended;
 use crate::{
     controller::{Kind, Report},
     score::Score,
@@ -46,6 +49,8 @@ pub(crate) async fn run(score: &mut Score) {
     score.check("what waits in the kernel is counted, and nothing of it is lost", waiting().await);
     score.check("2,000 advertisements a second from 1,000 addresses all arrive", flood().await);
     score.check("a scan is started anew and a controller reset on request", steps().await);
+    score.check("extended advertisements on the Coded PHY, whole and in parts", extended().await);
+    score.check("a controller that breaks or falls silent is brought back", broken().await);
     score.check("the monitor hears the same, and sees the scan go on and off", monitor().await);
     score.check("the monitor hears beside bluetoothd what btleplug scans for", beside().await);
     score.check("an adapter pulled out is lost, and comes back by its address", replug().await);
@@ -129,6 +134,8 @@ async fn waiting() -> Outcome<()> {
 
 async fn flood() -> Outcome<()> {
     let (world, clock, mut session) = listening().await?;
+    let mut monitor =
+        Monitor::open(&session.adapter(), ReceiverId::default(), clock).await.map_err(text)?;
     let antenna = world.antenna.clone();
     let sending = tokio::spawn(async move {
         for batch in 0..500_u16 {
@@ -142,6 +149,13 @@ async fn flood() -> Outcome<()> {
         }
         Ok::<_, String>(())
     });
+    let beside = tokio::spawn(async move {
+        for count in 0..10_000_u16 {
+            let heard = monitored(&mut monitor).await?;
+            expect(heard.data == count.to_le_bytes(), || format!("the monitor lacks {count}"))?;
+        }
+        monitor.queue().map_err(text)
+    });
     let mut oldest = Duration::ZERO;
     for count in 0..10_000_u16 {
         let heard = advertisement(&mut session).await?;
@@ -149,10 +163,10 @@ async fn flood() -> Outcome<()> {
         oldest = oldest.max(clock.now().since(heard.heard));
     }
     sending.await.map_err(text)??;
+    let monitors = beside.await.map_err(text)??;
     let queue = session.queue().map_err(text)?;
-    expect(queue.dropped == 0 && oldest < Duration::from_secs(1), || {
-        format!("the oldest waited {oldest:?}; {queue:?}")
-    })?;
+    let whole = queue.dropped == 0 && monitors.dropped == 0 && oldest < Duration::from_secs(1);
+    expect(whole, || format!("the oldest waited {oldest:?}; {queue:?}, {monitors:?}"))?;
     session.close().await;
     Ok(())
 }
@@ -173,12 +187,72 @@ async fn steps() -> Outcome<()> {
     Ok(())
 }
 
-async fn monitor() -> Outcome<()> {
-    let mut world = World::new();
-    world.plug()?;
-    let clock = Clock::start();
+/// A session with a controller that has extended advertising.
+async fn listening_extended() -> Outcome<(Extended, UserSession)> {
     let mut management = open_management()?;
-    let adapter = adapter(&mut management).await?;
+    empty(&mut management).await?;
+    let controller = Extended::plug().map_err(text)?;
+    adapter(&mut management).await?;
+    let settings = Settings { phys: vec![Phy::OneM, Phy::Coded], ..Settings::default() };
+    let name = ReceiverId::default();
+    let session = UserSession::open(&wanted()?, &settings, name, Clock::start(), PATIENCE).await;
+    Ok((controller, session.map_err(text)?))
+}
+
+async fn extended() -> Outcome<()> {
+    let (controller, mut session) = listening_extended().await?;
+    let ability = (session.ability().extended(), session.ability().coded());
+    expect(ability == (true, true), || format!("extended, coded: {ability:?}"))?;
+    // Public address, no filter, 1M and Coded; passive, 60 ms; passive, 180 ms.
+    let parameters = [0, 0, 5, 0, 0x60, 0, 0x60, 0, 0, 0x20, 1, 0x20, 1];
+    let told = controller.told(0x2041);
+    expect(told.last().is_some_and(|last| last == &parameters), || format!("told {told:x?}"))?;
+    let old = controller.told(0x200c).len() + controller.told(0x200b).len();
+    expect(old == 0, || "it was spoken to with old and new commands".to_owned())?;
+    let data: Vec<u8> = (0..=219).collect();
+    for parts in [vec![data.as_slice()], data.chunks(100).collect()] {
+        for (place, part) in parts.iter().enumerate() {
+            controller.hear(TAG, -77, part, place + 1 < parts.len()).map_err(text)?;
+        }
+        let heard = advertisement(&mut session).await?;
+        let sent = report(TAG, -77, &data);
+        same(&sent, &heard)?;
+    }
+    session.close().await;
+    let ended = controller.told(0x2042).last().map(|last| last.first() == Some(&0));
+    expect(ended == Some(true), || "the scan was not ended".to_owned())
+}
+
+async fn broken() -> Outcome<()> {
+    let (controller, mut session) = listening_extended().await?;
+    let mut news = Vec::new();
+    controller.break_down().map_err(text)?;
+    while news.last() != Some(&Item::News(News::Scan { on: true })) || news.len() < 2 {
+        news.push(within("news", session.next()).await?);
+    }
+    let expected = [
+        News::Scan { on: true }, // as it was opened
+        News::Scan { on: false },
+        News::HardwareError { code: 0x42 },
+        News::Scan { on: true },
+    ];
+    expect(news == expected.map(Item::News), || format!("news: {news:?}"))?;
+    controller.mute(true);
+    let silent = session.restart_scan().await;
+    let told = matches!(silent, Err(HciError::Silent { .. }));
+    expect(told, || format!("of a silent controller: {silent:?}"))?;
+    expect(session.next().await.is_err(), || "nothing should come".to_owned())?;
+    controller.mute(false);
+    session.reset().await.map_err(text)?;
+    controller.hear(TAG, -40, &[2, 1, 6], false).map_err(text)?;
+    same(&report(TAG, -40, &[2, 1, 6]), &advertisement(&mut session).await?)?;
+    session.close().await;
+    Ok(())
+}
+
+async fn monitor() -> Outcome<()> {
+    let (world, adapter) = plugged().await?;
+    let clock = Clock::start();
     let mut monitor = Monitor::open(&adapter, ReceiverId::default(), clock).await.map_err(text)?;
     let mut session = open_session(clock).await?;
     expect_news(&mut monitor, News::Opened).await?;
@@ -296,9 +370,7 @@ async fn refused() -> Outcome<()> {
 }
 
 async fn lacking() -> Outcome<()> {
-    let mut world = World::new();
-    world.plug()?;
-    adapter(&mut open_management()?).await?;
+    let (_world, _) = plugged().await?;
     let itself = std::env::current_exe().map_err(text)?;
     let child = Command::new(itself).arg("unprivileged").uid(NOBODY).gid(NOBODY).output();
     let output = child.await.map_err(text)?;
@@ -339,13 +411,28 @@ async fn try_everything() -> Outcome<()> {
 
 /// A machine with a controller and nothing else, and a session that scans with it.
 async fn listening() -> Outcome<(World, Clock, UserSession)> {
-    let mut world = World::new();
-    world.plug()?;
-    adapter(&mut open_management()?).await?;
+    let (world, _) = plugged().await?;
     let clock = Clock::start();
     let session = open_session(clock).await?;
     expect(world.antenna.is_scanning(), || "an open session does not scan".to_owned())?;
     Ok((world, clock, session))
+}
+
+/// A machine with a controller and nothing else.
+async fn plugged() -> Outcome<(World, Adapter)> {
+    let mut management = open_management()?;
+    empty(&mut management).await?;
+    let mut world = World::new();
+    world.plug()?;
+    Ok((world, adapter(&mut management).await?))
+}
+
+/// What an earlier check left behind goes away by itself.
+async fn empty(management: &mut Management) -> Outcome<()> {
+    until("no adapter is left", PATIENCE, async || {
+        management.adapters().await.is_ok_and(|adapters| adapters.is_empty()).then_some(())
+    })
+    .await
 }
 
 async fn open_session(clock: Clock) -> Outcome<UserSession> {
