@@ -2,18 +2,17 @@
 //! was sent is compared octet by octet with what came out, and the controller is pulled out.
 
 mod extended;
+mod tools;
 
 use std::{process::ExitCode, time::Duration};
 
 use beacon_gateway::{
     clock::Clock,
-    engine::{AddressKind, Advertisement, ReceiverId, Rssi, Uptime},
+    engine::ReceiverId,
     scan::{
         ScanCounters, bluez,
         hci::{
-            Adapter, Bus, Classic, HciError, Item, News, Phy, Settings, Wanted, hardware,
-            mgmt::{Change, Management},
-            monitor::Monitor,
+            Bus, Classic, HciError, Item, News, Settings, hardware, mgmt::Change, monitor::Monitor,
             user::UserSession,
         },
     },
@@ -21,24 +20,20 @@ use beacon_gateway::{
 use tokio::{
     process::Command,
     sync::{mpsc, watch},
-    time::timeout,
 };
 
-use self::extended::Extended;
+use self::tools::{
+    PATIENCE, adapter, advertisement, expect, expect_news, listening, listening_extended,
+    monitored, open_management, open_session, plugged, report, same, send, text, wanted, within,
+};
 use crate::{
     controller::{Kind, Report},
     score::Score,
-    world::{Antenna, Outcome, World, until},
+    world::{Outcome, World, until},
 };
-
-/// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65_534;
-
-/// The address of the controller made of software.
-const ADDRESS: &str = "00:AA:01:00:00:42";
 
 const TAG: [u8; 6] = [0xc0, 0x11, 0x22, 0x33, 0x44, 0x55];
 
@@ -185,18 +180,6 @@ async fn steps() -> Outcome<()> {
     expect(told == [0, 0xaa, 1, 0, 0, 0x42], || "the controller told another address".to_owned())?;
     session.close().await;
     Ok(())
-}
-
-/// A session with a controller that has extended advertising.
-async fn listening_extended() -> Outcome<(Extended, UserSession)> {
-    let mut management = open_management()?;
-    empty(&mut management).await?;
-    let controller = Extended::plug().map_err(text)?;
-    adapter(&mut management).await?;
-    let settings = Settings { phys: vec![Phy::OneM, Phy::Coded], ..Settings::default() };
-    let name = ReceiverId::default();
-    let session = UserSession::open(&wanted()?, &settings, name, Clock::start(), PATIENCE).await;
-    Ok((controller, session.map_err(text)?))
 }
 
 async fn extended() -> Outcome<()> {
@@ -405,118 +388,4 @@ async fn try_everything() -> Outcome<()> {
     let name = ReceiverId::default();
     let opened = UserSession::open(&wanted()?, &Settings::default(), name, clock, PATIENCE).await;
     lacks(opened.map(drop), "CAP_NET_ADMIN")
-}
-
-// === Helpers ===
-
-/// A machine with a controller and nothing else, and a session that scans with it.
-async fn listening() -> Outcome<(World, Clock, UserSession)> {
-    let (world, _) = plugged().await?;
-    let clock = Clock::start();
-    let session = open_session(clock).await?;
-    expect(world.antenna.is_scanning(), || "an open session does not scan".to_owned())?;
-    Ok((world, clock, session))
-}
-
-/// A machine with a controller and nothing else.
-async fn plugged() -> Outcome<(World, Adapter)> {
-    let mut management = open_management()?;
-    empty(&mut management).await?;
-    let mut world = World::new();
-    world.plug()?;
-    Ok((world, adapter(&mut management).await?))
-}
-
-/// What an earlier check left behind goes away by itself.
-async fn empty(management: &mut Management) -> Outcome<()> {
-    until("no adapter is left", PATIENCE, async || {
-        management.adapters().await.is_ok_and(|adapters| adapters.is_empty()).then_some(())
-    })
-    .await
-}
-
-async fn open_session(clock: Clock) -> Outcome<UserSession> {
-    let settings = Settings { active: true, ..Settings::default() };
-    UserSession::open(&wanted()?, &settings, ReceiverId::default(), clock, PATIENCE)
-        .await
-        .map_err(text)
-}
-
-fn open_management() -> Outcome<Management> {
-    Management::open(Clock::start(), PATIENCE).map_err(text)
-}
-
-/// Waits until the kernel has set the controller up.
-async fn adapter(management: &mut Management) -> Outcome<Adapter> {
-    let wanted = wanted()?;
-    until("the adapter is listed", PATIENCE, async || management.adapter(&wanted).await.ok()).await
-}
-
-fn wanted() -> Outcome<Wanted> {
-    ADDRESS.parse().map_err(text)
-}
-
-async fn within<T>(what: &str, wait: impl Future<Output = Result<T, HciError>>) -> Outcome<T> {
-    match timeout(PATIENCE, wait).await {
-        Ok(result) => result.map_err(|error| format!("{what}: {error}")),
-        Err(_) => Err(format!("{what} did not come")),
-    }
-}
-
-async fn advertisement(session: &mut UserSession) -> Outcome<Advertisement> {
-    loop {
-        match within("an advertisement", session.next()).await? {
-            Item::Advertisement(advertisement) => return Ok(advertisement),
-            Item::News(_) => {}
-            Item::Unusable(why) => return Err(why.to_string()),
-        }
-    }
-}
-
-async fn monitored(monitor: &mut Monitor) -> Outcome<Advertisement> {
-    loop {
-        match within("an advertisement on the monitor", monitor.next()).await? {
-            Item::Advertisement(advertisement) => return Ok(advertisement),
-            Item::News(_) => {}
-            Item::Unusable(why) => return Err(why.to_string()),
-        }
-    }
-}
-
-/// Waits for news, past others.
-async fn expect_news(monitor: &mut Monitor, expected: News) -> Outcome<()> {
-    within(&format!("{expected:?}"), async {
-        loop {
-            if monitor.next().await? == Item::News(expected) {
-                return Ok(());
-            }
-        }
-    })
-    .await
-}
-
-fn report(address: [u8; 6], rssi: i8, data: &[u8]) -> Report {
-    Report { address, random: true, rssi, kind: Kind::NonConnectable, data: data.to_vec() }
-}
-
-fn send(radio: &Antenna, report: &Report) -> Outcome<()> {
-    if radio.hear(report)? { Ok(()) } else { Err("the controller does not scan".to_owned()) }
-}
-
-fn same(sent: &Report, heard: &Advertisement) -> Outcome<()> {
-    let kind = if sent.random { AddressKind::Random } else { AddressKind::Public };
-    let equal = heard.address.octets() == sent.address
-        && heard.address.kind() == kind
-        && heard.rssi == Rssi::from_report(sent.rssi)
-        && heard.data == sent.data
-        && heard.heard >= Uptime::ZERO - Duration::from_secs(10);
-    expect(equal, || format!("sent {sent:?}, heard {heard:?} with {:?}", heard.rssi))
-}
-
-fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome<()> {
-    if holds { Ok(()) } else { Err(otherwise()) }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }
