@@ -289,7 +289,12 @@ async fn serve(
     }
 }
 
-fn packet(event: u8, parameters: &[u8]) -> Vec<u8> {
+/// What a plain controller returns behind its status of 0, for those that are made up on top of it.
+pub(crate) fn returned(opcode: u16, parameters: &[u8]) -> Vec<u8> {
+    answer::returned(Model::default(), opcode, parameters)
+}
+
+pub(crate) fn packet(event: u8, parameters: &[u8]) -> Vec<u8> {
     let length = u8::try_from(parameters.len()).unwrap_or(u8::MAX);
     let mut packet = vec![EVENT, event, length];
     packet.extend_from_slice(parameters);

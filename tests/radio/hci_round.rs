@@ -1,17 +1,18 @@
 //! Round `hci`: the kernel's Bluetooth without a bus, by management, monitor and user channel. What
 //! was sent is compared octet by octet with what came out, and the controller is pulled out.
 
+mod extended;
+mod tools;
+
 use std::{process::ExitCode, time::Duration};
 
 use beacon_gateway::{
     clock::Clock,
-    engine::{AddressKind, Advertisement, ReceiverId, Rssi, Uptime},
+    engine::ReceiverId,
     scan::{
         self, CanarySightings, DataPlane, ScanCounters, SourceEnds,
         hci::{
-            Adapter, Bus, Classic, HciError, Item, News, Settings, Wanted, hardware,
-            mgmt::{Change, Management},
-            monitor::Monitor,
+            Bus, Classic, HciError, Item, News, Settings, hardware, mgmt::Change, monitor::Monitor,
             user::UserSession,
         },
         live,
@@ -21,25 +22,21 @@ use beacon_gateway::{
 use tokio::{
     process::Command,
     sync::{mpsc, watch},
-    time::timeout,
 };
 
+use self::tools::{
+    PATIENCE, adapter, advertisement, expect, expect_news, listening, listening_extended,
+    monitored, open_management, open_session, plugged, report, same, send, text, wanted, within,
+};
 use crate::{
-    antenna::Antenna,
-    controller::{Kind, Phy, Report},
+    controller::{Kind, Report},
     process::{Outcome, until},
     score::Score,
     world::World,
 };
 
-/// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// A user that owns nothing.
 const NOBODY: u32 = 65_534;
-
-/// The address of the controller made of software.
-const ADDRESS: &str = "00:AA:01:00:00:42";
 
 const TAG: [u8; 6] = [0xc0, 0x11, 0x22, 0x33, 0x44, 0x55];
 
@@ -50,6 +47,8 @@ pub(crate) async fn run(score: &mut Score) {
     score.check("what waits in the kernel is counted, and nothing of it is lost", waiting().await);
     score.check("2,000 advertisements a second from 1,000 addresses all arrive", flood().await);
     score.check("a scan is started anew and a controller reset on request", steps().await);
+    score.check("extended advertisements on the Coded PHY, whole and in parts", extended().await);
+    score.check("a controller that breaks or falls silent is brought back", broken().await);
     score.check("the monitor hears the same, and sees the scan go on and off", monitor().await);
     score.check("the monitor hears beside bluetoothd what btleplug scans for", beside().await);
     score.check("an adapter pulled out is lost, and comes back by its address", replug().await);
@@ -133,6 +132,8 @@ async fn waiting() -> Outcome<()> {
 
 async fn flood() -> Outcome<()> {
     let (world, clock, mut session) = listening().await?;
+    let mut monitor =
+        Monitor::open(&session.adapter(), ReceiverId::default(), clock).await.map_err(text)?;
     let antenna = world.antenna.clone();
     let sending = tokio::spawn(async move {
         for batch in 0..500_u16 {
@@ -146,6 +147,13 @@ async fn flood() -> Outcome<()> {
         }
         Ok::<_, String>(())
     });
+    let beside = tokio::spawn(async move {
+        for count in 0..10_000_u16 {
+            let heard = monitored(&mut monitor).await?;
+            expect(heard.data == count.to_le_bytes(), || format!("the monitor lacks {count}"))?;
+        }
+        monitor.queue().map_err(text)
+    });
     let mut oldest = Duration::ZERO;
     for count in 0..10_000_u16 {
         let heard = advertisement(&mut session).await?;
@@ -153,10 +161,10 @@ async fn flood() -> Outcome<()> {
         oldest = oldest.max(clock.now().since(heard.heard));
     }
     sending.await.map_err(text)??;
+    let monitors = beside.await.map_err(text)??;
     let queue = session.queue().map_err(text)?;
-    expect(queue.dropped == 0 && oldest < Duration::from_secs(1), || {
-        format!("the oldest waited {oldest:?}; {queue:?}")
-    })?;
+    let whole = queue.dropped == 0 && monitors.dropped == 0 && oldest < Duration::from_secs(1);
+    expect(whole, || format!("the oldest waited {oldest:?}; {queue:?}, {monitors:?}"))?;
     session.close().await;
     Ok(())
 }
@@ -177,12 +185,60 @@ async fn steps() -> Outcome<()> {
     Ok(())
 }
 
+async fn extended() -> Outcome<()> {
+    let (controller, mut session) = listening_extended().await?;
+    let ability = (session.ability().extended(), session.ability().coded());
+    expect(ability == (true, true), || format!("extended, coded: {ability:?}"))?;
+    // Public address, no filter, 1M and Coded; passive, 60 ms; passive, 180 ms.
+    let parameters = [0, 0, 5, 0, 0x60, 0, 0x60, 0, 0, 0x20, 1, 0x20, 1];
+    let told = controller.told(0x2041);
+    expect(told.last().is_some_and(|last| last == &parameters), || format!("told {told:x?}"))?;
+    let old = controller.told(0x200c).len() + controller.told(0x200b).len();
+    expect(old == 0, || "it was spoken to with old and new commands".to_owned())?;
+    let data: Vec<u8> = (0..=219).collect();
+    for parts in [vec![data.as_slice()], data.chunks(100).collect()] {
+        for (place, part) in parts.iter().enumerate() {
+            controller.hear(TAG, -77, part, place + 1 < parts.len()).map_err(text)?;
+        }
+        let heard = advertisement(&mut session).await?;
+        let sent = report(TAG, -77, &data);
+        same(&sent, &heard)?;
+    }
+    session.close().await;
+    let ended = controller.told(0x2042).last().map(|last| last.first() == Some(&0));
+    expect(ended == Some(true), || "the scan was not ended".to_owned())
+}
+
+async fn broken() -> Outcome<()> {
+    let (controller, mut session) = listening_extended().await?;
+    let mut news = Vec::new();
+    controller.break_down().map_err(text)?;
+    while news.last() != Some(&Item::News(News::Scan { on: true })) || news.len() < 2 {
+        news.push(within("news", session.next()).await?);
+    }
+    let expected = [
+        News::Scan { on: true }, // as it was opened
+        News::Scan { on: false },
+        News::HardwareError { code: 0x42 },
+        News::Scan { on: true },
+    ];
+    expect(news == expected.map(Item::News), || format!("news: {news:?}"))?;
+    controller.mute(true);
+    let silent = session.restart_scan().await;
+    let told = matches!(silent, Err(HciError::Silent { .. }));
+    expect(told, || format!("of a silent controller: {silent:?}"))?;
+    expect(session.next().await.is_err(), || "nothing should come".to_owned())?;
+    controller.mute(false);
+    session.reset().await.map_err(text)?;
+    controller.hear(TAG, -40, &[2, 1, 6], false).map_err(text)?;
+    same(&report(TAG, -40, &[2, 1, 6]), &advertisement(&mut session).await?)?;
+    session.close().await;
+    Ok(())
+}
+
 async fn monitor() -> Outcome<()> {
-    let mut world = World::new();
-    world.plug()?;
+    let (world, adapter) = plugged().await?;
     let clock = Clock::start();
-    let mut management = open_management()?;
-    let adapter = adapter(&mut management).await?;
     let mut monitor = Monitor::open(&adapter, ReceiverId::default(), clock).await.map_err(text)?;
     let mut session = open_session(clock).await?;
     expect_news(&mut monitor, News::Opened).await?;
@@ -302,9 +358,7 @@ async fn refused() -> Outcome<()> {
 }
 
 async fn lacking() -> Outcome<()> {
-    let mut world = World::new();
-    world.plug()?;
-    adapter(&mut open_management()?).await?;
+    let (_world, _) = plugged().await?;
     let itself = std::env::current_exe().map_err(text)?;
     let child = Command::new(itself).arg("unprivileged").uid(NOBODY).gid(NOBODY).output();
     let output = child.await.map_err(text)?;
@@ -339,110 +393,4 @@ async fn try_everything() -> Outcome<()> {
     let name = ReceiverId::default();
     let opened = UserSession::open(&wanted()?, &Settings::default(), name, clock, PATIENCE).await;
     lacks(opened.map(drop), "CAP_NET_ADMIN")
-}
-
-// === Helpers ===
-
-/// A machine with a controller and nothing else, and a session that scans with it.
-async fn listening() -> Outcome<(World, Clock, UserSession)> {
-    let mut world = World::new();
-    world.plug()?;
-    adapter(&mut open_management()?).await?;
-    let clock = Clock::start();
-    let session = open_session(clock).await?;
-    expect(world.antenna.is_scanning(), || "an open session does not scan".to_owned())?;
-    Ok((world, clock, session))
-}
-
-async fn open_session(clock: Clock) -> Outcome<UserSession> {
-    let settings = Settings { active: true, ..Settings::default() };
-    UserSession::open(&wanted()?, &settings, ReceiverId::default(), clock, PATIENCE)
-        .await
-        .map_err(text)
-}
-
-fn open_management() -> Outcome<Management> {
-    Management::open(Clock::start(), PATIENCE).map_err(text)
-}
-
-/// Waits until the kernel has set the controller up.
-async fn adapter(management: &mut Management) -> Outcome<Adapter> {
-    let wanted = wanted()?;
-    until("the adapter is listed", PATIENCE, async || management.adapter(&wanted).await.ok()).await
-}
-
-fn wanted() -> Outcome<Wanted> {
-    ADDRESS.parse().map_err(text)
-}
-
-async fn within<T>(what: &str, wait: impl Future<Output = Result<T, HciError>>) -> Outcome<T> {
-    match timeout(PATIENCE, wait).await {
-        Ok(result) => result.map_err(|error| format!("{what}: {error}")),
-        Err(_) => Err(format!("{what} did not come")),
-    }
-}
-
-async fn advertisement(session: &mut UserSession) -> Outcome<Advertisement> {
-    loop {
-        match within("an advertisement", session.next()).await? {
-            Item::Advertisement(advertisement) => return Ok(advertisement),
-            Item::News(_) => {}
-            Item::Unusable(why) => return Err(why.to_string()),
-        }
-    }
-}
-
-async fn monitored(monitor: &mut Monitor) -> Outcome<Advertisement> {
-    loop {
-        match within("an advertisement on the monitor", monitor.next()).await? {
-            Item::Advertisement(advertisement) => return Ok(advertisement),
-            Item::News(_) => {}
-            Item::Unusable(why) => return Err(why.to_string()),
-        }
-    }
-}
-
-/// Waits for news, past others.
-async fn expect_news(monitor: &mut Monitor, expected: News) -> Outcome<()> {
-    within(&format!("{expected:?}"), async {
-        loop {
-            if monitor.next().await? == Item::News(expected) {
-                return Ok(());
-            }
-        }
-    })
-    .await
-}
-
-fn report(address: [u8; 6], rssi: i8, data: &[u8]) -> Report {
-    Report {
-        address,
-        random: true,
-        rssi,
-        phy: Phy::OneMegabit,
-        kind: Kind::NonConnectable,
-        data: data.to_vec(),
-    }
-}
-
-fn send(radio: &Antenna, report: &Report) -> Outcome<()> {
-    if radio.hear(report)? { Ok(()) } else { Err("the controller does not scan".to_owned()) }
-}
-
-fn same(sent: &Report, heard: &Advertisement) -> Outcome<()> {
-    let kind = if sent.random { AddressKind::Random } else { AddressKind::Public };
-    let equal = heard.address.octets() == sent.address
-        && heard.address.kind() == kind
-        && heard.rssi == Rssi::from_report(sent.rssi)
-        && heard.data == sent.data
-        && heard.heard >= Uptime::ZERO - Duration::from_secs(10);
-    expect(equal, || format!("sent {sent:?}, heard {heard:?} with {:?}", heard.rssi))
-}
-
-fn expect(holds: bool, otherwise: impl FnOnce() -> String) -> Outcome<()> {
-    if holds { Ok(()) } else { Err(otherwise()) }
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

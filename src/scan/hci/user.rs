@@ -6,6 +6,7 @@
 
 mod command;
 mod dialogue;
+mod plan;
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -37,7 +37,7 @@ pub(super) fn to(model: Model, opcode: u16, parameters: &[u8], taken: Result<(),
 }
 
 /// What a command returns behind its status of 0; most return nothing.
-fn returned(model: Model, opcode: u16, parameters: &[u8]) -> Vec<u8> {
+pub(super) fn returned(model: Model, opcode: u16, parameters: &[u8]) -> Vec<u8> {
     match opcode {
         // Read Local Version: Core Specification 5.0, made by the Linux Foundation.
         0x1001 => vec![9, 0, 0, 9, 0xf1, 0x05, 0, 0],

@@ -8,13 +8,16 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use super::command::{Ability, Command, Timing};
+use super::{
+    command::{Ability, Command},
+    plan,
+};
 use crate::{
     engine::Uptime,
     scan::hci::{
         Each, HciReports,
         error::HciError,
-        settings::{Phy, Settings, slots},
+        settings::{Phy, Settings},
     },
 };
 
@@ -81,10 +84,6 @@ const HARDWARE_ERROR: u8 = 0x10;
 /// The error code of a controller that broke while it was being set up (Vol 1 Part F 2.3).
 const HARDWARE_FAILURE: u8 = 0x03;
 
-/// A packet of the Coded PHY takes up to eight times as long as one of 1M, so a scanner that hears
-/// both stays on Coded three times as long; the kernel does the same.
-const CODED_SHARE: u16 = 3;
-
 impl Dialogue {
     pub(super) fn new(
         settings: Settings,
@@ -96,7 +95,7 @@ impl Dialogue {
             settings,
             adapter,
             patience,
-            random_address: non_resolvable(random_address),
+            random_address: plan::non_resolvable(random_address),
             phase: Phase::Idle,
             ability: Ability::default(),
             plan: VecDeque::new(),
@@ -122,14 +121,7 @@ impl Dialogue {
         // A controller that is to be reset takes that one command.
         self.credits = 1;
         self.phase = Phase::SettingUp;
-        self.plan = VecDeque::from([
-            Command::Reset,
-            Command::ReadVersion,
-            Command::ReadCommands,
-            Command::ReadFeatures,
-            Command::ReadAddress,
-            Command::ReadLeFeatures,
-        ]);
+        self.plan = plan::questions();
         self.advance(now);
     }
 
@@ -137,8 +129,8 @@ impl Dialogue {
     pub(super) fn restart_scan(&mut self, now: Uptime) {
         match self.phase {
             Phase::Scanning => {
-                self.plan = self.scan();
-                self.plan.push_front(self.enable(false));
+                self.plan = plan::scan(&self.settings, &self.ability);
+                self.plan.push_front(plan::enable(&self.ability, false));
                 self.phase = Phase::Starting;
                 self.advance(now);
             }
@@ -150,7 +142,7 @@ impl Dialogue {
     /// Ends the scan.
     pub(super) fn end_scan(&mut self, now: Uptime) {
         if self.phase == Phase::Scanning {
-            self.plan = VecDeque::from([self.enable(false)]);
+            self.plan = VecDeque::from([plan::enable(&self.ability, false)]);
             self.phase = Phase::Ending;
             self.advance(now);
         } else {
@@ -257,7 +249,7 @@ impl Dialogue {
             // It has the Coded PHY, and yet does not scan with it.
             Command::ExtendedScanParameters { coded: Some(_), .. } if self.ability.coded() => {
                 self.ability.forget_coded();
-                self.plan = self.scan();
+                self.plan = plan::scan(&self.settings, &self.ability);
                 self.events.push_back(Event::NoCoded);
             }
             _ => self.fail(HciError::Refused { doing: command.doing(), status }),
@@ -288,7 +280,11 @@ impl Dialogue {
         if self.plan.is_empty() {
             match self.phase {
                 Phase::SettingUp => {
-                    self.plan = self.configuration();
+                    let (settings, ability) = (&self.settings, &self.ability);
+                    self.plan = plan::configuration(settings, ability, self.random_address);
+                    if settings.wants(Phy::Coded) && !ability.coded() {
+                        self.events.push_back(Event::NoCoded);
+                    }
                     self.phase = Phase::Starting;
                 }
                 Phase::Starting => {
@@ -318,53 +314,6 @@ impl Dialogue {
         }
     }
 
-    /// What makes a controller scan that was reset and has told what it can.
-    fn configuration(&mut self) -> VecDeque<Command> {
-        let wants_coded = self.settings.wants(Phy::Coded);
-        if wants_coded && !self.ability.coded() {
-            self.events.push_back(Event::NoCoded);
-        }
-        let mut plan = VecDeque::from([Command::SetEventMask, Command::SetLeEventMask]);
-        if self.settings.active {
-            plan.push_back(Command::SetRandomAddress(self.random_address));
-        }
-        plan.extend(self.scan());
-        plan
-    }
-
-    /// What starts a scan.
-    fn scan(&self) -> VecDeque<Command> {
-        let timing = Timing {
-            active: self.settings.active,
-            interval: slots(self.settings.interval),
-            window: slots(self.settings.window),
-        };
-        let parameters = if self.ability.extended() {
-            let coded = self.settings.wants(Phy::Coded) && self.ability.coded();
-            let one_m = self.settings.wants(Phy::OneM) || !coded;
-            let longer = Timing {
-                interval: timing.interval.saturating_mul(CODED_SHARE),
-                window: timing.window.saturating_mul(CODED_SHARE),
-                ..timing
-            };
-            Command::ExtendedScanParameters {
-                one_m: one_m.then_some(timing),
-                coded: coded.then_some(if one_m { longer } else { timing }),
-            }
-        } else {
-            Command::ScanParameters(timing)
-        };
-        VecDeque::from([parameters, self.enable(true)])
-    }
-
-    fn enable(&self, on: bool) -> Command {
-        if self.ability.extended() {
-            Command::ExtendedScanEnable(on)
-        } else {
-            Command::ScanEnable(on)
-        }
-    }
-
     fn fail(&mut self, error: HciError) {
         self.phase = Phase::Idle;
         self.silence();
@@ -377,18 +326,6 @@ impl Dialogue {
         self.packets.clear();
         self.waiting = None;
         self.due = None;
-    }
-}
-
-/// Makes a non-resolvable private address of random octets, least significant first: the two most
-/// significant bits are 0, and the others are neither all 0 nor all 1 (Core Specification 5.4,
-/// Vol 6 Part B 1.3.2.2).
-fn non_resolvable(mut octets: [u8; 6]) -> [u8; 6] {
-    let [.., highest] = &mut octets;
-    *highest &= 0x3f;
-    match octets {
-        [0, 0, 0, 0, 0, 0] | [0xff, 0xff, 0xff, 0xff, 0xff, 0x3f] => [1, 0, 0, 0, 0, 0],
-        octets => octets,
     }
 }
 
