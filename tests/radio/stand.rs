@@ -26,6 +26,7 @@ use crate::{
 
 /// Everything at work.
 pub(crate) struct Stand {
+    plane: Plane,
     pub(crate) world: World,
     pub(crate) broker: Broker,
     pub(crate) daemon: Daemon,
@@ -75,16 +76,20 @@ impl Stand {
         configuration: Configuration,
     ) -> Outcome<Self> {
         let world = working(plane, model).await?;
-        let stand = Self::around(world, &configuration).await?;
+        let stand = Self::around(world, plane, &configuration).await?;
         stand.world.scanning().await?;
         Ok(stand)
     }
 
     /// A broker and a daemon on a machine as it is.
-    pub(crate) async fn around(world: World, configuration: &Configuration) -> Outcome<Self> {
+    pub(crate) async fn around(
+        world: World,
+        plane: Plane,
+        configuration: &Configuration,
+    ) -> Outcome<Self> {
         let broker = Broker::start().await?;
         let daemon = Daemon::start(broker.port, configuration)?;
-        Ok(Self { world, broker, daemon })
+        Ok(Self { plane, world, broker, daemon })
     }
 
     /// How many advertisements have reached the engine; it says so each second.
@@ -92,10 +97,11 @@ impl Stand {
         self.broker.latest("/metrics")?.pointer("/engine/received")?.as_u64()
     }
 
-    /// Waits until nothing more reaches the engine for three seconds, but not longer than this;
-    /// gives how many reached it, and when the last of them was first counted, in seconds since
-    /// 1970.
+    /// Waits until nothing more reaches the engine for a while, but not longer than this; gives how
+    /// many reached it, and when the last of them was first counted, in seconds since 1970.
     pub(crate) async fn settled(&self, within: Duration) -> Outcome<(u64, f64)> {
+        // Under load BlueZ stands still for seconds, and goes on.
+        let still = if self.plane.is_exact() { 3 } else { 10 };
         let mut counts = Vec::new();
         let what = "what was heard has been counted";
         let settled = until(what, within, async || {
@@ -105,7 +111,8 @@ impl Stand {
                 received.and_then(Value::as_u64).map(|count| (count, message.arrived))
             });
             let (last, _) = *counts.last()?;
-            (counts.iter().rev().take_while(|(count, _)| *count == last).count() > 3).then_some(())
+            let same = counts.iter().rev().take_while(|(count, _)| *count == last);
+            (same.count() > still).then_some(())
         })
         .await;
         let Some((last, _)) = counts.last() else { return settled.map(|()| (0, 0.0)) };
