@@ -5,9 +5,13 @@
 //! Scans die without saying so, and a shop may be empty: both are silent. After a while of silence
 //! the recovery ladder is climbed, from the step that disturbs least to the one that disturbs most,
 //! one step at a time, and the effect of each is awaited. If a step cannot be done the radio is
-//! deaf. If it was done and the air stays silent, the silence is believed: after the first step when
-//! it is plausible, after the whole ladder when many devices fell silent together, and never while a
-//! canary, a reference beacon that was heard until then, is silent too.
+//! deaf. When all were done and the air stays silent, the silence is believed, and checked again at
+//! growing distance; but never while a canary, a reference beacon that was heard until then, is
+//! silent too. An exit waits for that long, and is dated to when presence was last true. The radio
+//! is called deaf meanwhile only if many devices fell silent together.
+//!
+//! In a shop that may merely have emptied, the strong steps are taken once in a while only: a hung
+//! radio looks just the same, but others may use the adapter.
 //!
 //! Promises that every change of state is told once, in order; that presence never runs for longer
 //! than `suspect_after` on a silence that was not checked; and that attempts never stop and never
@@ -71,6 +75,11 @@ pub struct Silence {
     failing: Option<(Uptime, Step)>,
     /// The step that is next when silence goes on; none when all were tried.
     next: Option<Step>,
+    /// A scan that had been heard from fell silent, and the steps follow one another. A scan that
+    /// was just built gets one check.
+    climbing: bool,
+    /// When each step was last taken.
+    taken: [Option<Uptime>; Step::ALL.len()],
     /// How long to believe in an empty shop before the next check.
     gap: Duration,
     /// Another cause than the one told, and since when it has been the answer.
@@ -106,6 +115,9 @@ const LONGEST_GAP: Duration = Duration::from_mins(10);
 /// not powered, busy); another cause is told when it has been the answer for this long.
 const CAUSE_SETTLES: Duration = Duration::from_secs(15);
 
+/// How often a strong step is taken at the most while nothing but silence speaks for it.
+const STRONG_EVERY: Duration = Duration::from_mins(10);
+
 /// How long starting a scan may be refused before a stronger step is tried. bluetoothd refuses for
 /// up to 10.24 s, a scan window of the kernel, after it was killed.
 const REFUSED_TOO_LONG: Duration = Duration::from_secs(20);
@@ -124,6 +136,11 @@ impl Step {
             Self::Rebuild => "rebuild",
             Self::Reset => "reset",
         }
+    }
+
+    /// Whether it disturbs others who use the adapter.
+    const fn is_strong(self) -> bool {
+        matches!(self, Self::PowerCycle | Self::Reset)
     }
 
     /// Its place on the ladder.
@@ -175,6 +192,8 @@ impl Silence {
             failures: 0,
             failing: None,
             next: limits.from(Step::RestartScan),
+            climbing: false,
+            taken: [None; Step::ALL.len()],
             gap: limits.silence_timeout,
             other_cause: None,
         }
@@ -232,7 +251,10 @@ impl Silence {
     /// answers. Whether that is an outage shows when the scan is rebuilt, which is wanted at once.
     pub fn lost(&mut self, now: Uptime) {
         match self.phase {
-            Phase::Trusting { .. } => self.phase = Phase::Waiting { until: now },
+            Phase::Trusting { .. } => {
+                self.climbing = false;
+                self.phase = Phase::Waiting { until: now };
+            }
             // A scan that is lost before it heard anything must not be rebuilt in a tight circle.
             _ => self.wait_and_retry(now),
         }
@@ -257,6 +279,8 @@ impl Silence {
                 if self.is_implausible(now) {
                     self.deaf(now, DeafCause::Silence);
                 }
+                // An empty shop that is only checked again gets one step at a time.
+                self.climbing = self.told != RadioState::Quiet;
                 self.climb(now);
             }
             _ => {}
@@ -295,6 +319,7 @@ impl Silence {
     }
 
     fn wait_and_retry(&mut self, now: Uptime) {
+        self.climbing = false;
         let least = self.limits.retry_delay;
         let delay = least
             .saturating_mul(2_u32.saturating_pow(self.failures))
@@ -315,40 +340,51 @@ impl Silence {
     }
 
     /// Wants the next step of the ladder; the first again when all were tried.
-    ///
-    /// A shop that has emptied is no reason to disturb others who use the adapter: the stronger
-    /// steps wait until the checks are far apart. A hung radio looks just the same, though, so in
-    /// the end they are taken.
     fn climb(&mut self, now: Uptime) {
-        let gentle = !self.is_implausible(now) && self.gap < LONGEST_GAP;
-        let first = || self.limits.from(Step::RestartScan);
-        let mut step = self.next.or_else(first).unwrap_or(Step::Rebuild);
-        if gentle && step == Step::PowerCycle {
-            step = self.limits.from(Step::Rebuild).unwrap_or(step);
-        }
-        if gentle && matches!(step, Step::PowerCycle | Step::Reset) {
-            step = first().filter(|first| *first < Step::PowerCycle).unwrap_or(Step::Rebuild);
-        }
+        let step = self.upcoming(now).or_else(|| {
+            self.next = self.limits.from(Step::RestartScan);
+            self.upcoming(now)
+        });
+        let step = step.unwrap_or(Step::Rebuild);
         self.next = self.limits.after(step);
         self.want(now, step);
+    }
+
+    /// The next step that may be taken now, if any is left.
+    fn upcoming(&self, now: Uptime) -> Option<Step> {
+        let certain = self.is_implausible(now);
+        let mut step = self.next;
+        while let Some(candidate) = step {
+            let taken = self.taken.get(candidate.place()).copied().flatten();
+            let rested = taken.is_none_or(|taken| now.since(taken) >= STRONG_EVERY);
+            if certain || rested || !candidate.is_strong() {
+                break;
+            }
+            step = self.limits.after(candidate);
+        }
+        step
     }
 
     fn want(&mut self, now: Uptime, step: Step) {
         self.phase = Phase::Trying { step, since: now };
         self.wanted = Some(step);
+        if let Some(taken) = self.taken.get_mut(step.place()) {
+            *taken = Some(now);
+        }
     }
 
     fn checked_in_vain(&mut self, now: Uptime) {
-        if self.is_implausible(now) {
+        let certain = self.is_implausible(now);
+        if certain {
             self.deaf(now, DeafCause::Silence);
-            if self.next.is_some() {
-                return self.climb(now);
-            }
-            if self.canary_is_missing(now) {
-                // All was tried, and the canary says that it was in vain: again, after a pause.
-                self.phase = Phase::Trusting { until: now + self.widened_gap() };
-                return;
-            }
+        }
+        if (self.climbing || certain) && self.upcoming(now).is_some() {
+            return self.climb(now);
+        }
+        if certain && self.canary_is_missing(now) {
+            // All was tried, and the canary says that it was in vain: again, after a pause.
+            self.phase = Phase::Trusting { until: now + self.widened_gap() };
+            return;
         }
         // From here on the shop is empty, and it is no surprise that it stays so.
         self.traffic.forget();

@@ -30,6 +30,7 @@ pub(crate) struct Air {
 struct Cast {
     devices: Vec<Device>,
     heard: BTreeMap<[u8; 6], u32>,
+    responses: u32,
     missed: u32,
     trouble: Option<String>,
 }
@@ -119,6 +120,11 @@ impl Air {
         }
     }
 
+    /// How many scan responses the controller heard.
+    pub(crate) fn responses(&self) -> u32 {
+        self.cast.lock().map(|cast| cast.responses).unwrap_or_default()
+    }
+
     /// How many advertisements the controller missed because it did not scan.
     pub(crate) fn missed(&self) -> u32 {
         self.cast.lock().map(|cast| cast.missed).unwrap_or_default()
@@ -154,7 +160,9 @@ impl Cast {
             for report in (device.speech)(unix) {
                 match antenna.hear(&report) {
                     // A scan response belongs to the advertisement before it.
-                    Ok(_) if report.kind == Kind::ScanResponse => {}
+                    Ok(heard) if report.kind == Kind::ScanResponse => {
+                        self.responses += u32::from(heard);
+                    }
                     Ok(true) => {
                         *self.heard.entry(report.address).or_default() += 1;
                         device.last_heard = Some(unix);

@@ -197,8 +197,10 @@ impl Shop {
         Ok(())
     }
 
+    /// What the controller heard: on the monitor, which this machine lets the daemon read, a scan
+    /// response stands for itself.
     fn heard(&self) -> Outcome<u32> {
-        Ok(self.air.heard()?.values().sum())
+        Ok(self.air.heard()?.values().sum::<u32>() + self.air.responses())
     }
 
     fn nobody_left(&self) -> Outcome<()> {
@@ -230,6 +232,14 @@ impl Shop {
         let heard = self.heard()?;
         let missed = self.air.missed();
         let metrics = self.broker.latest("/metrics").ok_or("there are no metrics")?;
+        let plane = metrics.pointer("/scan/receivers/0/plane").cloned();
+        score.check(
+            "it listens to the monitor, as it may",
+            match plane {
+                Some(plane) if plane == "monitor" => Ok(()),
+                other => Err(format!("it listens to {other:?}")),
+            },
+        );
         score.check(
             "the counters add up, and nothing heard was lost",
             adds_up(&metrics, heard - self.unheard..=heard),
