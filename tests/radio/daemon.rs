@@ -45,6 +45,7 @@ pub(crate) struct Listener {
 /// One line of a recording.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Recorded {
+    pub(crate) receiver: String,
     /// As it is written: `AA:BB:CC:DD:EE:FF`.
     pub(crate) address: String,
     pub(crate) rssi: Option<i64>,
@@ -211,7 +212,12 @@ impl Recorded {
             field.map(str::to_owned).ok_or_else(|| format!("`{line}` has no {name}"))
         };
         let rssi = value.get("rssi").and_then(Value::as_i64);
-        Ok(Self { address: text("address")?, rssi, data: text("adv")? })
+        Ok(Self {
+            receiver: text("receiver")?,
+            address: text("address")?,
+            rssi,
+            data: text("adv")?,
+        })
     }
 }
 

@@ -29,6 +29,7 @@ mod needles;
 mod plane;
 mod planes_round;
 mod process;
+mod receivers_round;
 mod rounds;
 mod scan_round;
 mod score;

@@ -40,6 +40,14 @@ impl Plane {
         }
     }
 
+    /// The key `backend` alone.
+    pub(crate) fn backend(self) -> &'static str {
+        match self {
+            Self::Dbus | Self::Monitor => "bluez",
+            Self::Hci => "hci",
+        }
+    }
+
     /// Whether bluetoothd takes part.
     pub(crate) fn needs_bluetoothd(self) -> bool {
         self != Self::Hci

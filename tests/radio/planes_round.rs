@@ -269,6 +269,8 @@ fn listed(last: u8, rssi: i8, data: &str) -> Report {
 /// What a recording should say of a report.
 fn of(report: &Report) -> Recorded {
     Recorded {
+        // The name of the only one, when it has none.
+        receiver: "local".to_owned(),
         address: written(report.address),
         rssi: loudness(report.rssi),
         data: hex::encode(&report.data),

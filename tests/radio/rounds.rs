@@ -19,12 +19,13 @@ pub(crate) enum Time {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ROUNDS: [Round; 13] = [
+pub(crate) const ROUNDS: [Round; 14] = [
     usual("scan", Time::Skipping),
     usual("hci", Time::Skipping),
     usual("day", Time::Skipping),
     usual("outages", Time::Skipping),
     usual("planes", Time::Skipping),
+    usual("receivers", Time::Skipping),
     usual("faults", Time::Skipping),
     usual("rate", Time::Real),
     measure("measure-share", Time::Real),

@@ -191,6 +191,14 @@ impl World {
         .await
     }
 
+    /// Waits until bluetoothd has found the adapter.
+    pub(crate) async fn found(&self) -> Outcome<()> {
+        until("bluetoothd has found the adapter", PATIENCE, async || {
+            self.is_powered().await.map(drop)
+        })
+        .await
+    }
+
     /// Whether the adapter is on; nothing when bluetoothd knows none.
     pub(crate) async fn is_powered(&self) -> Option<bool> {
         let path = format!("/org/bluez/{}", self.antenna.name().ok()?);

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dbus::{
-    arg::Variant,
-    blocking::{Connection, stdintf::org_freedesktop_dbus::Properties as _},
-};
+use dbus::blocking::{Connection, stdintf::org_freedesktop_dbus::Properties as _};
 use tracing::debug;
 
 use super::{
@@ -62,7 +59,7 @@ async fn set(named: &Named, on: bool, call_timeout: Duration) -> Result<(), Answ
     let call = tokio::task::spawn_blocking(move || {
         let connection = Connection::new_system()?;
         let adapter = connection.with_proxy("org.bluez", path, call_timeout);
-        adapter.set("org.bluez.Adapter1", "Powered", Variant(on))
+        adapter.set("org.bluez.Adapter1", "Powered", on)
     });
     match call.await {
         Ok(Ok(())) => Ok(()),

@@ -47,8 +47,8 @@ struct Flood {
 pub(crate) async fn all(score: &mut Score) {
     score.round("measure-flood: 5,000/s of ever new addresses, every seventh malformed, for 60 s");
     println!(
-        "\n| plane | delivered | reached the engine | customers known after | sensor after | \
-         memory of the daemon | scan counters |\n|---|---|---|---|---|---|---|"
+        "\n| plane | in the air | delivered | reached the engine | customers known after | sensor after | \
+         memory of the daemon | scan counters |\n|---|---|---|---|---|---|---|---|"
     );
     let mut results = Vec::new();
     for plane in Plane::chosen() {
@@ -108,7 +108,8 @@ async fn one(plane: Plane) -> Outcome<Flood> {
     let delivered = antenna.tally().delivered - before.delivered;
     let reached = reached.saturating_sub(counted);
     println!(
-        "| {plane} | {delivered} | {reached} ({}) | {} | {} | {} | {} |",
+        "| {plane} | {} | {delivered} | {reached} ({}) | {} | {} | {} | {} |",
+        burst.sent(),
         percent(reached, delivered),
         latest(&flood.tags),
         latest(&flood.probes),
