@@ -87,14 +87,13 @@ impl Crowd {
         // A static random address (Vol 6 Part B 1.3.2.1): the two most significant bits are set.
         let address = (0xc254_0000_0000 | device & 0xffff_ffff).to_be_bytes();
         let address = address.last_chunk().copied().unwrap_or_default();
-        // Flags, and data of a manufacturer that does not exist; in front of a malformed one stands
-        // a structure that claims more octets than there are.
+        // Flags, and data of a manufacturer that does not exist; a malformed one claims more octets
+        // than there are.
+        let malformed = matches!(self, Self::Fresh) && number.is_multiple_of(7);
+        let claimed = if malformed { 0x1f } else { 9 };
         let [.., high, middle, low, last] = number.to_be_bytes();
-        let mut data = vec![2, 1, 6, 9, 0xff, 0xff, 0xff, b'B', b'G'];
+        let mut data = vec![2, 1, 6, claimed, 0xff, 0xff, 0xff, b'B', b'G'];
         data.extend([high, middle, low, last]);
-        if matches!(self, Self::Fresh) && number.is_multiple_of(7) {
-            data.splice(0..3, [0x1f]);
-        }
         Report {
             address,
             random: true,

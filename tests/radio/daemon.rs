@@ -29,10 +29,19 @@ pub(crate) struct Configuration {
     pub(crate) registry: String,
     /// The keys of `[scan]`, and the sections below it.
     pub(crate) scan: String,
-    /// The fixtures: name and address.
-    pub(crate) fixtures: Vec<(String, String)>,
+    pub(crate) fixtures: Vec<Fixture>,
     pub(crate) metrics_interval: &'static str,
     pub(crate) log: &'static str,
+}
+
+/// One of the shop's own devices.
+#[derive(Clone, Debug)]
+pub(crate) struct Fixture {
+    pub(crate) id: String,
+    /// As people write it.
+    pub(crate) address: String,
+    /// Whether its silence means that the radio is deaf.
+    pub(crate) canary: bool,
 }
 
 /// The command `scan --record` at work.
@@ -108,6 +117,12 @@ impl Daemon {
     }
 }
 
+impl Fixture {
+    pub(crate) fn new(id: impl Into<String>, address: impl Into<String>) -> Self {
+        Self { id: id.into(), address: address.into(), canary: false }
+    }
+}
+
 impl Configuration {
     /// Whom the registry names, with the defaults for everything else and a log that hides nothing.
     pub(crate) fn of(registry: String) -> Self {
@@ -157,11 +172,12 @@ metrics_interval = "{metrics_interval}"
 level = "{log}"
 "#
         );
-        for (id, address) in &self.fixtures {
-            // Whatever is new is reported: a probe counts.
-            let report = "report = { at_most_every = \"0s\" }";
-            write!(text, "\n[[fixture]]\nid = \"{id}\"\naddress = \"{address}\"\n{report}\n")
+        for Fixture { id, address, canary } in &self.fixtures {
+            write!(text, "\n[[fixture]]\nid = \"{id}\"\naddress = \"{address}\"\n")
                 .map_err(|error| error.to_string())?;
+            text += if *canary { "canary = true\n" } else { "" };
+            // Whatever is new is reported: a probe counts.
+            text += "report = { at_most_every = \"0s\" }\n";
         }
         fs::write(CONFIGURATION, text).map_err(failed)
     }

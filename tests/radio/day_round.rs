@@ -15,7 +15,7 @@ use crate::{
     air::Air,
     broker::Broker,
     cast::{self, CUSTOMERS, Traces},
-    daemon::{Configuration, Daemon},
+    daemon::{Configuration, Daemon, Fixture},
     needles::Haystacks,
     process::{Outcome, until},
     score::Score,
@@ -153,7 +153,7 @@ impl Shop {
         let air = Air::around(world.antenna.clone());
         let traces = cast::enter(&air, strangers, zero);
         let configuration = Configuration {
-            fixtures: vec![("fridge".to_owned(), cast::SENSOR.to_owned())],
+            fixtures: vec![Fixture::new("fridge", cast::SENSOR)],
             ..Configuration::of(cast::registry(&clock_zero.to_string()))
         };
         let daemon = Daemon::start(broker.port, &configuration)?;

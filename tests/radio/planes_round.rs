@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::{
     antenna::Antenna,
     controller::{Kind, Model, Phy, Report},
-    daemon::{Configuration, Listener, Recorded},
+    daemon::{Configuration, Fixture, Listener, Recorded},
     measure::share,
     plane::Plane,
     process::{Outcome, until},
@@ -200,7 +200,8 @@ impl Ear {
         let world = stand::working(plane, model).await?;
         let configuration = stand::configuration(plane, model, 0);
         let scan = configuration.scan + more;
-        let fixtures = (0..16).map(|last| (format!("listed_{last}"), written(address(last))));
+        let fixtures =
+            (0..16).map(|last| Fixture::new(format!("listed_{last}"), written(address(last))));
         let configuration = Configuration { scan, fixtures: fixtures.collect(), ..configuration };
         let listener = Listener::start(&configuration)?;
         world.scanning().await?;

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::{
     controller::Model,
-    daemon::{Configuration, Listener, Recorded},
+    daemon::{Configuration, Fixture, Listener, Recorded},
     plane::Plane,
     process::{Outcome, until},
     score::Score,
@@ -114,7 +114,8 @@ impl Pair {
             )
         });
         let scan = first.keys().to_owned() + &adapters.collect::<String>();
-        let fixture = |device| (format!("device_{device}"), written(tag(device).address));
+        let fixture =
+            |device| Fixture::new(format!("device_{device}"), written(tag(device).address));
         let configuration = Configuration {
             scan,
             fixtures: [NEAR_ANTENNA, NEAR_SPARE, NEAR_SPARE_LATER].map(fixture).into(),

@@ -1,5 +1,6 @@
 //! A machine set up for measuring: Bluetooth, broker and daemon on one plane, tags that are
-//! enrolled, and a probe, a fixture that counts: what it said last tells when it was heard.
+//! enrolled, and a probe, a fixture that counts: what it said last tells when it was heard. It is a canary, too, so that a
+//! radio that hangs is told from a shop in which nobody is.
 
 use std::{
     sync::{
@@ -17,7 +18,7 @@ use crate::{
     antenna::nothing_plugged,
     broker::{Broker, Message},
     controller::{Kind, Model, Phy, Report},
-    daemon::{Configuration, Daemon},
+    daemon::{Configuration, Daemon, Fixture},
     gauge::{Cost, cost},
     plane::Plane,
     process::{Outcome, until},
@@ -212,7 +213,7 @@ pub(crate) async fn working(plane: Plane, model: Model) -> Outcome<World> {
 /// A daemon that says each second what it counts.
 pub(crate) fn configuration(plane: Plane, model: Model, tags: u16) -> Configuration {
     let configuration = Configuration {
-        fixtures: vec![(PROBE.to_owned(), written(PROBE_ADDRESS))],
+        fixtures: vec![Fixture { canary: true, ..Fixture::new(PROBE, written(PROBE_ADDRESS)) }],
         metrics_interval: "1s",
         log: "debug",
         ..Configuration::of(registry(tags))

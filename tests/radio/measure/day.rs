@@ -21,7 +21,7 @@ use crate::{
 const DAY: u32 = 86_400;
 
 /// The tag is heard each second, the probe once in so many.
-const PROBED: u32 = 30;
+const PROBED: u32 = 10;
 
 /// How long the controller works on the average before it hangs again, in seconds.
 const WORKS: u32 = 1800;
