@@ -31,8 +31,9 @@ pub(super) struct Monitored {
 }
 
 /// How long the controller may be idle. The kernel stops and starts a scan every 10.24 s with
-/// milliseconds between.
-const IDLE: Duration = Duration::from_secs(3);
+/// milliseconds between; bluetoothd, when somebody else stopped it, after 5 s (BlueZ 5.66,
+/// `src/adapter.c`, `IDLE_DISCOV_TIMEOUT`).
+const IDLE: Duration = Duration::from_secs(8);
 
 impl Monitored {
     pub(super) async fn open(order: &Order, named: &Named) -> Result<Self, HciError> {

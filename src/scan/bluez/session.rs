@@ -7,6 +7,7 @@ use btleplug::api::{Central as _, ScanFilter};
 use futures_util::FutureExt as _;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tracing::{debug, info};
+use uuid::Uuid;
 
 use super::{
     adapter::{Named, answered, find, is_powered, probe},
@@ -46,6 +47,9 @@ pub(super) struct Watch {
     alive: Uptime,
     probing: JoinSet<Result<(), BluezError>>,
 }
+
+/// A service that nobody offers: a random UUID (RFC 9562 5.4), made for this purpose.
+const NOBODY: Uuid = Uuid::from_u128(0x7c0e_31d2_95f4_4b6a_a3d8_1e5f_0b92_c647);
 
 /// After so much silence the adapter is asked whether it is still there.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -106,7 +110,7 @@ impl Scan {
             return Err(BluezError::PoweredOff(named.name).into());
         }
         let ear = Ear::open(&order, &named).await?;
-        start(&named, call_timeout).await?;
+        start(&named, ear.filter(), call_timeout).await?;
         let watch = Watch { alive: order.clock.now(), probing: JoinSet::new() };
         Ok(Self { order, named, ear, watch })
     }
@@ -125,7 +129,7 @@ impl Scan {
         let call_timeout = self.order.call_timeout;
         // bluetoothd may have forgotten the scan; starting it is what counts.
         drop(answered(call_timeout, self.named.adapter.stop_scan()).await);
-        start(&self.named, call_timeout).await?;
+        start(&self.named, self.ear.filter(), call_timeout).await?;
         self.watch.alive = self.order.clock.now();
         Ok(())
     }
@@ -139,8 +143,12 @@ impl Scan {
 }
 
 /// Starts a scan.
-async fn start(named: &Named, call_timeout: Duration) -> Result<(), BluezError> {
-    let started = answered(call_timeout, named.adapter.start_scan(ScanFilter::default())).await;
+async fn start(
+    named: &Named,
+    filter: ScanFilter,
+    call_timeout: Duration,
+) -> Result<(), BluezError> {
+    let started = answered(call_timeout, named.adapter.start_scan(filter)).await;
     started.map_err(|answer| match answer.kind() {
         "NotReady" | "Blocked" => BluezError::PoweredOff(named.name.clone()),
         "ServiceUnknown" | "NameHasNoOwner" | "NoReply" | "Disconnected" => {
@@ -177,6 +185,16 @@ impl Ear {
             }
         }
         Ok(Self::Events(Box::new(Events::open(order, named).await?)))
+    }
+
+    /// What bluetoothd is to be told of. When the data comes from the monitor: of nobody, and the
+    /// kernel keeps it all from the daemon and the bus, which would otherwise work hard for nothing.
+    /// The filter of each client is its own: what others look for is found.
+    fn filter(&self) -> ScanFilter {
+        match self {
+            Self::Events(_) => ScanFilter::default(),
+            Self::Monitor(_) => ScanFilter { services: vec![NOBODY] },
+        }
     }
 
     const fn plane(&self) -> Plane {
