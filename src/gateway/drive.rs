@@ -26,7 +26,8 @@ use crate::{
 /// How often the engine's clock is compared with the wall clock and its counts are shown.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How many writes go into one commit at the most; more happen at once only when a crowd leaves.
+/// How much is heard, or written, together at the most; more writes happen at once only when a crowd
+/// leaves.
 const TOGETHER: usize = 128;
 
 /// What the engine shows of itself, once a second.
@@ -83,6 +84,7 @@ impl Drive {
             self.send(append(record)).await?;
         }
         let mut radios = BTreeMap::new();
+        let mut inbox = Vec::with_capacity(TOGETHER);
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.deliver(&mut engine).await?;
@@ -96,20 +98,18 @@ impl Drive {
             };
             tokio::select! {
                 biased;
-                heard = self.heard.recv() => match heard {
-                    Some(Heard::Advertisement(advertisement)) => {
-                        engine.handle_advertisement(advertisement.heard, &advertisement);
-                    }
-                    Some(Heard::Radio(receiver, state)) => {
-                        engine.handle_radio(self.clock.now(), &receiver, state);
-                        radios.insert(receiver, state);
-                    }
-                    Some(Heard::Recording) => engine.handle_recording(self.clock.now()),
-                    None => break,
-                },
+                // A withdrawn consent does not wait for a busy air.
                 Some(registry) = self.registries.recv() => {
                     self.ledger.send_replace(Arc::new(registry.ledger()));
                     engine.handle_registry(self.clock.now(), registry);
+                }
+                received = self.heard.recv_many(&mut inbox, TOGETHER) => {
+                    if received == 0 {
+                        break;
+                    }
+                    for heard in inbox.drain(..) {
+                        self.hear(&mut engine, &mut radios, heard);
+                    }
                 }
                 () = sleep => engine.handle_timeout(self.clock.now()),
                 _ = ticks.tick() => engine.handle_clock(self.clock.wall()),
@@ -120,6 +120,24 @@ impl Drive {
         engine.handle_stop(self.clock.now());
         self.deliver(&mut engine).await?;
         Ok(Driven { counts: engine.counts(), appended: self.appended })
+    }
+
+    fn hear(
+        &self,
+        engine: &mut Engine,
+        radios: &mut BTreeMap<ReceiverId, RadioState>,
+        heard: Heard,
+    ) {
+        match heard {
+            Heard::Advertisement(advertisement) => {
+                engine.handle_advertisement(advertisement.heard, &advertisement);
+            }
+            Heard::Radio(receiver, state) => {
+                engine.handle_radio(self.clock.now(), &receiver, state);
+                radios.insert(receiver, state);
+            }
+            Heard::Recording => engine.handle_recording(self.clock.now()),
+        }
     }
 
     /// Hands what the engine made to the outbox; waits while the disk is behind.

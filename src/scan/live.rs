@@ -39,7 +39,7 @@ use self::{
 };
 pub(super) use self::{
     queue::QueueWatch,
-    session::{Ends, Order, Report},
+    session::{Ends, Fresh, Order, Report},
 };
 use super::{
     CanarySightings, ReceiverCounters, SourceEnds,
@@ -143,14 +143,17 @@ impl Supervisor {
                 self.log.running(&adapter, plane);
                 self.silence.done(now);
             }
-            Report::Heard { advertisement, fresh } => {
-                let age = now.since(advertisement.heard);
-                self.counters
-                    .age_us
-                    .store(u64::try_from(age.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-                self.silence.heard(now, fresh);
-                self.tell_changes();
-                self.outlet.advertisement(advertisement)?;
+            Report::Heard(batch) => {
+                if let Some(Fresh { advertisement, .. }) = batch.first() {
+                    let age = now.since(advertisement.heard).as_micros();
+                    let age = u64::try_from(age).unwrap_or(u64::MAX);
+                    self.counters.age_us.store(age, Ordering::Relaxed);
+                }
+                for Fresh { advertisement, fresh } in batch {
+                    self.silence.heard(now, fresh);
+                    self.tell_changes();
+                    self.outlet.advertisement(advertisement)?;
+                }
             }
             Report::Failed(error) => {
                 debug!(receiver = self.receiver.id.as_str(), %error, "An attempt to scan failed.");

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     engine::{AddressKind, Advertisement, parse_octets},
-    scan::live::{Order, Report},
+    scan::live::{Fresh, Order, Report},
 };
 
 /// What btleplug tells about one adapter.
@@ -142,6 +142,7 @@ impl Events {
 
     /// Gives the supervisor what was heard; when it is behind, the newest is dropped and counted.
     fn hand_on(&mut self, order: &Order, reports: &mpsc::Sender<Report>) {
+        let mut batch = Vec::new();
         while let Some(whole) = self.join.poll() {
             let advertisement = Advertisement {
                 heard: whole.heard,
@@ -150,10 +151,15 @@ impl Events {
                 rssi: whole.rssi,
                 data: whole.data,
             };
-            let report = Report::Heard { advertisement, fresh: whole.fresh };
-            if let Err(mpsc::error::TrySendError::Full(_)) = reports.try_send(report) {
-                order.counters.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+            batch.push(Fresh { advertisement, fresh: whole.fresh });
+        }
+        if batch.is_empty() {
+            return;
+        }
+        let many = batch.len();
+        if let Err(mpsc::error::TrySendError::Full(_)) = reports.try_send(Report::Heard(batch)) {
+            let many = u64::try_from(many).unwrap_or(u64::MAX);
+            order.counters.dropped.fetch_add(many, Ordering::Relaxed);
         }
     }
 }

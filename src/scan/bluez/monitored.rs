@@ -14,7 +14,7 @@ use crate::{
     engine::Uptime,
     scan::{
         hci::{HciError, Item, News, Wanted, mgmt::Management, monitor::Monitor},
-        live::{Order, QueueWatch, Report},
+        live::{Fresh, Order, QueueWatch, Report},
         recent::Recent,
     },
 };
@@ -76,30 +76,49 @@ impl Monitored {
             let due = [watch.due(), idle, Some(self.queue.due())].into_iter().flatten().min();
             let due = due.map(|due| due.since(now)).unwrap_or_default();
             tokio::select! {
-                item = self.monitor.next() => match item {
-                    Ok(Item::Advertisement(advertisement)) => {
-                        let now = clock.now();
+                item = self.monitor.next() => {
+                    let Ok(first) = item else { return "the kernel's monitor ended" };
+                    let now = clock.now();
+                    let (batch, end) = self.sort(now, order, first);
+                    if !batch.is_empty() {
                         watch.heard(now);
-                        let fresh = self.recent.is_new(now, advertisement.address);
-                        let report = Report::Heard { advertisement, fresh };
-                        if reports.send(report).await.is_err() {
+                        if reports.send(Report::Heard(batch)).await.is_err() {
                             return "nobody listens";
                         }
                     }
-                    Ok(Item::Unusable(_)) => {
-                        order.counters.unusable.fetch_add(1, Ordering::Relaxed);
+                    if let Some(why) = end {
+                        return why;
                     }
-                    Ok(Item::News(news)) => {
-                        if let Some(why) = self.news(clock.now(), news) {
-                            return why;
-                        }
-                    }
-                    Err(_) => return "the kernel's monitor ended",
-                },
+                }
                 Some(why) = watch.lost(|| clock.now()) => return why,
                 () = sleep(due) => {}
             }
         }
+    }
+
+    /// Sorts what came together: advertisements, and why the scan is lost, if it is.
+    fn sort(
+        &mut self,
+        now: Uptime,
+        order: &Order,
+        first: Item,
+    ) -> (Vec<Fresh>, Option<&'static str>) {
+        let (mut batch, mut end) = (Vec::new(), None);
+        let mut next = Some(first);
+        while let Some(item) = next {
+            match item {
+                Item::Advertisement(advertisement) => {
+                    let fresh = self.recent.is_new(now, advertisement.address);
+                    batch.push(Fresh { advertisement, fresh });
+                }
+                Item::Unusable(_) => {
+                    order.counters.unusable.fetch_add(1, Ordering::Relaxed);
+                }
+                Item::News(news) => end = end.or(self.news(now, news)),
+            }
+            next = self.monitor.ready();
+        }
+        (batch, end)
     }
 
     /// Takes note of a change; the answer is why the scan is lost, if it is.

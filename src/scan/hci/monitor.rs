@@ -19,7 +19,7 @@ use super::{
     adapter::Adapter,
     error::{HciError, OsError},
     item::{Item, News},
-    socket::{Channel, Queue, Socket},
+    socket::{Channel, Queue, Received, Socket},
 };
 use crate::{
     clock::Clock,
@@ -50,6 +50,9 @@ pub(super) fn rehearse<'a>(packets: impl Iterator<Item = &'a [u8]>) -> usize {
     }
     seen
 }
+
+/// So many packets are read together at the most: some milliseconds' worth of a flood.
+const TOGETHER: usize = 32;
 
 /// How long the kernel may take to list its adapters; it does so before it answers.
 const ANNOUNCEMENT: Duration = Duration::from_secs(2);
@@ -94,11 +97,16 @@ impl Monitor {
     /// Waits for what the adapter says next. Loses nothing when it is given up.
     pub async fn next(&mut self) -> Result<Item, HciError> {
         loop {
-            if let Some(item) = self.ready.pop_front() {
+            if let Some(item) = self.ready() {
                 return Ok(item);
             }
             self.receive().await?;
         }
+    }
+
+    /// What the adapter has said already: packets are read together, as many as there are.
+    pub fn ready(&mut self) -> Option<Item> {
+        self.ready.pop_front()
     }
 
     /// Asks how much waits in the kernel, and how much it dropped.
@@ -126,6 +134,18 @@ impl Monitor {
         let received = self.socket.recv(&mut self.buffer).await.map_err(|error| {
             HciError::of_socket(doing, "a Bluetooth adapter", CAPABILITY, &error)
         })?;
+        let mut next = Some(received);
+        for _ in 0..TOGETHER {
+            let Some(received) = next else { break };
+            self.take(&received)?;
+            // What went wrong after the first packet shows when it is waited for.
+            next = self.socket.try_recv(&mut self.buffer).unwrap_or_default();
+        }
+        // The last one was taken out of the kernel, so it counts.
+        next.map_or(Ok(()), |received| self.take(&received))
+    }
+
+    fn take(&mut self, received: &Received) -> Result<(), HciError> {
         if received.length == 0 {
             return Err(HciError::Lost);
         }

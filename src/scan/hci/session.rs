@@ -9,10 +9,10 @@ use std::sync::atomic::Ordering;
 use tokio::{sync::mpsc, time::sleep};
 use tracing::{debug, info};
 
-use super::{HciError, Item, News, user::UserSession};
+use super::{HciError, Item, user::UserSession};
 use crate::scan::{
     Plane,
-    live::{Backend, Ends, LiveError, Order, QueueWatch, Report},
+    live::{Backend, Ends, Fresh, LiveError, Order, QueueWatch, Report},
     recent::Recent,
     silence::Step,
 };
@@ -96,24 +96,32 @@ impl Scan {
             }
             let due = queue.due().since(now);
             tokio::select! {
-                item = session.next() => match item {
-                    Ok(Item::Advertisement(advertisement)) => {
-                        let fresh = recent.is_new(clock.now(), advertisement.address);
-                        let report = Report::Heard { advertisement, fresh };
-                        if reports.send(report).await.is_err() {
-                            return "nobody listens";
+                item = session.next() => {
+                    let mut next = match item {
+                        Ok(first) => Some(first),
+                        Err(HciError::Lost) => return "the adapter was pulled out",
+                        Err(_) => return "the controller does not answer",
+                    };
+                    let now = clock.now();
+                    let mut batch = Vec::new();
+                    while let Some(item) = next {
+                        match item {
+                            Item::Advertisement(advertisement) => {
+                                let fresh = recent.is_new(now, advertisement.address);
+                                batch.push(Fresh { advertisement, fresh });
+                            }
+                            Item::Unusable(_) => {
+                                order.counters.unusable.fetch_add(1, Ordering::Relaxed);
+                            }
+                            // After an error of its hardware it is reset and scans again by itself.
+                            Item::News(_) => {}
                         }
+                        next = session.ready();
                     }
-                    Ok(Item::Unusable(_)) => {
-                        order.counters.unusable.fetch_add(1, Ordering::Relaxed);
+                    if !batch.is_empty() && reports.send(Report::Heard(batch)).await.is_err() {
+                        return "nobody listens";
                     }
-                    Ok(Item::News(News::HardwareError { .. })) => {
-                        return "the controller says that it is broken";
-                    }
-                    Ok(Item::News(_)) => {}
-                    Err(HciError::Lost) => return "the adapter was pulled out",
-                    Err(_) => return "the controller does not answer",
-                },
+                }
                 () = sleep(due) => {}
             }
         }

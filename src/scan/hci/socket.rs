@@ -170,18 +170,36 @@ impl Socket {
             // A controller that is pulled out shows as an error, without anything to read.
             let mut ready = self.fd.ready(Interest::READABLE | Interest::ERROR).await?;
             match ready.try_io(|fd| receive(fd.get_ref(), buffer)) {
-                Ok(Ok((length, stamp))) => {
-                    let now = self.clock.now();
-                    let at = stamp.map_or(now, |stamp| self.clock.uptime_of(stamp));
-                    // When the wall clock is set, one stamp may seem older than the one before it.
-                    self.last = at.max(self.last).min(now);
-                    return Ok(Received { length, at: self.last });
-                }
+                Ok(Ok((length, stamp))) => return Ok(self.received(length, stamp)),
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(Err(error)) => return Err(error),
                 Err(_nothing_yet) => {}
             }
         }
+    }
+
+    /// Takes a packet that is there already; nothing when there is none.
+    pub(super) fn try_recv(&mut self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        match receive(self.fd.get_ref(), buffer) {
+            Ok((length, stamp)) => Ok(Some(self.received(length, stamp))),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn received(&mut self, length: usize, stamp: Option<Duration>) -> Received {
+        let now = self.clock.now();
+        let at = stamp.map_or(now, |stamp| self.clock.uptime_of(stamp));
+        // When the wall clock is set, one stamp may seem older than the one before it.
+        self.last = at.max(self.last).min(now);
+        Received { length, at: self.last }
     }
 
     /// Sends one packet.

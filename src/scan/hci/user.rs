@@ -21,7 +21,7 @@ use super::{
     item::{Item, News},
     mgmt::Management,
     settings::Settings,
-    socket::{Channel, Queue, Socket},
+    socket::{Channel, Queue, Received, Socket},
 };
 use crate::{
     clock::Clock,
@@ -48,6 +48,9 @@ pub struct UserSession {
 /// Longer than any packet that is meant for a scanner: 1 byte of kind, 2 and 255 of an event. Data
 /// of connections, which nobody here makes, would be cut off.
 const BUFFER: usize = 1024;
+
+/// So many packets are read together at the most: some milliseconds' worth of a flood.
+const TOGETHER: usize = 32;
 
 /// How often an adapter is tried that was busy, and the pause between: bluetoothd switches on what
 /// has just been plugged in.
@@ -101,7 +104,7 @@ impl UserSession {
     /// only [`Self::reset`] helps, and after [`HciError::Lost`] only a new session.
     pub async fn next(&mut self) -> Result<Item, HciError> {
         loop {
-            if let Some(item) = self.ready.pop_front() {
+            if let Some(item) = self.ready() {
                 return Ok(item);
             }
             if let Some(error) = &self.over {
@@ -109,6 +112,11 @@ impl UserSession {
             }
             self.step().await?;
         }
+    }
+
+    /// What the controller has said already: packets are read together, as many as there are.
+    pub fn ready(&mut self) -> Option<Item> {
+        self.ready.pop_front()
     }
 
     /// Ends the scan and starts it again, in some milliseconds. What is heard meanwhile is kept for
@@ -207,6 +215,18 @@ impl UserSession {
             }
         };
         let received = received.map_err(failed("listen to a Bluetooth controller"))?;
+        let mut next = Some(received);
+        for _ in 0..TOGETHER {
+            let Some(received) = next else { break };
+            self.take(&received)?;
+            // What went wrong after the first packet shows when it is waited for.
+            next = self.socket.try_recv(&mut self.buffer).unwrap_or_default();
+        }
+        // The last one was taken out of the kernel, so it counts.
+        next.map_or(Ok(()), |received| self.take(&received))
+    }
+
+    fn take(&mut self, received: &Received) -> Result<(), HciError> {
         if received.length == 0 {
             return Err(HciError::Lost);
         }

@@ -25,9 +25,9 @@ pub(super) struct Outlet {
 #[derive(Debug)]
 pub(super) struct Closed;
 
-/// Changes of state that may wait for room. They follow one another at seconds; if the engine
+/// So much may wait for room before a change of state replaces the one before it. Changes follow one another at seconds; if the engine
 /// stands still for longer than these take, the newest replaces the last.
-const MOST_WAITING: usize = 32;
+const MOST_WAITING: usize = 64;
 
 impl Outlet {
     pub(super) fn new(
@@ -43,10 +43,10 @@ impl Outlet {
         self.waiting.is_empty()
     }
 
-    /// Whether one more advertisement may be brought. While one waits for room no report is taken
-    /// from the session, whose own queue is bounded.
+    /// Whether more advertisements may be brought. While one waits for room no report is taken from
+    /// the session, whose own queue is bounded, and so is what waits here: one report's.
     pub(super) fn has_room(&self) -> bool {
-        !matches!(self.waiting.back(), Some(Heard::Advertisement(_)))
+        !self.waiting.iter().any(|heard| matches!(heard, Heard::Advertisement(_)))
     }
 
     /// Hands an advertisement on, or lets it wait.
@@ -79,7 +79,8 @@ impl Outlet {
             }
             return;
         }
-        if self.waiting.len() >= MOST_WAITING {
+        let full = self.waiting.len() >= MOST_WAITING;
+        if full && matches!(self.waiting.back(), Some(Heard::Radio(..))) {
             self.waiting.pop_back();
         }
         self.waiting.push_back(heard);

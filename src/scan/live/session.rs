@@ -44,10 +44,17 @@ pub(in crate::scan) enum Report {
     Running { adapter: String, plane: Plane },
     /// A scan could not be built or restarted.
     Failed(LiveError),
-    /// One advertisement; `fresh` when its device was not heard in the ten seconds before.
-    Heard { advertisement: Advertisement, fresh: bool },
+    /// What was heard together, oldest first; never nothing.
+    Heard(Vec<Fresh>),
     /// The scan is gone.
     Lost(&'static str),
+}
+
+/// One advertisement.
+pub(in crate::scan) struct Fresh {
+    pub(in crate::scan) advertisement: Advertisement,
+    /// Its device was not heard in the ten seconds before, or nobody remembers.
+    pub(in crate::scan) fresh: bool,
 }
 
 /// What a session's backend is given.
@@ -69,7 +76,7 @@ pub(super) struct Session {
 }
 
 /// Reports on their way to the supervisor, who does nothing but pass them on.
-const REPORTS: usize = 128;
+const REPORTS: usize = 32;
 
 impl Session {
     /// Before the first one.
