@@ -93,7 +93,7 @@ type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 16] = [
+    let broken: [Broken; 20] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),
@@ -118,6 +118,31 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
             "a value out of range",
             |shop| shop.append("[presence]\nexit_rssi = -60\n"),
             &["gateway.toml", "presence.exit_rssi", "-60", "lower than `enter_rssi`"],
+        ),
+        (
+            "an adapter that is neither a name nor an address",
+            |shop| shop.append("[scan]\nadapter = \"usb\"\n"),
+            &["gateway.toml", "scan.adapter", "something else", "\"hci0\""],
+        ),
+        (
+            "one adapter twice",
+            |shop| {
+                shop.append(
+                    "[[scan.adapters]]\naddress = \"00:1A:7D:00:00:01\"\nreceiver = \"a\"\n\
+                     [[scan.adapters]]\naddress = \"00:1a:7d:00:00:01\"\nreceiver = \"b\"\n",
+                );
+            },
+            &["gateway.toml", "scan.adapters[1].address", "stands above", "once"],
+        ),
+        (
+            "a way to hear that does not exist",
+            |shop| shop.append("[scan]\ndata = \"radio\"\n"),
+            &["gateway.toml", "scan.data", "radio", "monitor"],
+        ),
+        (
+            "a zone at a receiver that does not exist",
+            |shop| shop.append("[[zone]]\nid = \"a\"\nreceivers = [\"cellar\"]\n"),
+            &["gateway.toml", "zone[0].receivers", "cellar", "the receivers are: local"],
         ),
         ("no TOML", |shop| shop.append("[presence\n"), &["gateway.toml", "not TOML", "line"]),
         (
