@@ -149,7 +149,6 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 /// A duration on the command line.
-#[cfg(any(feature = "bluetooth", feature = "demo"))]
 fn span(text: &str) -> Result<std::time::Duration, String> {
     text.parse::<crate::settings::Span>().map(|span| span.0).map_err(|error| error.to_string())
 }

@@ -35,6 +35,10 @@ pub(in crate::scan) struct Order {
     pub(in crate::scan) counters: Arc<ReceiverCounters>,
     /// The adapter was switched off by us, and not on again: it is not the administrator who wants
     /// it off.
+    #[cfg_attr(
+        not(feature = "bluetooth"),
+        expect(dead_code, reason = "an adapter of our own is switched by the kernel")
+    )]
     pub(in crate::scan) owes_power: Arc<AtomicBool>,
 }
 
