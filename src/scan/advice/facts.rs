@@ -1,7 +1,7 @@
 //! This machine in, [`Facts`] out: sysfs, procfs, bluetoothd's configuration, and two programs that
 //! are given little time. Nothing here fails: what cannot be read is not known.
 //!
-//! [`super::judge`] decides what the facts mean.
+//! [`super::judge()`] decides what the facts mean.
 
 use std::{
     fs,

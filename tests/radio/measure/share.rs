@@ -135,9 +135,11 @@ impl Share {
 
     fn print(&self, plane: Plane, rate: u32, addresses: u32) {
         let Self { delivered, reached, took, before, after, .. } = self;
+        // Nothing came, so nothing came last.
+        let took = if *reached == 0 { "-".to_owned() } else { format!("{took:.0} s") };
         println!(
-            "| {plane} | {rate} | {addresses} | {delivered} | {reached} | {} | {took:.0} s | \
-             {:.2} s | {:.2} s | {:.2} s | {} |",
+            "| {plane} | {rate} | {addresses} | {delivered} | {reached} | {} | {took} | {:.2} s | {:.2} s | \
+             {:.2} s | {} |",
             percent(*reached, *delivered),
             after.daemon.cpu - before.daemon.cpu,
             after.bluetoothd.cpu - before.bluetoothd.cpu,
