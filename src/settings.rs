@@ -11,6 +11,7 @@ mod units;
 pub use load::{LoadError, Loader};
 pub(crate) use shop::check_id;
 pub use shop::{FixtureSettings, OpeningHoursText, ReportSettings, ZoneSettings};
+pub(crate) use units::one_of;
 pub use units::{ByteSize, NotAQuantity, Span};
 
 use std::path::PathBuf;
@@ -135,7 +136,7 @@ pub struct LogSettings {
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum LogLevel {
     /// Data was lost or a human is needed.
     Error,
@@ -169,6 +170,17 @@ impl Invalid {
 }
 
 // === defaults ===
+
+impl TryFrom<String> for LogLevel {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let levels = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+        let words = ["error", "warn", "info", "debug", "trace"];
+        let words: Vec<(&str, Self)> = words.into_iter().zip(levels).collect();
+        one_of(&text, &words)
+    }
+}
 
 impl Default for GatewaySettings {
     fn default() -> Self {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{ReceiverId, parse_octets},
-    settings::{Invalid, Span, between, check_id},
+    settings::{Invalid, Span, between, check_id, one_of},
 };
 
 /// `[scan]`: how the gateway listens.
@@ -54,7 +54,7 @@ pub struct AdapterSettings {
 
 /// `scan.backend`.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum BackendName {
     /// By way of bluetoothd, which others may use, too.
     #[default]
@@ -65,7 +65,7 @@ pub enum BackendName {
 
 /// `scan.data`: where the data comes from when bluetoothd owns the scan.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "String")]
 pub enum DataPlane {
     /// The monitor if this process may listen to it, else the message bus.
     #[default]
@@ -89,6 +89,22 @@ pub struct Recovery {
     pub rebuild: Span,
     /// Reset the controller, as if it had been pulled out and plugged in.
     pub reset: Span,
+}
+
+impl TryFrom<String> for BackendName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("bluez", Self::Bluez), ("hci", Self::Hci)])
+    }
+}
+
+impl TryFrom<String> for DataPlane {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("auto", Self::Auto), ("monitor", Self::Monitor), ("dbus", Self::Dbus)])
+    }
 }
 
 impl Default for Settings {

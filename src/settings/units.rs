@@ -135,6 +135,15 @@ fn show(f: &mut fmt::Formatter<'_>, number: u64, units: &[(&str, u64)], zero: &s
     }
 }
 
+/// One of several words; the error lists them.
+pub(crate) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+        format!("`{text}` is not one of {}", words.join(", "))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

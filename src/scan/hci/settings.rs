@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Invalid, Span, between};
+use crate::settings::{Invalid, Span, between, one_of};
 
 /// `[scan.hci]`: how an adapter scans that this program has for itself (`backend = "hci"`).
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -23,6 +23,7 @@ pub struct Settings {
 
 /// A way to send (Core Specification 5.4, Vol 6 Part A 1).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String")]
 pub enum Phy {
     /// One megabit a second: what nearly every beacon uses.
     #[serde(rename = "1m")]
@@ -36,6 +37,14 @@ pub enum Phy {
 /// 2.5 ms, of which a setting in whole milliseconds leaves 3, and 10.24 s.
 const SHORTEST: Span = Span::millis(3);
 const LONGEST: Span = Span::millis(10_240);
+
+impl TryFrom<String> for Phy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("1m", Self::OneM), ("coded", Self::Coded)])
+    }
+}
 
 impl Default for Settings {
     /// Listens all the time.
