@@ -68,9 +68,11 @@ if [ -z "$version" ] || [ "$version" = "(none)" ]; then
     echo "rust-sysroot: the archive has no rustc-web; is the bookworm-security suite among its sources?" >&2
     exit 1
 fi
-# The compiler's own libraries carry their version in their names.
-libstd=$(apt-cache show "libstd-rust-web-dev:$host=$version" | grep -om1 'libstd-rust-web-[0-9.]*[0-9]')
-libllvm=$(apt-cache show "$libstd:$host=$version" | grep -om1 'libllvm[0-9.]*[0-9]')
+# The compiler's own libraries carry their version in their names. All of what apt-cache says is read: whoever stops at
+# the first match may end it with a broken pipe.
+first() { awk -v wanted="$1" 'match($0, wanted) && !found++ {print substr($0, RSTART, RLENGTH)}'; }
+libstd=$(apt-cache show "libstd-rust-web-dev:$host=$version" | first 'libstd-rust-web-[0-9.]*[0-9]')
+libllvm=$(apt-cache show "$libstd:$host=$version" | first 'libllvm[0-9.]*[0-9]')
 packages=("rustc-web=$version" "rust-web-src=$version" "$libstd:$host=$version" "$libllvm:$host")
 for arch in "$host" "${foreign[@]}"; do packages+=("libstd-rust-web-dev:$arch=$version"); done
 (cd "$dir/debs" && apt-get download -q "${packages[@]}")
