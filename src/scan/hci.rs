@@ -31,6 +31,8 @@ use std::{fmt, time::Duration};
 use thiserror::Error;
 
 use self::fragments::{Fragments, Joined, Key};
+#[cfg(feature = "bluetooth")]
+pub(super) use self::session::reset_for;
 pub use self::{
     adapter::{Adapter, Bus, Classic, NotAnAdapter, Wanted},
     error::{HciError, OsError},
@@ -283,11 +285,7 @@ impl<'a> ExtendedReport<'a> {
 }
 
 /// Resets the controller of the adapter that is wanted, as if it had been pulled out and plugged in.
-pub(super) async fn reset(
-    wanted: &Wanted,
-    clock: Clock,
-    patience: Duration,
-) -> Result<(), HciError> {
+async fn reset(wanted: &Wanted, clock: Clock, patience: Duration) -> Result<(), HciError> {
     let adapter = mgmt::Management::open(clock, patience)?.adapter(wanted).await?;
     hardware::reset(adapter.index, patience).await
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use btleplug::api::{Central as _, ScanFilter};
 use futures_util::FutureExt as _;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
-use tracing::{debug, info};
 use uuid::Uuid;
 
 use super::{
@@ -97,7 +96,7 @@ impl Scan {
     async fn build(order: Order) -> Result<Self, LiveError> {
         let call_timeout = order.call_timeout;
         if order.step == Some(Step::Reset) {
-            reset(&order).await;
+            hci::reset_for(&order).await;
         }
         let named = find(&order.receiver.adapter, call_timeout).await?;
         if order.step == Some(Step::PowerCycle) {
@@ -157,15 +156,6 @@ async fn start(
         "UnknownObject" | "UnknownMethod" => BluezError::NoAdapter(named.name.clone()),
         _ => BluezError::Refused(answer),
     })
-}
-
-/// Resets the controller, if that is permitted. What became of it shows when the scan is built.
-async fn reset(order: &Order) {
-    let receiver = order.receiver.id.as_str();
-    match hci::reset(&order.receiver.adapter, order.clock, order.call_timeout).await {
-        Ok(()) => info!(receiver, "The controller was reset."),
-        Err(error) => debug!(receiver, %error, "The controller could not be reset."),
-    }
 }
 
 // === impl Ear ===

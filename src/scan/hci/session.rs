@@ -65,6 +65,16 @@ pub(in crate::scan) async fn live(order: Order, ends: Ends) {
     }
 }
 
+/// Resets the controller of a receiver, if that is permitted. What became of it shows when a scan is
+/// built.
+pub(in crate::scan) async fn reset_for(order: &Order) {
+    let receiver = order.receiver.id.as_str();
+    match super::reset(&order.receiver.adapter, order.clock, order.call_timeout).await {
+        Ok(()) => info!(receiver, "The controller was reset."),
+        Err(error) => debug!(receiver, %error, "The controller could not be reset."),
+    }
+}
+
 impl Scan {
     async fn build(order: Order) -> Result<Self, LiveError> {
         let Backend::Hci(settings) = &order.receiver.backend else {
@@ -72,11 +82,7 @@ impl Scan {
         };
         let (id, wanted) = (&order.receiver.id, &order.receiver.adapter);
         if order.step == Some(Step::Reset) {
-            let receiver = id.as_str();
-            match super::reset(wanted, order.clock, order.call_timeout).await {
-                Ok(()) => info!(receiver, "The controller was reset."),
-                Err(error) => debug!(receiver, %error, "The controller could not be reset."),
-            }
+            reset_for(&order).await;
         }
         let session =
             UserSession::open(wanted, settings, id.clone(), order.clock, order.call_timeout)
