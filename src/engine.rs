@@ -16,7 +16,7 @@ mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Fixture, FixtureIndex, Identifier,
     Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes, Registry, ReportPolicy,
-    Resolution, Subject, SubjectIndex, SubjectKind,
+    Resolution, Standing, Subject, SubjectIndex, SubjectKind,
 };
 
 mod presence;
@@ -182,9 +182,19 @@ impl Engine {
         self.settle();
     }
 
-    /// The wall clock was read.
+    /// The wall clock was read. Visits of those whose consent has run out close without an event.
     pub fn handle_clock(&mut self, wall: WallClock) {
         self.wall = wall;
+        let registry = self.identity.registry();
+        let lapsed = |&(index, _): &(SubjectIndex, _)| !registry.is_live(index, &wall, wall.at);
+        let lapsed: Vec<_> = self.presence.present().filter(lapsed).map(|(it, _)| it).collect();
+        for &index in &lapsed {
+            self.presence.forget(index);
+            self.checkpoint(index);
+        }
+        if !lapsed.is_empty() {
+            self.situations.recount(&self.presence, &self.identity);
+        }
     }
 
     /// The registry was replaced. Who is no longer enrolled is forgotten at once: their open
@@ -305,8 +315,15 @@ impl Engine {
 
     fn checkpoint(&mut self, index: SubjectIndex) {
         if let Some(subject) = self.identity.registry().subject(index) {
+            let purposes = subject.purposes_made_at(&self.wall, self.now);
             let subject = subject.pseudonym.clone();
-            let visit = self.presence.visit(index).cloned();
+            let mut visit = self.presence.visit(index).cloned();
+            if let Some(visit) = &mut visit
+                && !purposes.contains(Purpose::Journey)
+            {
+                // Where somebody is now belongs to presence; where they have been does not.
+                visit.forget_path();
+            }
             self.checkpoints.push_back(Checkpoint { subject, visit });
         }
     }

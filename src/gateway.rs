@@ -10,6 +10,7 @@
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
 
+mod consent;
 mod courier;
 mod drive;
 mod error;

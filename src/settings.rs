@@ -71,8 +71,21 @@ pub struct GatewaySettings {
     /// When the shop is open, like `["mon-sat 08:00-20:00", "sun 10:00-16:00"]`; empty leaves
     /// `open` out of the events.
     pub opening_hours: Vec<OpeningHoursText>,
+    /// When the wall clock is believed.
+    pub clock: ClockTrust,
     /// How long a clean stop may take in all before what remains is left to the next start.
     pub shutdown_grace: Span,
+}
+
+/// When the wall clock is believed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum ClockTrust {
+    /// While the kernel says that it follows a time source.
+    #[default]
+    Synced,
+    /// Always: the machine has a clock of its own that runs without power.
+    Always,
 }
 
 /// `[identity]`: whom the gateway recognises.
@@ -171,6 +184,14 @@ impl Invalid {
 
 // === defaults ===
 
+impl TryFrom<String> for ClockTrust {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("synced", Self::Synced), ("always", Self::Always)])
+    }
+}
+
 impl TryFrom<String> for LogLevel {
     type Error = String;
 
@@ -191,6 +212,7 @@ impl Default for GatewaySettings {
             state_dir: PathBuf::from("/var/lib/beacon-gateway"),
             time_zone: "UTC".to_owned(),
             opening_hours: Vec::new(),
+            clock: ClockTrust::Synced,
             shutdown_grace: Span::secs(10),
         }
     }

@@ -10,7 +10,7 @@ mod registry;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-pub use consent::{Consent, ConsentLedger, Purpose, Purposes};
+pub use consent::{Consent, ConsentLedger, Purpose, Purposes, Standing};
 pub use irk::AddressSeed;
 pub use registry::{
     AmbiguousRegistry, Fixture, FixtureIndex, Identifier, Registry, ReportPolicy, Subject,
@@ -153,7 +153,7 @@ impl Identity {
         };
         match target {
             Some(Target::Fixture(fixture)) => Resolution::Fixture(fixture),
-            Some(Target::Subject(subject)) if self.registry.is_live(subject, unix) => {
+            Some(Target::Subject(subject)) if self.registry.is_live(subject, wall, now) => {
                 Resolution::Subject(subject)
             }
             _ => Resolution::Anonymous,

@@ -185,6 +185,19 @@ impl PresenceTracker {
         self.ears.reindex(new_place);
     }
 
+    /// Forgets a subject at once; its visit closes without an event.
+    pub(super) fn forget(&mut self, subject: SubjectIndex) {
+        self.tracks.remove(&subject);
+    }
+
+    /// Forgets where a subject has been, but for where it is.
+    pub(super) fn forget_path(&mut self, subject: SubjectIndex) {
+        let visit = self.tracks.get_mut(&subject).and_then(|track| track.visit.as_mut());
+        if let Some(visit) = visit {
+            visit.record.forget_path();
+        }
+    }
+
     /// The open visit of a subject.
     pub(super) fn visit(&self, subject: SubjectIndex) -> Option<&VisitRecord> {
         Some(&self.tracks.get(&subject)?.visit.as_ref()?.record)

@@ -128,7 +128,7 @@ impl SituationRoom {
             TransitionKind::ZoneExited { zone, .. } => self.count(zone, subject.kind, -1),
             _ => {}
         }
-        let live_at = |at| subject.purposes_at(wall.unix_at(at));
+        let live_at = |at| subject.purposes_made_at(wall, at);
         let purposes = live_at(transition.at).and(live_at(now));
         if !purposes.contains(Purpose::Presence) {
             return;

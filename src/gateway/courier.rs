@@ -2,13 +2,11 @@
 //!
 //! Consent is asked for a second time here: it may have ended while the record waited.
 
-use std::sync::Arc;
-
 use tokio::sync::watch;
 
+use super::consent::{Ledger, Ruling};
 use crate::{
     clock::Clock,
-    engine::{ConsentLedger, WallClock},
     outbox::{Stored, record::Record},
     uplink::{
         Courier, Dispatch, Topic, Topics,
@@ -20,36 +18,31 @@ use crate::{
 pub(super) struct ConsentingCourier {
     pub(super) origin: Origin,
     pub(super) topics: Topics,
-    pub(super) ledger: watch::Receiver<Arc<ConsentLedger>>,
+    pub(super) ledger: Ledger,
     pub(super) clock: Clock,
+    /// Whether every withdrawal that the platform has sent so far was carried out. While that is
+    /// not known nothing about anybody is sent.
+    pub(super) caught_up: watch::Receiver<bool>,
 }
 
 impl Courier for ConsentingCourier {
     fn dispatch(&mut self, stored: &Stored) -> Dispatch {
-        dispatch(&self.origin, &self.topics, &self.ledger.borrow(), &self.clock.wall(), stored)
-    }
-}
-
-/// Decides about one record at a moment.
-fn dispatch(
-    origin: &Origin,
-    topics: &Topics,
-    ledger: &ConsentLedger,
-    wall: &WallClock,
-    stored: &Stored,
-) -> Dispatch {
-    let Ok(record) = Record::decode(&stored.bytes) else { return Dispatch::Unreadable };
-    if let Some((subject, purpose)) = record.subject()
-        && !ledger.may_send(subject, purpose, wall.unix_at(wall.at))
-    {
-        return Dispatch::Erase;
-    }
-    let event = origin.render(stored.sequence, &record, wall);
-    Dispatch::Publish {
-        topic: topics.spell(Topic::Event { family: event.family, kind: event.kind }),
-        payload: event.json,
-        content_type: CONTENT_TYPE,
-        user_properties: Vec::new(),
-        expiry: None,
+        let Ok(record) = Record::decode(&stored.bytes) else { return Dispatch::Unreadable };
+        let now = self.clock.wall();
+        let record = match self.ledger.rule(&self.origin, &record, &now) {
+            Ruling::Erase => return Dispatch::Erase,
+            Ruling::Wait => return Dispatch::Later,
+            _ if record.subject().is_some() && !*self.caught_up.borrow() => return Dispatch::Later,
+            Ruling::Send => record,
+            Ruling::SendNarrowed(narrowed) => *narrowed,
+        };
+        let event = self.origin.render(stored.sequence, &record, &now);
+        Dispatch::Publish {
+            topic: self.topics.spell(Topic::Event { family: event.family, kind: event.kind }),
+            payload: event.json,
+            content_type: CONTENT_TYPE,
+            user_properties: Vec::new(),
+            expiry: None,
+        }
     }
 }

@@ -3,10 +3,10 @@
 //! The doer to the engine's decider. It waits for the disk when the outbox is behind, and never
 //! for the network.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
@@ -14,10 +14,11 @@ use crate::{
     checkpoint,
     clock::Clock,
     engine::{
-        ConsentLedger, Counts, Engine, RadioState, ReceiverId, Registry, Situation, Uptime, What,
+        Counts, Engine, Enrolment, EnrolmentReport, RadioState, ReceiverId, Registry, Situation,
+        Uptime, What,
     },
     outbox::{
-        Entry, Write,
+        Entry, Tag, Write,
         record::{Record, RunId},
     },
     scan::{CanarySightings, Heard},
@@ -43,15 +44,31 @@ pub struct Pulse {
     pub radios: BTreeMap<ReceiverId, RadioState>,
 }
 
+/// A change of who is enrolled, on its way into the engine.
+#[derive(Debug)]
+pub(super) struct Enrol {
+    pub(super) who: Who,
+    /// Where to say what it led to, once all of that was handed to the outbox.
+    pub(super) reply: oneshot::Sender<EnrolmentReport>,
+}
+
+/// Who is enrolled from now on.
+#[derive(Debug)]
+pub(super) enum Who {
+    /// These, and nobody else.
+    All(Registry),
+    /// As before, but for these.
+    Change(Vec<Enrolment>),
+}
+
 /// What the engine's task holds besides the engine.
 pub(super) struct Drive {
     pub(super) clock: Clock,
     pub(super) run: RunId,
     pub(super) heard: mpsc::Receiver<Heard>,
-    pub(super) registries: mpsc::Receiver<Registry>,
+    pub(super) enrolments: mpsc::Receiver<Enrol>,
     pub(super) writes: mpsc::Sender<Write>,
     pub(super) pulse: watch::Sender<Pulse>,
-    pub(super) ledger: watch::Sender<Arc<ConsentLedger>>,
     pub(super) canaries: watch::Sender<CanarySightings>,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
@@ -99,9 +116,15 @@ impl Drive {
             tokio::select! {
                 biased;
                 // A withdrawn consent does not wait for a busy air.
-                Some(registry) = self.registries.recv() => {
-                    self.ledger.send_replace(Arc::new(registry.ledger()));
-                    engine.handle_registry(self.clock.now(), registry);
+                Some(Enrol { who, reply }) = self.enrolments.recv() => {
+                    let now = self.clock.now();
+                    let report = match who {
+                        Who::All(registry) => engine.handle_registry(now, registry),
+                        Who::Change(enrolments) => engine.handle_enrolment(now, enrolments),
+                    };
+                    // What it led to is on its way to the disk before anybody is told.
+                    self.deliver(&mut engine).await?;
+                    drop(reply.send(report));
                 }
                 received = self.heard.recv_many(&mut inbox, TOGETHER) => {
                     if received == 0 {
@@ -192,9 +215,10 @@ impl Drive {
 }
 
 /// A record on its way into the outbox.
-fn append(record: Record) -> Write {
+pub(super) fn append(record: Record) -> Write {
     let made = record.made();
-    Write::Append(Entry { bytes: record.encode(), made })
+    let about = record.subject().map(|(subject, _)| Tag::of(subject));
+    Write::Append(Entry { bytes: record.encode(), made, about })
 }
 
 /// One line an event, without anything personal beyond the pseudonym.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Pulse, courier::ConsentingCourier, identity, report::Report};
+use super::{Pulse, consent::Ledger, courier::ConsentingCourier, identity, report::Report};
 use crate::{
     checkpoint,
     clock::Clock,
-    engine::{ConsentLedger, Engine, Pseudonym, Registry, VisitId, VisitRecord, WallClock},
+    engine::{Engine, Pseudonym, Registry, VisitId, VisitRecord, WallClock},
     outbox::{
         self, Opening,
         record::{Body, Record, RunId, Started},
@@ -26,7 +26,8 @@ pub(super) struct House {
     pub(super) wall: WallClock,
     /// The last sequence that was in the store when it was opened.
     pub(super) first_sequence: u64,
-    pub(super) enrolled: usize,
+    /// Who is enrolled now.
+    pub(super) ledger: Ledger,
     pub(super) fixtures: usize,
     pub(super) settings: Settings,
     pub(super) opening: Opening,
@@ -49,7 +50,7 @@ impl House {
             run,
             wall: clock.wall(),
             first_sequence: opening.last.map_or(0, |sequence| sequence.0),
-            enrolled: registry.subject_count(),
+            ledger: Ledger::new(registry.ledger()),
             fixtures: registry.fixture_count(),
             scan: Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids())),
             settings,
@@ -104,13 +105,11 @@ impl House {
         }
     }
 
-    pub(super) fn courier(
-        &self,
-        ledger: watch::Receiver<Arc<ConsentLedger>>,
-    ) -> Result<ConsentingCourier, Invalid> {
+    /// Who is speaking.
+    pub(super) fn origin(&self) -> Result<Origin, Invalid> {
         let gateway = &self.settings.gateway;
         let historical_after = self.settings.uplink.historical_after.0.as_millis();
-        let origin = Origin {
+        Ok(Origin {
             tenant: gateway.tenant.clone(),
             store: gateway.store.clone(),
             gateway: gateway.name.clone(),
@@ -119,9 +118,16 @@ impl House {
             time_zone: self.settings.time_zone()?,
             opening_hours: self.settings.opening_hours()?,
             historical_after_ms: i64::try_from(historical_after).unwrap_or(i64::MAX),
-        };
-        let topics = self.settings.topics()?;
-        Ok(ConsentingCourier { origin, topics, ledger, clock: self.clock })
+        })
+    }
+
+    pub(super) fn courier(
+        &self,
+        caught_up: watch::Receiver<bool>,
+    ) -> Result<ConsentingCourier, Invalid> {
+        let (origin, topics) = (self.origin()?, self.settings.topics()?);
+        let (ledger, clock) = (self.ledger.clone(), self.clock);
+        Ok(ConsentingCourier { origin, topics, ledger, clock, caught_up })
     }
 
     pub(super) fn report(&self, pulse: Pulse) -> Report<'_> {
@@ -132,7 +138,7 @@ impl House {
             outbox: *self.status.borrow(),
             uplink: self.uplink.totals(),
             scan: &self.scan,
-            enrolled: self.enrolled,
+            enrolled: self.ledger.read().count(),
             fixtures: self.fixtures,
             quarantined: self.opening.quarantined.as_ref().map(|old| old.why.as_str()),
         }

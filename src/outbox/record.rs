@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::engine::{
-    ClockQuality, PresenceSituation, Purpose, Situation, Stay, TransitionKind, UnixTime, Uptime,
+    ClockQuality, PresenceSituation, Purpose, Purposes, Situation, Stay, TransitionKind, UnixTime, Uptime,
     VisitRecord, WallClock, What, ZoneId,
 };
 
@@ -19,7 +19,7 @@ use crate::engine::{
 pub const MAX_BYTES: usize = 2048;
 
 /// The form that this program writes. Forms that it can read: this one.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
 /// Names one run of the program, so that an uptime can be told from another run's.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -74,6 +74,8 @@ pub enum Body {
     },
     /// Records had to be dropped.
     RecordsDropped(DroppedRecords),
+    /// Consent was withdrawn or narrowed: the receipt.
+    ConsentWithdrawn(Receipt),
 }
 
 /// The gateway was started.
@@ -106,6 +108,35 @@ pub struct DroppedRecords {
     pub last_made_ms: Option<i64>,
 }
 
+/// What the end of somebody's consent, or of a part of it, has led to.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Receipt {
+    /// Whose consent; at most [`Receipt::MAX_SUBJECTS`].
+    pub subjects: Vec<String>,
+    /// `withdrawn` (by the platform or the operator), `not_enrolled` (no longer in the registry), or
+    /// `narrowed` (to fewer purposes).
+    pub cause: String,
+    /// The number of the platform's command, if it was one.
+    pub command: Option<u64>,
+    /// Open visits that were closed without an event.
+    pub visits_closed: u64,
+    /// Records that were erased before they were sent.
+    pub records_erased: u64,
+    /// Records that lost what is no longer covered.
+    pub records_narrowed: u64,
+}
+
+/// How much of a record the purposes that are live cover.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Coverage {
+    /// All of it.
+    Whole,
+    /// The rest, now that something was taken out.
+    Narrowed,
+    /// Nothing.
+    Nothing,
+}
+
 /// Something about a subject.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Presence {
@@ -119,6 +150,9 @@ pub struct Presence {
     pub proof: String,
     /// All purposes that were live.
     pub purposes: Vec<String>,
+    /// Whether the subject was recognised only because the clock was not synced, and a wider
+    /// window of rotating identifiers was searched.
+    pub wide_window: bool,
     /// Epoch, run and number of the visit.
     pub visit: (u32, u64, u64),
     /// What changed.
@@ -297,6 +331,29 @@ impl Record {
         }
     }
 
+    /// Takes out what `purposes` do not cover.
+    pub fn narrow(&mut self, purposes: Purposes) -> Coverage {
+        let Body::Presence(presence) = &mut self.body else { return Coverage::Whole };
+        let purpose = Purpose::from_name(&presence.purpose);
+        if !purpose.is_some_and(|purpose| purposes.contains(purpose)) {
+            return Coverage::Nothing;
+        }
+        let named = presence.purposes.len();
+        presence.purposes.retain(|name| {
+            Purpose::from_name(name).is_some_and(|purpose| purposes.contains(purpose))
+        });
+        if !purposes.contains(Purpose::Journey) {
+            presence.context.zones_visited.clear();
+            if let Change::VisitEnded(summary) = &mut presence.change {
+                summary.zones.clear();
+                summary.path.clear();
+                summary.dwell.clear();
+                summary.path_cut = false;
+            }
+        }
+        if presence.purposes.len() == named { Coverage::Whole } else { Coverage::Narrowed }
+    }
+
     /// Gives up the least valuable part; false when nothing is left to give up.
     fn shorten(&mut self) -> bool {
         match &mut self.body {
@@ -315,6 +372,11 @@ impl Record {
             _ => false,
         }
     }
+}
+
+impl Receipt {
+    /// How many subjects one receipt names, so that it keeps to [`MAX_BYTES`].
+    pub const MAX_SUBJECTS: usize = 20;
 }
 
 impl Presence {
@@ -348,6 +410,7 @@ impl Presence {
             purpose: presence.purpose.name().to_owned(),
             proof: Arc::clone(&presence.proof).to_string(),
             purposes: presence.purposes.iter().map(|purpose| purpose.name().to_owned()).collect(),
+            wide_window: false,
             visit: (visit.id.epoch, visit.id.run, visit.id.number),
             change,
             context: Context {

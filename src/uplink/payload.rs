@@ -96,11 +96,12 @@ pub fn kind_of(body: &Body) -> (&'static str, &'static str) {
         Body::RadioDeaf { .. } => ("gateway", "radio_deaf"),
         Body::RadioRecovered { .. } => ("gateway", "radio_recovered"),
         Body::RecordsDropped(_) => ("gateway", "records_dropped"),
+        Body::ConsentWithdrawn(_) => ("gateway", "consent_withdrawn"),
     }
 }
 
 /// Every kind that this version can make.
-pub const KINDS: [(&str, &str); 10] = [
+pub const KINDS: [(&str, &str); 11] = [
     ("visit", "started"),
     ("visit", "ended"),
     ("zone", "entered"),
@@ -111,6 +112,7 @@ pub const KINDS: [(&str, &str); 10] = [
     ("gateway", "radio_deaf"),
     ("gateway", "radio_recovered"),
     ("gateway", "records_dropped"),
+    ("gateway", "consent_withdrawn"),
 ];
 
 impl Origin {
@@ -196,6 +198,14 @@ impl Origin {
                 "first_time": dropped.first_made_ms.map(UnixTime::from_millis).map(utc),
                 "last_time": dropped.last_made_ms.map(UnixTime::from_millis).map(utc),
             })),
+            Body::ConsentWithdrawn(receipt) => object(json!({
+                "subjects": receipt.subjects,
+                "cause": receipt.cause,
+                "command": receipt.command.map(|number| number.to_string()),
+                "visits_closed": receipt.visits_closed,
+                "records_erased": receipt.records_erased,
+                "records_narrowed": receipt.records_narrowed,
+            })),
         }
     }
 
@@ -237,6 +247,10 @@ impl Origin {
         data.insert("visit".into(), visit.into());
         data.insert("subject_kind".into(), presence.kind.clone().into());
         data.insert("context".into(), seen.into());
+        if presence.wide_window {
+            // Rare, so that everybody else's events do not carry it.
+            data.insert("recognised".into(), "wide_window".into());
+        }
         if presence.proof.is_empty() {
             data.insert("consent".into(), Value::Null);
         } else {

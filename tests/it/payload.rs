@@ -5,7 +5,8 @@ use beacon_gateway::{
     outbox::{
         Sequence,
         record::{
-            Body, Change, Context, DroppedRecords, MAX_BYTES, Presence, Record, RunId, Started,
+            Body, Change, Context, DroppedRecords, MAX_BYTES, Presence, Receipt, Record, RunId,
+            Started,
             VisitSummary,
         },
     },
@@ -153,6 +154,7 @@ fn presence(change: Change) -> Presence {
         purpose: "presence".to_owned(),
         proof: "form-1".to_owned(),
         purposes: vec!["presence".to_owned(), "journey".to_owned()],
+        wide_window: false,
         visit: (1, 12, 3),
         change,
         context: Context {
@@ -223,6 +225,14 @@ fn bodies() -> Vec<Body> {
             why: "full".to_owned(),
             first_made_ms: Some(THEN - 86_400_000),
             last_made_ms: None,
+        }),
+        Body::ConsentWithdrawn(Receipt {
+            subjects: vec!["cust_7f3a".to_owned()],
+            cause: "withdrawn".to_owned(),
+            command: Some(17),
+            visits_closed: 1,
+            records_erased: 12,
+            records_narrowed: 0,
         }),
     ]
 }

@@ -1,8 +1,11 @@
 //! What a subject agreed to, and until when.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use super::{Pseudonym, UnixTime};
+use rustc_hash::FxBuildHasher;
+
+use super::{Pseudonym, Subject, UnixTime, Uptime, WallClock};
+use crate::engine::ClockQuality;
 
 /// One thing that a subject can agree to.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -111,14 +114,43 @@ impl Consent {
         let live = self.from <= unix && self.until.is_none_or(|until| unix < until);
         if live { self.purposes } else { Purposes::NONE }
     }
+
+    /// What may be made of what happened at `at`, as far as the clock can tell.
+    ///
+    /// While the clock is not synced nobody knows whether the consent is live. What happens is told
+    /// to the outbox all the same, and waits there: whether it may be sent is asked again once it
+    /// is known, see [`ConsentLedger::standing`].
+    pub fn purposes_made_at(&self, wall: &WallClock, at: Uptime) -> Purposes {
+        match wall.quality {
+            ClockQuality::Synced => self.purposes_at(wall.unix_at(at)),
+            ClockQuality::Unsynced => self.purposes,
+        }
+    }
 }
 
-/// Who agreed to what, without any identifier: what the uplink needs to check a record again
-/// before it is sent.
+/// What may be sent about a subject now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// What was made for these purposes, at or after `from`, may be sent; perhaps none.
+    May {
+        /// The purposes that are live now.
+        purposes: Purposes,
+        /// The grant says nothing about what happened before.
+        from: Option<UnixTime>,
+    },
+    /// The consent has an end, and the clock cannot tell whether it is over: to be asked again.
+    NotKnown,
+}
+
+impl Standing {
+    const NOTHING: Self = Self::May { purposes: Purposes::NONE, from: None };
+}
+
+/// Who agreed to what, without any identifier: what is asked again before a record is sent.
 #[derive(Clone, Debug, Default)]
 pub struct ConsentLedger {
     /// `None`: a thing, which needs no consent.
-    grants: BTreeMap<Pseudonym, Option<Consent>>,
+    grants: HashMap<Pseudonym, Option<Consent>, FxBuildHasher>,
 }
 
 impl ConsentLedger {
@@ -126,19 +158,44 @@ impl ConsentLedger {
         Self { grants: grants.collect() }
     }
 
-    /// True when what was made under `purpose` may still be sent at `unix`: the subject is
-    /// enrolled, has not withdrawn the purpose, and the consent has not run out.
-    ///
-    /// When the consent began is not asked again: an unset clock would lie about it, and it was
-    /// asked when the event was made.
-    pub fn may_send(&self, subject: &str, purpose: Purpose, unix: UnixTime) -> bool {
+    /// What may be sent about a subject at the moment of a clock reading.
+    pub fn standing(&self, subject: &str, now: &WallClock) -> Standing {
         match self.grants.get(subject) {
-            None => false,
-            Some(None) => true,
-            Some(Some(consent)) => {
-                consent.purposes.contains(purpose) && consent.until.is_none_or(|until| unix < until)
-            }
+            None => Standing::NOTHING,
+            Some(None) => Standing::May { purposes: Purposes::ALL, from: None },
+            Some(Some(consent)) => match (consent.until, now.quality) {
+                (Some(_), ClockQuality::Unsynced) => Standing::NotKnown,
+                (Some(until), ClockQuality::Synced) if until <= now.unix_at(now.at) => {
+                    Standing::NOTHING
+                }
+                _ => Standing::May { purposes: consent.purposes, from: Some(consent.from) },
+            },
         }
+    }
+
+    /// Enters a grant, in place of the subject's last one.
+    pub fn enrol(&mut self, subject: &Subject) {
+        self.grants.insert(subject.pseudonym.clone(), subject.consent.clone());
+    }
+
+    /// Strikes a subject out. Says whether it was there.
+    pub fn withdraw(&mut self, subject: &str) -> bool {
+        self.grants.remove(subject).is_some()
+    }
+
+    /// True when the subject is enrolled, whatever it agreed to.
+    pub fn is_enrolled(&self, subject: &str) -> bool {
+        self.grants.contains_key(subject)
+    }
+
+    /// How many subjects are enrolled.
+    pub fn count(&self) -> usize {
+        self.grants.len()
+    }
+
+    /// Everyone enrolled.
+    pub fn subjects(&self) -> impl Iterator<Item = (&Pseudonym, Option<&Consent>)> {
+        self.grants.iter().map(|(subject, consent)| (subject, consent.as_ref()))
     }
 }
 
@@ -158,6 +215,41 @@ mod tests {
             |millis| consent.purposes_at(UnixTime::from_millis(millis)).contains(Purpose::Journey);
         assert_eq!([99, 100, 199, 200].map(journey), [false, true, true, false]);
         assert!(!consent.purposes_at(UnixTime::from_millis(150)).contains(Purpose::Presence));
+    }
+
+    fn at(millis: i64, quality: ClockQuality) -> WallClock {
+        WallClock { at: Uptime::ZERO, unix: UnixTime::from_millis(millis), quality }
+    }
+
+    fn ledger(until: Option<i64>) -> ConsentLedger {
+        let consent = Consent {
+            purposes: Purposes::ALL,
+            from: UnixTime::from_millis(100),
+            until: until.map(UnixTime::from_millis),
+            proof: Arc::from("form-1"),
+        };
+        ConsentLedger::new([(Pseudonym::new("s"), Some(consent))].into_iter())
+    }
+
+    #[test]
+    fn a_consent_with_an_end_is_not_known_to_be_live_until_the_clock_is_synced() {
+        use ClockQuality::{Synced, Unsynced};
+        let live =
+            Standing::May { purposes: Purposes::ALL, from: Some(UnixTime::from_millis(100)) };
+        let ending = ledger(Some(200));
+        assert_eq!(ending.standing("s", &at(150, Unsynced)), Standing::NotKnown);
+        assert_eq!(ending.standing("s", &at(150, Synced)), live);
+        assert_eq!(ending.standing("s", &at(200, Synced)), Standing::NOTHING);
+        assert_eq!(ledger(None).standing("s", &at(0, Unsynced)), live, "until it is withdrawn");
+        assert_eq!(ending.standing("t", &at(150, Unsynced)), Standing::NOTHING, "not enrolled");
+    }
+
+    #[test]
+    fn a_subject_that_is_struck_out_has_no_standing_whatever_the_clock_says() {
+        let mut ledger = ledger(Some(200));
+        assert!(ledger.withdraw("s"));
+        assert!(!ledger.withdraw("s"));
+        assert_eq!(ledger.standing("s", &at(150, ClockQuality::Unsynced)), Standing::NOTHING);
     }
 
     #[test]

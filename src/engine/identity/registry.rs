@@ -10,7 +10,7 @@ use rustc_hash::FxBuildHasher;
 use thiserror::Error;
 
 use super::{Consent, ConsentLedger, DeviceAddress, Frame, Key, Pseudonym, Purposes, UnixTime};
-use crate::engine::{ZoneId, frame::Quantity};
+use crate::engine::{Uptime, WallClock, ZoneId, frame::Quantity};
 
 /// One way to recognise a device.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -104,10 +104,10 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// What may be done at a moment.
-    pub fn purposes_at(&self, unix: UnixTime) -> Purposes {
+    /// What may be made of what happened at `at`, as far as the clock can tell.
+    pub fn purposes_made_at(&self, wall: &WallClock, at: Uptime) -> Purposes {
         match &self.consent {
-            Some(consent) => consent.purposes_at(unix),
+            Some(consent) => consent.purposes_made_at(wall, at),
             None if self.kind == SubjectKind::Asset => Purposes::ALL,
             None => Purposes::NONE,
         }
@@ -277,8 +277,8 @@ impl Registry {
     }
 
     /// True while any purpose of the subject's consent is live.
-    pub fn is_live(&self, subject: SubjectIndex, unix: UnixTime) -> bool {
-        self.subject(subject).is_some_and(|subject| !subject.purposes_at(unix).is_empty())
+    pub fn is_live(&self, subject: SubjectIndex, wall: &WallClock, at: Uptime) -> bool {
+        self.subject(subject).is_some_and(|subject| !subject.purposes_made_at(wall, at).is_empty())
     }
 
     /// Who agreed to what, without identifiers.

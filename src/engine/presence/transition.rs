@@ -135,6 +135,16 @@ pub struct VisitRecord {
     pub quality: Quality,
 }
 
+impl VisitRecord {
+    /// Forgets the stays before the present one.
+    pub(in crate::engine) fn forget_path(&mut self) {
+        let present = if self.in_zone { self.stays.pop() } else { None };
+        self.stays.clear();
+        self.dwell.clear();
+        self.stays.extend(present);
+    }
+}
+
 /// How many stays of a visit are kept, so that a record keeps to its 2 KiB.
 pub const MAX_STAYS: usize = 32;
 
