@@ -8,6 +8,16 @@ use crate::engine::{ClockQuality, UnixTime, Uptime, WallClock};
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: tokio::time::Instant,
+    simulated: Option<Simulated>,
+}
+
+/// A time that is not the machine's.
+#[derive(Clone, Copy, Debug)]
+struct Simulated {
+    /// Seconds that pass in one of the machine's; at least 1.
+    rate: u32,
+    /// The wall time at uptime zero.
+    begin: UnixTime,
 }
 
 /// How old a packet from the kernel can be at most. Its buffer holds some seconds; a stamp that
@@ -18,17 +28,33 @@ impl Clock {
     /// Starts a clock; its first reading is [`Uptime::ZERO`].
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
     pub fn start() -> Self {
-        Self { started: tokio::time::Instant::now() }
+        Self { started: tokio::time::Instant::now(), simulated: None }
+    }
+
+    /// Starts a clock on which time passes `rate` times as fast (0 is taken for 1) as on the
+    /// machine's, and on which it is now `begin`, as if a time source said so.
+    ///
+    /// For simulations of days in minutes. Presence, consent and all that is about people go by
+    /// this clock; what waits for a network or a disk takes the time it takes.
+    pub fn accelerated(rate: u32, begin: UnixTime) -> Self {
+        let simulated = Simulated { rate: rate.max(1), begin };
+        Self { simulated: Some(simulated), ..Self::start() }
     }
 
     /// Reads monotonic time.
     pub fn now(&self) -> Uptime {
-        Uptime::ZERO + self.started.elapsed()
+        Uptime::ZERO + self.accelerate(self.started.elapsed())
     }
 
     /// The moment at which this clock will read `at`, for timers.
     pub fn instant(&self, at: Uptime) -> tokio::time::Instant {
-        self.started + at.since(Uptime::ZERO)
+        let since = at.since(Uptime::ZERO);
+        self.started
+            + match self.simulated {
+                None => since,
+                // Rounded up: a timer that comes early would be set again, and again.
+                Some(Simulated { rate, .. }) => since / rate + Duration::from_nanos(1),
+            }
     }
 
     /// The uptime of a moment that was stamped with the wall clock, as time since 1970: the time at
@@ -39,17 +65,27 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
     pub fn uptime_of(&self, stamp: Duration) -> Uptime {
         let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        self.now() - age(wall.unwrap_or_default(), stamp)
+        self.now() - self.accelerate(age(wall.unwrap_or_default(), stamp))
     }
 
     /// Reads the wall clock, and whether it follows a time source.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
     pub fn wall(&self) -> WallClock {
+        if let Some(Simulated { begin, .. }) = self.simulated {
+            let at = self.now();
+            let wall = WallClock { at: Uptime::ZERO, unix: begin, quality: ClockQuality::Synced };
+            return WallClock { at, unix: wall.unix_at(at), ..wall };
+        }
         let unix = match std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(_) => 0,
         };
         WallClock { at: self.now(), unix: UnixTime::from_millis(unix), quality: quality() }
+    }
+
+    /// How much passes on this clock while so much passes on the machine's.
+    fn accelerate(&self, machine: Duration) -> Duration {
+        self.simulated.map_or(machine, |simulated| machine.saturating_mul(simulated.rate))
     }
 }
 
@@ -76,6 +112,24 @@ fn quality() -> ClockQuality {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_accelerated_clock_runs_ahead_and_its_timers_are_never_early() {
+        let begin = UnixTime::from_millis(1_790_000_000_000);
+        let clock = Clock::accelerated(4000, begin);
+        assert_eq!(clock.now(), Uptime::ZERO);
+        for seconds in [1, 7, 86_400, 604_800] {
+            let at = Uptime::from_micros(seconds * 1_000_000 + 1);
+            tokio::time::sleep_until(clock.instant(at)).await;
+            let late = clock.now().since(at);
+            // The timers of tokio tick in milliseconds.
+            assert!(clock.now() >= at && late <= Duration::from_secs(8), "{late:?}");
+        }
+        let wall = clock.wall();
+        assert_eq!(wall.quality, ClockQuality::Synced);
+        let days = (wall.unix.as_millis() - begin.as_millis()) / 86_400_000;
+        assert_eq!((days, wall.at), (7, clock.now()));
+    }
 
     #[test]
     fn a_stamp_is_neither_from_the_future_nor_absurdly_old() {

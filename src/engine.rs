@@ -110,12 +110,12 @@ impl Engine {
         let now = self.advance(now);
         self.presence.heard(now, &advertisement.receiver);
         self.counts.received += 1;
-        let decoded = frame::decode(&advertisement.data);
+        let decoded = frame::decode(advertisement.data());
         let frames = decoded.as_deref().unwrap_or_default();
-        let resolution = if frames.is_empty() && frame::never_processed(&advertisement.data) {
+        let resolution = if frames.is_empty() && frame::never_processed(advertisement.data()) {
             Resolution::Anonymous
         } else {
-            self.identity.resolve(now, &self.wall, advertisement.address, frames)
+            self.identity.resolve(now, &self.wall, advertisement.address(), frames)
         };
         match resolution {
             Resolution::Subject(subject) => {
@@ -289,11 +289,11 @@ impl Engine {
 
     /// Says whose advertisement it is, and nothing else: what `scan` shows a technician.
     pub fn recognise(&mut self, advertisement: &Advertisement) -> Resolution {
-        if frame::never_processed(&advertisement.data) {
+        if frame::never_processed(advertisement.data()) {
             return Resolution::Anonymous;
         }
-        let frames = frame::decode(&advertisement.data).unwrap_or_default();
-        self.identity.resolve(advertisement.heard, &self.wall, advertisement.address, &frames)
+        let frames = frame::decode(advertisement.data()).unwrap_or_default();
+        self.identity.resolve(advertisement.heard, &self.wall, advertisement.address(), &frames)
     }
 
     /// Time never runs backwards in here, whatever the shell says.

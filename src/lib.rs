@@ -11,7 +11,7 @@
 //! | [`uplink`]    | durable records                  | MQTT publishes, acks         | yes        |
 //!
 //! [`gateway`] is the corridor: it owns every channel between the rooms and closes them in order.
-//! [`clock`] is the only place that reads the time. [`settings`], [`registry`] and [`checkpoint`] are
+//! [`clock`] is the only place that reads the time, [`forget`] clears what is no longer used. [`settings`], [`registry`] and [`checkpoint`] are
 //! what is read from and written to files; [`telemetry`] and [`health`] are what the operator is
 //! told; [`commands`], [`decode`] and [`demo`] are what people start.
 
@@ -27,6 +27,7 @@ pub mod gateway;
 
 pub mod checkpoint;
 pub mod clock;
+pub mod forget;
 pub mod health;
 pub mod registry;
 pub mod settings;

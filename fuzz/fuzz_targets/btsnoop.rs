@@ -56,7 +56,7 @@ fuzz_target!(|input: &[u8]| {
         let heard = heard.expect("a well-formed record is accepted");
         assert!(heard.heard >= last, "time ran backwards");
         last = heard.heard;
-        said.push((heard.address, heard.rssi, heard.data));
+        said.push((heard.address(), heard.rssi, heard.data().to_vec()));
     }
     let (expected, unusable) = one_by_one(datalink, &records);
     assert!(said == expected, "the recording says something else than its packets");

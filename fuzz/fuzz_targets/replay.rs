@@ -17,7 +17,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!failed, "something came after the error");
         match heard {
             Ok(heard) => {
-                assert!(heard.heard >= last && heard.data.len() <= 1650);
+                assert!(heard.heard >= last && heard.data().len() <= 1650);
                 last = heard.heard;
                 advertisements += 1;
             }

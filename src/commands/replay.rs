@@ -223,7 +223,7 @@ impl Player {
     }
 
     fn hear(&mut self, advertisement: &Advertisement) -> Result<(), Failure> {
-        let family = match frame::decode(&advertisement.data) {
+        let family = match frame::decode(advertisement.data()) {
             Ok(frames) => frames.first().map_or("unknown", frame::Frame::family),
             Err(frame::Undecoded::Unknown) => "unknown",
             Err(frame::Undecoded::Malformed { .. }) => "malformed",

@@ -133,19 +133,53 @@ impl FromStr for DeviceAddress {
 
 /// One advertising report from one radio.
 ///
-/// `Debug` shows sizes only: the data may be a stranger's.
+/// What came over the air, address and data, lies in one box that is cleared when it is dropped.
+/// Whoever passes an advertisement on moves a pointer: no copy stays behind in a queue or in a frame
+/// of the stack. `Debug` shows sizes only: the data may be a stranger's.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Advertisement {
     /// When it was heard.
     pub heard: Uptime,
     /// The radio that heard it.
     pub receiver: ReceiverId,
-    /// The address it was sent from.
-    pub address: DeviceAddress,
     /// How loud it was; `None` when the controller could not tell.
     pub rssi: Option<Rssi>,
-    /// Advertising data: a sequence of AD structures, 0 to 1650 bytes.
-    pub data: Vec<u8>,
+    sent: Sent,
+}
+
+/// What came over the air: [`HEAD`] octets of the address and its kind, then the data.
+#[derive(Clone, Eq, PartialEq)]
+struct Sent(Box<[u8]>);
+
+/// One octet for the kind of the address, and six of the address.
+const HEAD: usize = 7;
+
+/// The kind of a public address in [`Sent`]; anything else is random.
+const PUBLIC: u8 = 0;
+const RANDOM: u8 = 1;
+
+impl Advertisement {
+    /// Boxes a report: heard then, by that radio, from that address, so loud, with that advertising
+    /// data (a sequence of AD structures, 0 to 1650 octets).
+    pub fn new(
+        heard: Uptime,
+        receiver: ReceiverId,
+        address: DeviceAddress,
+        rssi: Option<Rssi>,
+        data: &[u8],
+    ) -> Self {
+        Self { heard, receiver, rssi, sent: Sent::new(address, data) }
+    }
+
+    /// The address it was sent from.
+    pub fn address(&self) -> DeviceAddress {
+        self.sent.address()
+    }
+
+    /// Advertising data: a sequence of AD structures, 0 to 1650 octets.
+    pub fn data(&self) -> &[u8] {
+        self.sent.data()
+    }
 }
 
 impl fmt::Debug for Advertisement {
@@ -154,8 +188,43 @@ impl fmt::Debug for Advertisement {
             .field("heard", &self.heard)
             .field("receiver", &self.receiver)
             .field("rssi", &self.rssi)
-            .field("bytes", &self.data.len())
+            .field("bytes", &self.data().len())
             .finish_non_exhaustive()
+    }
+}
+
+impl Sent {
+    fn new(address: DeviceAddress, data: &[u8]) -> Self {
+        // Of the right size at once: a vector that grows leaves copies behind.
+        let mut sent = Vec::with_capacity(HEAD + data.len());
+        sent.push(match address.kind {
+            AddressKind::Public => PUBLIC,
+            AddressKind::Random => RANDOM,
+        });
+        sent.extend_from_slice(&address.octets);
+        sent.extend_from_slice(data);
+        Self(sent.into_boxed_slice())
+    }
+
+    fn address(&self) -> DeviceAddress {
+        match self.0.first_chunk::<HEAD>() {
+            Some(&[PUBLIC, ref octets @ ..]) => DeviceAddress::new(*octets, AddressKind::Public),
+            Some(&[_, ref octets @ ..]) => DeviceAddress::new(*octets, AddressKind::Random),
+            // Cannot be: the head is always written.
+            None => DeviceAddress::new([0; 6], AddressKind::Random),
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        self.0.get(HEAD..).unwrap_or_default()
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.0.fill(0);
+        // Without it the compiler may leave out what nobody reads any more.
+        zeroize::optimization_barrier(&*self.0);
     }
 }
 
@@ -184,15 +253,29 @@ mod tests {
     #[test]
     fn an_address_never_shows_itself() {
         let address = DeviceAddress::new([0xc0, 0xff, 0xee, 0x33, 0x44, 0x55], AddressKind::Random);
-        let advertisement = Advertisement {
-            heard: Uptime::ZERO,
-            receiver: ReceiverId::default(),
+        let advertisement = Advertisement::new(
+            Uptime::ZERO,
+            ReceiverId::default(),
             address,
-            rssi: Some(Rssi(-60)),
-            data: vec![0xc0, 0xff, 0xee],
-        };
+            Some(Rssi(-60)),
+            &[0xc0, 0xff, 0xee],
+        );
         let shown = format!("{address:?} {advertisement:?}").to_lowercase();
         assert!(!shown.contains("ff") && !shown.contains("238"), "{shown}");
+    }
+
+    #[test]
+    fn an_advertisement_gives_back_what_it_was_made_of() {
+        for kind in [AddressKind::Public, AddressKind::Random] {
+            for length in [0, 1, 31, 255, 1650] {
+                let address = DeviceAddress::new([0xc0, 1, 2, 3, 4, 5], kind);
+                let data: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+                let one =
+                    Advertisement::new(Uptime::ZERO, ReceiverId::default(), address, None, &data);
+                assert_eq!((one.address(), one.data()), (address, data.as_slice()));
+                assert_eq!(one.clone(), one);
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
         Counts, Engine, Enrolment, EnrolmentReport, RadioState, ReceiverId, Registry, Situation,
         Uptime, What,
     },
+    forget,
     outbox::{
         Entry, Tag, Write,
         record::{Record, RunId},
@@ -24,7 +25,8 @@ use crate::{
     scan::{CanarySightings, Heard},
 };
 
-/// How often the engine's clock is compared with the wall clock and its counts are shown.
+/// How often the engine's clock is compared with the wall clock, its counts are shown, and the stack
+/// is cleared of what strangers left there.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How much is heard, or written, together at the most; more writes happen at once only when a crowd
@@ -135,7 +137,10 @@ impl Drive {
                     }
                 }
                 () = sleep => engine.handle_timeout(self.clock.now()),
-                _ = ticks.tick() => engine.handle_clock(self.clock.wall()),
+                _ = ticks.tick() => {
+                    engine.handle_clock(self.clock.wall());
+                    forget::burn_stack();
+                }
             }
             self.deliver(&mut engine).await?;
             self.show(&engine, &radios);
@@ -145,6 +150,8 @@ impl Drive {
         Ok(Driven { counts: engine.counts(), appended: self.appended })
     }
 
+    /// Not part of the loop above, so that what it leaves on the stack can be cleared from there.
+    #[inline(never)]
     fn hear(
         &self,
         engine: &mut Engine,

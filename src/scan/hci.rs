@@ -153,6 +153,12 @@ impl HciReports {
         self.fragments.abandon()
     }
 
+    /// Gives up on the fragments whose rest has not arrived since the last call, and says how many
+    /// advertisements that were. For a live source, now and then.
+    pub fn forget(&mut self) -> u64 {
+        self.fragments.forget()
+    }
+
     /// Several reports stand one after another, each with all its fields ("array of structures":
     /// Vol 4 Part E 5.2).
     fn extended(&mut self, reports: &[u8], each: Each<'_>) {

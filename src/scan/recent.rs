@@ -1,19 +1,25 @@
 //! Which devices were heard lately. Addresses in; whether they are new out. Pure: time is handed in.
 //!
 //! For [`silence`](super::silence), which wants to know how many devices there are, and for nothing
-//! else: nothing of it leaves, and a stranger is forgotten within [`GENERATION`] twice.
+//! else: nothing of it leaves. Addresses are not kept, only hashes of them under a key that nobody
+//! else has, and those no longer than [`GENERATION`] twice.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use rustc_hash::FxHashSet;
 
-use crate::engine::{DeviceAddress, Uptime};
+use crate::engine::{Advertisement, DeviceAddress, Uptime};
 
 /// The memory: two generations. After each [`GENERATION`], or when the young one is full, the old
 /// one is dropped and the young one grows old. Has no `Debug`: it knows strangers.
 pub(super) struct Recent {
-    young: FxHashSet<DeviceAddress>,
-    old: FxHashSet<DeviceAddress>,
+    young: FxHashSet<u64>,
+    old: FxHashSet<u64>,
+    /// `SipHash` under a random key.
+    key: RandomState,
     turned: Uptime,
 }
 
@@ -26,20 +32,28 @@ const MOST: usize = 2048;
 impl Recent {
     pub(super) fn new(now: Uptime) -> Self {
         let empty = || FxHashSet::with_capacity_and_hasher(MOST, rustc_hash::FxBuildHasher);
-        Self { young: empty(), old: empty(), turned: now }
+        Self { young: empty(), old: empty(), key: RandomState::new(), turned: now }
     }
 
     /// True when the device was not heard lately, or when nobody remembers.
-    pub(super) fn is_new(&mut self, now: Uptime, address: DeviceAddress) -> bool {
+    ///
+    /// Not part of its caller, so that what it leaves on the stack can be cleared from there.
+    #[inline(never)]
+    pub(super) fn is_new(&mut self, now: Uptime, advertisement: &Advertisement) -> bool {
+        self.is_new_address(now, advertisement.address())
+    }
+
+    fn is_new_address(&mut self, now: Uptime, address: DeviceAddress) -> bool {
         self.forget(now);
-        if self.young.contains(&address) {
+        let hash = self.key.hash_one(address);
+        if self.young.contains(&hash) {
             return false;
         }
         if self.young.len() >= MOST {
             self.turn(now);
         }
-        let new = !self.old.contains(&address);
-        self.young.insert(address);
+        let new = !self.old.contains(&hash);
+        self.young.insert(hash);
         new
     }
 
@@ -78,11 +92,11 @@ mod tests {
     #[test]
     fn a_device_is_new_once_and_again_when_it_was_silent_for_long() {
         let mut recent = Recent::new(at(0));
-        assert!(recent.is_new(at(0), address(1)));
+        assert!(recent.is_new_address(at(0), address(1)));
         for second in 1..60 {
-            assert!(!recent.is_new(at(second), address(1)), "{second}");
+            assert!(!recent.is_new_address(at(second), address(1)), "{second}");
         }
-        assert!(recent.is_new(at(80), address(1)));
+        assert!(recent.is_new_address(at(80), address(1)));
     }
 
     #[test]
@@ -90,7 +104,7 @@ mod tests {
         let mut recent = Recent::new(at(0));
         let room = recent.young.capacity() + recent.old.capacity();
         for number in 0..100_000 {
-            assert!(recent.is_new(at(u64::from(number) / 5000), address(number)));
+            assert!(recent.is_new_address(at(u64::from(number) / 5000), address(number)));
         }
         assert!(recent.young.len() <= MOST && recent.old.len() <= MOST);
         assert_eq!(recent.young.capacity() + recent.old.capacity(), room);
@@ -99,7 +113,7 @@ mod tests {
     #[test]
     fn whoever_has_gone_is_forgotten() {
         let mut recent = Recent::new(at(0));
-        recent.is_new(at(1), address(1));
+        recent.is_new_address(at(1), address(1));
         recent.forget(at(11));
         recent.forget(at(22));
         assert!(recent.young.is_empty() && recent.old.is_empty());

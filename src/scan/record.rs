@@ -128,7 +128,7 @@ impl Recorder {
         advertisement: &Advertisement,
         whose: Whose,
     ) -> Result<(), RecordError> {
-        if frame::never_processed(&advertisement.data) {
+        if frame::never_processed(advertisement.data()) {
             self.written.left_out += 1;
             return Ok(());
         }
@@ -178,11 +178,11 @@ impl Recorder {
         serde_json::to_writer(&mut self.out, advertisement.receiver.as_str())?;
         self.out.write_all(br#","address":""#)?;
         for (octet, separator) in
-            advertisement.address.octets().iter().zip(["", ":", ":", ":", ":", ":"])
+            advertisement.address().octets().iter().zip(["", ":", ":", ":", ":", ":"])
         {
             write!(self.out, "{separator}{octet:02X}")?;
         }
-        let kind = match advertisement.address.kind() {
+        let kind = match advertisement.address().kind() {
             AddressKind::Public => "public",
             AddressKind::Random => "random",
         };
@@ -191,7 +191,7 @@ impl Recorder {
             Some(rssi) => write!(self.out, "{}", rssi.0)?,
             None => self.out.write_all(b"null")?,
         }
-        writeln!(self.out, r#","adv":"{}"}}"#, hex::encode(&advertisement.data))
+        writeln!(self.out, r#","adv":"{}"}}"#, hex::encode(advertisement.data()))
     }
 
     fn failed(&self, source: io::Error) -> RecordError {

@@ -31,7 +31,10 @@ pub use self::{
     source::Progress,
 };
 use super::hci::{HciReports, Report, Unusable};
-use crate::engine::{Advertisement, ReceiverId, UnixTime, Uptime};
+use crate::{
+    engine::{Advertisement, ReceiverId, UnixTime, Uptime},
+    forget,
+};
 
 /// The advertisements of one recording, in order. After an error there is nothing more.
 ///
@@ -43,7 +46,7 @@ pub struct Recording {
     hci: HciReports,
     timeline: Timeline,
     /// The advertisements of the last packet read that have not been handed on yet.
-    waiting: VecDeque<(Uptime, Recorded)>,
+    waiting: VecDeque<Waiting>,
     state: State,
     receiver: ReceiverId,
     begin: Uptime,
@@ -89,6 +92,14 @@ pub struct Counts {
     pub unsupported: u64,
     /// How often the recorder's clock was set back by more than a second.
     pub clock_steps: u64,
+}
+
+/// An advertisement that has been read.
+struct Waiting {
+    /// Heard at a time that counts from the beginning of the recording.
+    advertisement: Advertisement,
+    /// The recording names the receiver.
+    names_receiver: bool,
 }
 
 enum State {
@@ -187,6 +198,10 @@ impl Recording {
 
     /// Reads one packet, and remembers when there is no other.
     fn read_packet(&mut self) {
+        if self.source.ahead().is_empty() {
+            // The next bytes may be long in coming, and what was read last is somebody's.
+            forget::burn_stack();
+        }
         match self.try_read_packet() {
             Ok(true) => {}
             Ok(false) => self.state = State::Ended,
@@ -197,13 +212,20 @@ impl Recording {
         }
     }
 
+    /// Not part of its caller, who could not clear its own frame of the stack.
+    #[inline(never)]
     fn try_read_packet(&mut self) -> Result<bool, ReplayError> {
-        let Self { source, container, hci, timeline, waiting, counts, .. } = self;
+        let Self { source, container, hci, timeline, waiting, counts, receiver, .. } = self;
         let Some(packet) = container.next(source)? else { return Ok(false) };
         counts.packets += 1;
         let heard = timeline.place(packet.stamp);
         match packet.body {
-            Body::Ours(recorded) => waiting.push_back((heard, recorded)),
+            Body::Ours(Recorded { receiver: named, address, rssi, data }) => {
+                let names_receiver = named.is_some();
+                let by = named.unwrap_or_else(|| receiver.clone());
+                let advertisement = Advertisement::new(heard, by, address, rssi, &data);
+                waiting.push_back(Waiting { advertisement, names_receiver });
+            }
             Body::Radio { cut: true, .. } => counts.add(Unusable::CutShort),
             Body::Radio { link, cut: false, bytes } => {
                 let mut silent = true;
@@ -211,9 +233,9 @@ impl Recording {
                     silent = false;
                     match report {
                         Ok(Report { address, rssi, data }) => {
-                            let data = data.to_vec();
-                            let recorded = Recorded { receiver: None, address, rssi, data };
-                            waiting.push_back((heard, recorded));
+                            let by = receiver.clone();
+                            let advertisement = Advertisement::new(heard, by, address, rssi, data);
+                            waiting.push_back(Waiting { advertisement, names_receiver: false });
                         }
                         Err(unusable) => counts.add(unusable),
                     }
@@ -240,12 +262,14 @@ impl Iterator for Recording {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((heard, recorded)) = self.waiting.pop_front() {
+            if let Some(Waiting { mut advertisement, names_receiver }) = self.waiting.pop_front() {
                 self.counts.advertisements += 1;
-                let Recorded { receiver, address, rssi, data } = recorded;
-                let heard = self.begin + heard.since(Uptime::ZERO);
-                let receiver = receiver.unwrap_or_else(|| self.receiver.clone());
-                return Some(Ok(Advertisement { heard, receiver, address, rssi, data }));
+                advertisement.heard = self.begin + advertisement.heard.since(Uptime::ZERO);
+                if !names_receiver {
+                    // It may have been named after this packet was read.
+                    advertisement.receiver = self.receiver.clone();
+                }
+                return Some(Ok(advertisement));
             }
             match std::mem::replace(&mut self.state, State::Ended) {
                 State::Reading => {

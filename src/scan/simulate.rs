@@ -100,11 +100,11 @@ pub async fn run(
     let mut until = pin!(until);
     for mut advertisement in shop {
         advertisement.heard = opened + advertisement.heard.since(Uptime::ZERO);
-        let wait = advertisement.heard.since(clock.now());
+        let due = clock.instant(advertisement.heard);
         tokio::select! {
             biased;
             () = &mut until => return,
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep_until(due) => {}
         }
         match heard.try_send(Heard::Advertisement(advertisement)) {
             Ok(()) => count(&counters.heard),

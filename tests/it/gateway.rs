@@ -159,13 +159,8 @@ fn ibeacon(minor: u16, heard: Uptime) -> Advertisement {
     data.extend([0, 1]);
     data.extend(minor.to_be_bytes());
     data.push(0xc5);
-    Advertisement {
-        heard,
-        receiver: ReceiverId::default(),
-        address: DeviceAddress::new([0xc0; 6], AddressKind::Random),
-        rssi: Some(Rssi(-60)),
-        data,
-    }
+    let address = DeviceAddress::new([0xc0; 6], AddressKind::Random);
+    Advertisement::new(heard, ReceiverId::default(), address, Some(Rssi(-60)), &data)
 }
 
 /// A directory with the files of one gateway.

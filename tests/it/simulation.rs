@@ -106,7 +106,9 @@ fn a_deaf_radio_freezes_presence_and_invents_no_exit() {
 
 /// An advertisement as another receiver hears it.
 fn by(receiver: &str, advertisement: Advertisement) -> Advertisement {
-    Advertisement { receiver: ReceiverId::new(receiver), ..advertisement }
+    let mut elsewhere = advertisement;
+    elsewhere.receiver = ReceiverId::new(receiver);
+    elsewhere
 }
 
 #[test]
@@ -527,17 +529,14 @@ fn ibeacon(minor: u16, dbm: i8) -> Advertisement {
     data.extend(1_u16.to_be_bytes());
     data.extend(minor.to_be_bytes());
     data.push((-59_i8).cast_unsigned());
-    Advertisement { rssi: Some(Rssi(dbm)), ..bytes(&data) }
+    let mut advertisement = bytes(&data);
+    advertisement.rssi = Some(Rssi(dbm));
+    advertisement
 }
 
 fn bytes(data: &[u8]) -> Advertisement {
-    Advertisement {
-        heard: Uptime::ZERO,
-        receiver: ReceiverId::default(),
-        address: DeviceAddress::new([0xc0; 6], AddressKind::Random),
-        rssi: Some(Rssi(-60)),
-        data: data.to_vec(),
-    }
+    let address = DeviceAddress::new([0xc0; 6], AddressKind::Random);
+    Advertisement::new(Uptime::ZERO, ReceiverId::default(), address, Some(Rssi(-60)), data)
 }
 
 fn drain(engine: &mut Engine) -> Vec<Situation> {

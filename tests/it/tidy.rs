@@ -69,10 +69,10 @@ fn only_the_clock_asks_what_time_it_is() {
 }
 
 #[test]
-fn unsafe_code_stands_in_two_files() {
+fn unsafe_code_stands_in_three_files() {
     for (path, text) in sources("src") {
         let found = code(&text).any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
-        let allowed = ["src/clock.rs", "src/scan/hci/socket.rs"];
+        let allowed = ["src/clock.rs", "src/forget.rs", "src/scan/hci/socket.rs"];
         assert!(
             !found || allowed.iter().any(|file| path.ends_with(file)),
             "{path} has unsafe code"

@@ -127,7 +127,7 @@ async fn waiting() -> Outcome<()> {
     })?;
     for count in 0..500_u16 {
         let heard = advertisement(&mut session).await?;
-        expect(heard.data == count.to_le_bytes(), || format!("{count} is missing"))?;
+        expect(heard.data() == count.to_le_bytes(), || format!("{count} is missing"))?;
     }
     session.close().await;
     Ok(())
@@ -153,14 +153,14 @@ async fn flood() -> Outcome<()> {
     let beside = tokio::spawn(async move {
         for count in 0..10_000_u16 {
             let heard = monitored(&mut monitor).await?;
-            expect(heard.data == count.to_le_bytes(), || format!("the monitor lacks {count}"))?;
+            expect(heard.data() == count.to_le_bytes(), || format!("the monitor lacks {count}"))?;
         }
         monitor.queue().map_err(text)
     });
     let mut oldest = Duration::ZERO;
     for count in 0..10_000_u16 {
         let heard = advertisement(&mut session).await?;
-        expect(heard.data == count.to_le_bytes(), || format!("{count} is missing"))?;
+        expect(heard.data() == count.to_le_bytes(), || format!("{count} is missing"))?;
         oldest = oldest.max(clock.now().since(heard.heard));
     }
     sending.await.map_err(text)??;

@@ -328,9 +328,9 @@ fn send(radio: &Antenna, report: &Report) -> Outcome<()> {
 fn same(sent: &Report, expected: &str, heard: Option<&Advertisement>) -> Outcome<()> {
     let heard = heard.ok_or("nothing was heard")?;
     let kind = if sent.random { AddressKind::Random } else { AddressKind::Public };
-    let data = hex::encode(&heard.data);
+    let data = hex::encode(heard.data());
     if heard.rssi == Rssi::from_report(sent.rssi)
-        && heard.address.kind() == kind
+        && heard.address().kind() == kind
         && data == expected
     {
         return Ok(());
@@ -339,7 +339,7 @@ fn same(sent: &Report, expected: &str, heard: Option<&Advertisement>) -> Outcome
         "sent {expected} at {} dBm ({kind:?}), heard {data} at {:?} ({:?})",
         sent.rssi,
         heard.rssi,
-        heard.address.kind()
+        heard.address().kind()
     ))
 }
 
@@ -392,7 +392,7 @@ impl Ear {
 
     fn advertisements(&self, address: [u8; 6]) -> Vec<Advertisement> {
         let advertisements = self.all().into_iter().filter_map(|(_, heard)| match heard {
-            Heard::Advertisement(heard) => (heard.address.octets() == address).then_some(heard),
+            Heard::Advertisement(heard) => (heard.address().octets() == address).then_some(heard),
             Heard::Radio(..) | Heard::Recording => None,
         });
         advertisements.collect()

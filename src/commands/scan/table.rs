@@ -256,13 +256,8 @@ mod tests {
     }
 
     fn advertisement(seconds: i64, dbm: i8) -> Advertisement {
-        Advertisement {
-            heard: at(seconds),
-            receiver: ReceiverId::default(),
-            address: DeviceAddress::new([0xc0, 0, 0, 0, 0, 0xaf], AddressKind::Random),
-            rssi: Some(Rssi(dbm)),
-            data: Vec::new(),
-        }
+        let address = DeviceAddress::new([0xc0, 0, 0, 0, 0, 0xaf], AddressKind::Random);
+        Advertisement::new(at(seconds), ReceiverId::default(), address, Some(Rssi(dbm)), &[])
     }
 
     fn shown(table: &Table, now: Uptime) -> String {
@@ -294,7 +289,8 @@ mod tests {
         let mut table = Table::new(Arc::default());
         let known = || Some(("door".to_owned(), "fixture"));
         table.hear(&advertisement(0, -60), known());
-        let other = Advertisement { receiver: ReceiverId::new("b"), ..advertisement(0, -80) };
+        let mut other = advertisement(0, -80);
+        other.receiver = ReceiverId::new("b");
         table.hear(&other, known());
         assert_eq!(table.rows.len(), 2);
     }

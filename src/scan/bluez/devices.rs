@@ -1,7 +1,12 @@
 //! What must be remembered of each device for as long as it is heard: a small memory that forgets a
 //! stranger within a minute, whether or not anything more is heard, and never outgrows its bound.
+//!
+//! Addresses are not kept, only hashes of them under a key that nobody else has.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
@@ -32,8 +37,10 @@ pub(super) struct Device {
 /// [`GENERATION`], or when the young one is full, the old one is dropped and the young one grows
 /// old.
 pub(super) struct Devices {
-    young: FxHashMap<Octets, Device>,
-    old: FxHashMap<Octets, Device>,
+    young: FxHashMap<u64, Device>,
+    old: FxHashMap<u64, Device>,
+    /// `SipHash` under a random key.
+    key: RandomState,
     turned: Uptime,
 }
 
@@ -46,23 +53,26 @@ const MOST: usize = 1024;
 
 impl Devices {
     pub(super) fn new(now: Uptime) -> Self {
-        Self { young: FxHashMap::default(), old: FxHashMap::default(), turned: now }
+        let (young, old) = (FxHashMap::default(), FxHashMap::default());
+        Self { young, old, key: RandomState::new(), turned: now }
     }
 
     /// What is remembered of a device that is heard now; empty for a new one.
     pub(super) fn heard(&mut self, now: Uptime, octets: Octets) -> &mut Device {
         self.handle_timeout(now);
-        if self.young.len() >= MOST && !self.young.contains_key(&octets) {
+        let hash = self.key.hash_one(octets);
+        if self.young.len() >= MOST && !self.young.contains_key(&hash) {
             self.turn(now);
         }
         let old = &mut self.old;
-        self.young.entry(octets).or_insert_with(|| old.remove(&octets).unwrap_or_default())
+        self.young.entry(hash).or_insert_with(|| old.remove(&hash).unwrap_or_default())
     }
 
     /// Forgets a device: BlueZ says that it is new, so what was known of it was of another one.
     pub(super) fn forget(&mut self, octets: Octets) {
-        self.young.remove(&octets);
-        self.old.remove(&octets);
+        let hash = self.key.hash_one(octets);
+        self.young.remove(&hash);
+        self.old.remove(&hash);
     }
 
     /// Forgets what is due.
@@ -71,7 +81,8 @@ impl Devices {
             return;
         }
         if now >= self.turned + GENERATION * 2 {
-            self.young.clear();
+            // Given back, and so cleared by the allocator.
+            self.young = FxHashMap::default();
         }
         self.turn(now);
     }

@@ -3,7 +3,9 @@
 //! Promises to drain the stream whatever else is slow: btleplug queues without bound what is not
 //! taken from it.
 
-use std::{collections::VecDeque, fmt::Write as _, pin::Pin, sync::atomic::Ordering};
+use std::{
+    collections::VecDeque, fmt::Write as _, pin::Pin, sync::atomic::Ordering, time::Duration,
+};
 
 use btleplug::{
     api::{AddressType, Central as _, CentralEvent, Peripheral as _, PeripheralProperties},
@@ -16,11 +18,12 @@ use super::{
     adapter::{Named, answered},
     devices::Octets,
     error::BluezError,
-    join::{Ask, Join, Piece, Properties},
+    join::{Ask, Join, Piece, Properties, Whole},
     session::Watch,
 };
 use crate::{
-    engine::{AddressKind, Advertisement, parse_octets},
+    engine::{AddressKind, Advertisement, Uptime, parse_octets},
+    forget,
     scan::live::{Fresh, Order, Report},
 };
 
@@ -31,7 +34,12 @@ pub(super) struct Events {
     /// Devices whose properties are wished for, and those that are being asked about.
     wishes: VecDeque<(PeripheralId, Ask)>,
     asking: JoinSet<Option<(Ask, Properties)>>,
+    /// When the stack is cleared next.
+    burn_at: Uptime,
 }
+
+/// How often the stack is cleared of what strangers left there.
+const BURN_EVERY: Duration = Duration::from_secs(1);
 
 /// Devices that may wait to be asked about; at 400 advertisements a second, what btleplug can
 /// deliver, some seconds' worth even if all were new.
@@ -52,6 +60,7 @@ impl Events {
             join: Join::new(order.clock.now()),
             wishes: VecDeque::new(),
             asking: JoinSet::new(),
+            burn_at: order.clock.now(),
         })
     }
 
@@ -70,7 +79,12 @@ impl Events {
             self.hand_on(order, reports);
             self.ask(order, named);
             watch.look(now, named, order.call_timeout);
-            let due = [watch.due(), self.join.poll_timeout()].into_iter().flatten().min();
+            if now >= self.burn_at {
+                forget::burn_stack();
+                self.burn_at = now + BURN_EVERY;
+            }
+            let due = [watch.due(), self.join.poll_timeout(), Some(self.burn_at)];
+            let due = due.into_iter().flatten().min();
             let due = due.map(|due| due.since(now));
             tokio::select! {
                 event = self.stream.next() => {
@@ -92,6 +106,7 @@ impl Events {
         }
     }
 
+    #[inline(never)]
     fn event(&mut self, order: &Order, event: CentralEvent) {
         let now = order.clock.now();
         let (id, piece) = match event {
@@ -141,17 +156,17 @@ impl Events {
     }
 
     /// Gives the supervisor what was heard; when it is behind, the newest is dropped and counted.
+    ///
+    /// Not part of its caller, so that what it leaves on the stack can be cleared from there; so is
+    /// it with [`Self::event`].
+    #[inline(never)]
     fn hand_on(&mut self, order: &Order, reports: &mpsc::Sender<Report>) {
         let mut batch = Vec::new();
         while let Some(whole) = self.join.poll() {
-            let advertisement = Advertisement {
-                heard: whole.heard,
-                receiver: order.receiver.id.clone(),
-                address: whole.address,
-                rssi: whole.rssi,
-                data: whole.data,
-            };
-            batch.push(Fresh { advertisement, fresh: whole.fresh });
+            let Whole { heard, address, rssi, data, fresh } = *whole;
+            let receiver = order.receiver.id.clone();
+            let advertisement = Advertisement::new(heard, receiver, address, rssi, &data);
+            batch.push(Fresh { advertisement, fresh });
         }
         if batch.is_empty() {
             return;

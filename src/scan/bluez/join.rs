@@ -58,8 +58,11 @@ pub(super) struct Properties {
     pub(super) tx_power: Option<i16>,
 }
 
-/// A wish for a device's properties, to be handed back with them.
-pub(super) struct Ask {
+/// A wish for a device's properties, to be handed back with them. In a box: it is passed on, and
+/// moving it must not leave copies of an address behind.
+pub(super) struct Ask(Box<Asked>);
+
+struct Asked {
     octets: Octets,
     /// When it was discovered, if that is why.
     discovered: Option<Uptime>,
@@ -82,8 +85,9 @@ pub(super) struct Whole {
 /// Joins pieces.
 pub(super) struct Join {
     devices: Devices,
-    open: Option<Open>,
-    ready: VecDeque<Whole>,
+    /// In a box, as what is ready: what is dropped is cleared where it was, and nowhere else.
+    open: Option<Box<Open>>,
+    ready: VecDeque<Box<Whole>>,
     /// When the last advertisement handed on was heard.
     latest: Uptime,
 }
@@ -125,9 +129,13 @@ impl Piece {
 // === impl Ask ===
 
 impl Ask {
+    fn new(octets: Octets, discovered: Option<Uptime>) -> Self {
+        Self(Box::new(Asked { octets, discovered }))
+    }
+
     /// True when an advertisement is lost if nobody answers.
     pub(super) const fn is_discovery(&self) -> bool {
-        self.discovered.is_some()
+        self.0.discovered.is_some()
     }
 }
 
@@ -152,7 +160,7 @@ impl Join {
             device.services = services;
             device.services.truncate(MOST_SERVICES);
         } else {
-            let open = self.open.get_or_insert_with(|| Open::new(now, octets));
+            let open = self.open.get_or_insert_with(|| Box::new(Open::new(now, octets)));
             open.place = place;
             match piece {
                 Piece::Rssi(rssi) => device.rssi = reported(rssi),
@@ -162,7 +170,7 @@ impl Join {
             }
         }
         let unknown = !std::mem::replace(&mut device.asked, true);
-        unknown.then_some(Ask { octets, discovered: None })
+        unknown.then(|| Ask::new(octets, None))
     }
 
     /// A device was discovered: what it was discovered by is only in its properties.
@@ -170,12 +178,12 @@ impl Join {
         self.close();
         self.devices.forget(octets);
         self.devices.heard(now, octets).asked = true;
-        Ask { octets, discovered: Some(now) }
+        Ask::new(octets, Some(now))
     }
 
     /// The properties that were wished for.
     pub(super) fn properties(&mut self, now: Uptime, ask: &Ask, properties: Properties) {
-        let Ask { octets, discovered } = *ask;
+        let Asked { octets, discovered } = *ask.0;
         let device = self.devices.heard(now, octets);
         device.kind = properties.kind;
         device.services = properties.services;
@@ -212,7 +220,7 @@ impl Join {
     }
 
     /// The next advertisement, once.
-    pub(super) fn poll(&mut self) -> Option<Whole> {
+    pub(super) fn poll(&mut self) -> Option<Box<Whole>> {
         self.ready.pop_front()
     }
 
@@ -233,7 +241,8 @@ impl Join {
         let address =
             DeviceAddress::new(octets, device.kind.unwrap_or_else(|| likely_kind(octets)));
         self.latest = self.latest.max(heard);
-        self.ready.push_back(Whole { heard: self.latest, address, rssi: device.rssi, data, fresh });
+        let (heard, rssi) = (self.latest, device.rssi);
+        self.ready.push_back(Box::new(Whole { heard, address, rssi, data, fresh }));
     }
 
     fn data(

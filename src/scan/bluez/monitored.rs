@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, time::sleep};
 use super::{adapter::Named, session::Watch};
 use crate::{
     engine::Uptime,
+    forget,
     scan::{
         hci::{HciError, Item, News, Wanted, mgmt::Management, monitor::Monitor},
         live::{Fresh, Order, QueueWatch, Report},
@@ -68,6 +69,9 @@ impl Monitored {
             watch.look(now, named, order.call_timeout);
             if self.queue.look(now, &order.counters, || self.monitor.queue()) {
                 self.recent.forget(now);
+                let given_up = self.monitor.forget();
+                order.counters.unusable.fetch_add(given_up, Ordering::Relaxed);
+                forget::burn_stack();
             }
             if self.is_idle(now) {
                 return "somebody stopped the scan";
@@ -108,7 +112,7 @@ impl Monitored {
         while let Some(item) = next {
             match item {
                 Item::Advertisement(advertisement) => {
-                    let fresh = self.recent.is_new(now, advertisement.address);
+                    let fresh = self.recent.is_new(now, &advertisement);
                     batch.push(Fresh { advertisement, fresh });
                 }
                 Item::Unusable(_) => {

@@ -66,13 +66,13 @@ impl Item {
         report: Result<Report<'_>, Unusable>,
     ) -> Self {
         match report {
-            Ok(Report { address, rssi, data }) => Self::Advertisement(Advertisement {
+            Ok(Report { address, rssi, data }) => Self::Advertisement(Advertisement::new(
                 heard,
-                receiver: receiver.clone(),
+                receiver.clone(),
                 address,
                 rssi,
-                data: data.to_vec(),
-            }),
+                data,
+            )),
             Err(unusable) => Self::Unusable(unusable),
         }
     }

@@ -109,6 +109,12 @@ impl Monitor {
         self.ready.pop_front()
     }
 
+    /// Gives up on advertisements whose other parts are missing since the last call; says how many
+    /// those were. For once a second: the parts come within milliseconds.
+    pub fn forget(&mut self) -> u64 {
+        self.watch.forget()
+    }
+
     /// Asks how much waits in the kernel, and how much it dropped.
     pub fn queue(&self) -> Result<Queue, HciError> {
         self.socket.queue().map_err(|error| HciError::System {
@@ -145,6 +151,9 @@ impl Monitor {
         next.map_or(Ok(()), |received| self.take(&received))
     }
 
+    /// Reads a packet and clears the buffer. Not part of its caller, so that what it leaves on the
+    /// stack can be cleared from there.
+    #[inline(never)]
     fn take(&mut self, received: &Received) -> Result<(), HciError> {
         if received.length == 0 {
             return Err(HciError::Lost);
@@ -165,6 +174,7 @@ impl Monitor {
                 }
             });
         });
+        buffer.get_mut(..received.length).unwrap_or_default().fill(0);
         if let Some(index) = moved {
             self.filter(index);
         }

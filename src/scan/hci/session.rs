@@ -10,11 +10,14 @@ use tokio::{sync::mpsc, time::sleep};
 use tracing::{debug, info};
 
 use super::{HciError, Item, user::UserSession};
-use crate::scan::{
-    Plane,
-    live::{Backend, Ends, Fresh, LiveError, Order, QueueWatch, Report},
-    recent::Recent,
-    silence::Step,
+use crate::{
+    forget,
+    scan::{
+        Plane,
+        live::{Backend, Ends, Fresh, LiveError, Order, QueueWatch, Report},
+        recent::Recent,
+        silence::Step,
+    },
 };
 
 /// One scan that runs.
@@ -99,6 +102,9 @@ impl Scan {
             let now = clock.now();
             if queue.look(now, &order.counters, || session.queue()) {
                 recent.forget(now);
+                let given_up = session.forget();
+                order.counters.unusable.fetch_add(given_up, Ordering::Relaxed);
+                forget::burn_stack();
             }
             let due = queue.due().since(now);
             tokio::select! {
@@ -113,7 +119,7 @@ impl Scan {
                     while let Some(item) = next {
                         match item {
                             Item::Advertisement(advertisement) => {
-                                let fresh = recent.is_new(now, advertisement.address);
+                                let fresh = recent.is_new(now, &advertisement);
                                 batch.push(Fresh { advertisement, fresh });
                             }
                             Item::Unusable(_) => {

@@ -146,6 +146,12 @@ impl UserSession {
         }
     }
 
+    /// Gives up on advertisements whose other parts are missing since the last call; says how many
+    /// those were. For once a second: the parts come within milliseconds.
+    pub fn forget(&mut self) -> u64 {
+        self.dialogue.forget()
+    }
+
     /// Asks how much waits in the kernel, and how much it dropped.
     pub fn queue(&self) -> Result<Queue, HciError> {
         self.socket.queue().map_err(|error| HciError::System {
@@ -226,6 +232,9 @@ impl UserSession {
         next.map_or(Ok(()), |received| self.take(&received))
     }
 
+    /// Reads a packet and clears the buffer. Not part of its caller, so that what it leaves on the
+    /// stack can be cleared from there.
+    #[inline(never)]
     fn take(&mut self, received: &Received) -> Result<(), HciError> {
         if received.length == 0 {
             return Err(HciError::Lost);
@@ -235,6 +244,7 @@ impl UserSession {
         dialogue.handle_packet(clock.now(), packet, &mut |report| {
             ready.push_back(Item::of_report(receiver, received.at, report));
         });
+        buffer.get_mut(..received.length).unwrap_or_default().fill(0);
         Ok(())
     }
 

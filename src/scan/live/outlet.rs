@@ -113,13 +113,8 @@ mod tests {
     }
 
     fn advertisement() -> Advertisement {
-        Advertisement {
-            heard: Uptime::ZERO,
-            receiver: ReceiverId::default(),
-            address: DeviceAddress::new([0; 6], AddressKind::Random),
-            rssi: None,
-            data: Vec::new(),
-        }
+        let address = DeviceAddress::new([0; 6], AddressKind::Random);
+        Advertisement::new(Uptime::ZERO, ReceiverId::default(), address, None, &[])
     }
 
     fn states(engine: &mut mpsc::Receiver<Heard>) -> Vec<Option<RadioState>> {

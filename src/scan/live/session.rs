@@ -21,6 +21,7 @@ use super::{Backend, LiveError, ReceiverSettings, Step};
 use crate::{
     clock::Clock,
     engine::Advertisement,
+    forget,
     scan::{Plane, ReceiverCounters, hci},
 };
 
@@ -165,4 +166,6 @@ fn live(order: Order, ends: Ends) {
         }
     });
     runtime.shutdown_background();
+    // The stack of a thread that ends is kept for the next one.
+    forget::burn_stack();
 }

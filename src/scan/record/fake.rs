@@ -50,9 +50,10 @@ impl Faker {
 
     /// The same advertisement, from nobody.
     pub(super) fn fake(&self, advertisement: &Advertisement) -> Advertisement {
-        let address = self.address(advertisement.address);
-        let data = self.data(&advertisement.data, advertisement.address, address);
-        Advertisement { address, data, ..advertisement.clone() }
+        let Advertisement { heard, receiver, rssi, .. } = advertisement;
+        let address = self.address(advertisement.address());
+        let data = self.data(advertisement.data(), advertisement.address(), address);
+        Advertisement::new(*heard, receiver.clone(), address, *rssi, &data)
     }
 
     /// A fake of the same kind: for a random address of the same sort as well, static, resolvable
@@ -152,13 +153,14 @@ mod tests {
     const ADDRESS: [u8; 6] = [0xd3, 0x16, 0x27, 0x38, 0x49, 0x5a];
 
     fn faked(octets: [u8; 6], kind: AddressKind, data: &[u8]) -> Advertisement {
-        Faker::new(*b"sixteen key byte").fake(&Advertisement {
-            heard: Uptime::ZERO,
-            receiver: ReceiverId::default(),
-            address: DeviceAddress::new(octets, kind),
-            rssi: None,
-            data: data.to_vec(),
-        })
+        let address = DeviceAddress::new(octets, kind);
+        let advertisement =
+            Advertisement::new(Uptime::ZERO, ReceiverId::default(), address, None, data);
+        Faker::new(*b"sixteen key byte").fake(&advertisement)
+    }
+
+    fn data_of(octets: [u8; 6], kind: AddressKind, data: &[u8]) -> Vec<u8> {
+        faked(octets, kind, data).data().to_vec()
     }
 
     #[test]
@@ -166,8 +168,8 @@ mod tests {
         for kind in [AddressKind::Public, AddressKind::Random] {
             let mut seen = std::collections::HashSet::new();
             for first in 0..=255 {
-                let fake = faked([first, 2, 3, 4, 5, 6], kind, &[]).address;
-                assert_eq!(fake, faked([first, 2, 3, 4, 5, 6], kind, &[]).address);
+                let fake = faked([first, 2, 3, 4, 5, 6], kind, &[]).address();
+                assert_eq!(fake, faked([first, 2, 3, 4, 5, 6], kind, &[]).address());
                 assert_ne!(fake.octets(), [first, 2, 3, 4, 5, 6]);
                 assert_eq!(fake.kind(), kind);
                 assert!(kind == AddressKind::Public || fake.octets()[0] >> 6 == first >> 6);
@@ -179,7 +181,7 @@ mod tests {
     #[test]
     fn a_public_and_a_random_address_of_the_same_octets_are_two_strangers() {
         let fakes = [AddressKind::Public, AddressKind::Random]
-            .map(|kind| faked(ADDRESS, kind, &[]).address.octets());
+            .map(|kind| faked(ADDRESS, kind, &[]).address().octets());
         assert_ne!(fakes[0][1..], fakes[1][1..]);
     }
 
@@ -188,7 +190,7 @@ mod tests {
         let name = b"\x0c\x09Alice Phone";
         let tag = [&[0x09, 0xff, 0x99, 0x04][..], b"secret"].concat();
         let data = [&[2, 0x01, 0x06], &name[..], &[3, 0x03, 0xaa, 0xfe], &tag[..]].concat();
-        let fake = faked(ADDRESS, AddressKind::Random, &data).data;
+        let fake = data_of(ADDRESS, AddressKind::Random, &data);
         let shape: Vec<_> = fake.iter().zip(&data).map(|(a, b)| a == b).collect();
         assert_eq!(fake.len(), data.len());
         assert_eq!(fake[..5], data[..5], "flags, then length and type of the name");
@@ -201,7 +203,7 @@ mod tests {
     fn made_up_data_does_not_depend_on_the_data() {
         let fake = |content: &[u8]| {
             let length = u8::try_from(content.len() + 1).unwrap();
-            faked(ADDRESS, AddressKind::Random, &[&[length, 0x09], content].concat()).data
+            data_of(ADDRESS, AddressKind::Random, &[&[length, 0x09], content].concat())
         };
         assert_eq!(fake(b"Alice's phone, an old one"), fake(b"Bob's and rather new tab."));
     }
@@ -213,34 +215,34 @@ mod tests {
         let data =
             [&[15, 0xff, 0x99, 0x04][..], &ADDRESS, &backwards, &[7, 0x02], &ADDRESS].concat();
         let fake = faked(ADDRESS, AddressKind::Random, &data);
-        let octets = fake.address.octets();
+        let octets = fake.address().octets();
         let mut reversed = octets;
         reversed.reverse();
-        assert_eq!(fake.data[4..10], octets);
-        assert_eq!(fake.data[10..16], reversed);
-        assert_eq!(fake.data[18..], octets, "also where UUIDs would have been kept");
+        assert_eq!(fake.data()[4..10], octets);
+        assert_eq!(fake.data()[10..16], reversed);
+        assert_eq!(fake.data()[18..], octets, "also where UUIDs would have been kept");
     }
 
     #[test]
     fn data_that_breaks_the_rules_of_its_structures_is_made_up_as_well() {
-        let cut = faked(ADDRESS, AddressKind::Public, b"\x1f\x09Alice").data;
+        let cut = data_of(ADDRESS, AddressKind::Public, b"\x1f\x09Alice");
         assert_eq!(cut[..2], [0x1f, 0x09]);
         assert_ne!(&cut[2..], b"Alice");
-        let ended = faked(ADDRESS, AddressKind::Public, b"\x02\x01\x06\x00\x00Alice").data;
+        let ended = data_of(ADDRESS, AddressKind::Public, b"\x02\x01\x06\x00\x00Alice");
         assert_eq!(ended, b"\x02\x01\x06\x00\x00\x00\x00\x00\x00\x00");
         for data in [&b""[..], b"\x00", b"\x01", b"\x01\x09", b"\xff"] {
-            assert_eq!(faked(ADDRESS, AddressKind::Public, data).data, data);
+            assert_eq!(data_of(ADDRESS, AddressKind::Public, data), data);
         }
     }
 
     #[test]
     fn a_beacon_stays_recognisable_as_one_that_nobody_knows() {
         let ibeacon = [&[0x1a, 0xff, 0x4c, 0, 2, 0x15][..], &[7; 21]].concat();
-        let fake = faked(ADDRESS, AddressKind::Random, &ibeacon).data;
+        let fake = data_of(ADDRESS, AddressKind::Random, &ibeacon);
         assert_eq!(fake[..6], ibeacon[..6]);
         assert_ne!(fake[6..22], ibeacon[6..22]);
         let eddystone = [&[0x15, 0x16, 0xaa, 0xfe, 0, 0xee][..], &[7; 16]].concat();
-        let fake = faked(ADDRESS, AddressKind::Random, &eddystone).data;
+        let fake = data_of(ADDRESS, AddressKind::Random, &eddystone);
         assert_eq!(fake[..5], eddystone[..5]);
         assert_ne!(fake[6..], eddystone[6..]);
     }

@@ -94,6 +94,7 @@ impl Hcidump {
                     let begun = Begun { stamp, offset, sound: true, goes_on: true };
                     let before = self.current.replace(begun);
                     std::mem::swap(&mut self.finished, &mut self.bytes);
+                    self.bytes.fill(0);
                     self.bytes.clear();
                     self.extend(digits);
                     if let Some(before) = before {

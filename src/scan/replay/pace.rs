@@ -127,7 +127,7 @@ async fn wait(due: Option<Uptime>, clock: Clock) {
         tracing::info!(silence_s = left.as_secs(), "Nothing is recorded for a while; waiting.");
     }
     if !left.is_zero() {
-        tokio::time::sleep(left).await;
+        tokio::time::sleep_until(clock.instant(due)).await;
     }
 }
 

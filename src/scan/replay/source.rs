@@ -1,7 +1,7 @@
 //! The bytes of a recording, in order. A reader in, slices out; knows where it is.
 //!
 //! Streams: keeps one buffer that grows to the longest piece asked for and no further, and never
-//! seeks, so a pipe is as good as a file.
+//! seeks, so a pipe is as good as a file. What has been taken is cleared before more is read.
 
 use std::{
     fs::File,
@@ -221,6 +221,8 @@ impl Source {
             self.buffer = longer;
         } else {
             self.buffer.copy_within(self.start..self.end, 0);
+            let taken = self.end - self.start..self.end;
+            self.buffer.get_mut(taken).unwrap_or_default().fill(0);
         }
         self.end -= self.start;
         self.start = 0;

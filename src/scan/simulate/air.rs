@@ -144,13 +144,8 @@ mod tests {
     fn packet(start_us: i64, channel: usize, dbm: f64) -> Packet {
         let start = Uptime::from_micros(start_us);
         let end = start + Duration::from_micros(376);
-        let advertisement = Advertisement {
-            heard: end,
-            receiver: ReceiverId::default(),
-            address: DeviceAddress::new([0; 6], AddressKind::Public),
-            rssi: None,
-            data: Vec::new(),
-        };
+        let address = DeviceAddress::new([0; 6], AddressKind::Public);
+        let advertisement = Advertisement::new(end, ReceiverId::default(), address, None, &[]);
         let from = Point::default();
         let reception = Reception { origin: Origin::Stranger, from, advertisement };
         Packet { slot: Slot { channel, start, end }, dbm, lost: false, reception }

@@ -286,13 +286,9 @@ impl Shop {
                 channel: slot.channel,
             };
             let dbm = settings.radio.rssi(sent, receiver.at, &receiver.shadows, link);
-            let advertisement = Advertisement {
-                heard: slot.end,
-                receiver: receiver.id.clone(),
-                address,
-                rssi: Some(report(dbm)),
-                data: data.clone(),
-            };
+            let heard_by = receiver.id.clone();
+            let advertisement =
+                Advertisement::new(slot.end, heard_by, address, Some(report(dbm)), &data);
             let origin = device.origin.clone();
             let reception = Reception { origin, from: place.at, advertisement };
             let lost = !settings.radio.is_received(dbm, &mut device.rng);

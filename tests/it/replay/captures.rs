@@ -16,7 +16,7 @@
 use std::{collections::HashSet, path::PathBuf};
 
 use beacon_gateway::{
-    engine::{UnixTime, Uptime},
+    engine::{Advertisement, UnixTime, Uptime},
     scan::replay::{self, Counts, Format},
 };
 
@@ -49,7 +49,7 @@ fn check(known: &Known) {
     };
     let mut recording = replay::open(&folder.join(known.file)).unwrap();
     let advertisements: Vec<_> = recording.by_ref().collect::<Result<_, _>>().unwrap();
-    let addresses: HashSet<_> = advertisements.iter().map(|heard| heard.address).collect();
+    let addresses: HashSet<_> = advertisements.iter().map(Advertisement::address).collect();
     let rssi = advertisements.iter().filter_map(|heard| heard.rssi).map(|rssi| i64::from(rssi.0));
     let times: Vec<_> = advertisements.iter().map(|heard| heard.heard).collect();
     let (first, last) = (times.first().unwrap(), times.last().unwrap());
@@ -58,7 +58,10 @@ fn check(known: &Known) {
     assert_eq!(recording.counts(), known.counts);
     assert_eq!(addresses.len(), known.addresses);
     assert_eq!(rssi.sum::<i64>(), known.rssi_sum);
-    assert_eq!(advertisements.iter().map(|heard| heard.data.len()).sum::<usize>(), known.data_sum);
+    assert_eq!(
+        advertisements.iter().map(|heard| heard.data().len()).sum::<usize>(),
+        known.data_sum
+    );
     assert_eq!(recording.started_unix(), known.started.map(UnixTime::from_millis));
     assert_eq!(last.as_micros() - first.as_micros(), known.lasted);
     assert!(times.is_sorted() && *first >= Uptime::ZERO);

@@ -118,8 +118,8 @@ fn extended_advertisements_are_joined_across_packets() {
     let mut recording = open(&bytes).unwrap();
     let heard: Vec<_> = recording.by_ref().map(Result::unwrap).collect();
     assert_eq!(heard.len(), 1);
-    assert_eq!(heard[0].data, [vec![1; 229], vec![2; 229], vec![3; 10]].concat());
-    assert_eq!(heard[0].address, DeviceAddress::new([1, 2, 3, 4, 5, 6], AddressKind::Random));
+    assert_eq!(heard[0].data(), [vec![1; 229], vec![2; 229], vec![3; 10]].concat());
+    assert_eq!(heard[0].address(), DeviceAddress::new([1, 2, 3, 4, 5, 6], AddressKind::Random));
     assert_eq!((heard[0].rssi, heard[0].heard), (Some(Rssi(-70)), Uptime::from_micros(9)));
     let counts = recording.counts();
     assert_eq!((counts.incomplete, counts.other), (1, 3), "{counts:?}");
@@ -139,7 +139,7 @@ fn all_versions_of_the_nrf_sniffers_header_are_read_and_bad_checksums_left_out()
         let mut recording = open(&bytes).unwrap();
         let heard: Vec<_> = recording.by_ref().map(Result::unwrap).collect();
         assert_eq!(heard.len(), 1, "version {version}");
-        assert_eq!((heard[0].address, heard[0].rssi), (sent.address, Some(Rssi(sent.rssi))));
+        assert_eq!((heard[0].address(), heard[0].rssi), (sent.address, Some(Rssi(sent.rssi))));
         let expected = Counts {
             packets: 3,
             advertisements: 1,
@@ -199,7 +199,7 @@ fn link_layer_packets_are_sorted_by_what_they_are() {
             vec![0xd6, 0xbe, 0x89],
         ],
     );
-    let data: Vec<_> = heard.into_iter().map(|heard| heard.data).collect();
+    let data: Vec<_> = heard.iter().map(Advertisement::data).collect();
     let expected: [&[u8]; 5] = [b"", &[2, 1, 5], &[2, 1, 4], b"extended", b"with ADI"];
     assert_eq!(data, expected);
     let expected = Counts {
@@ -329,7 +329,7 @@ fn our_own_format_may_be_written_by_hand() {
     assert!(heard.iter().all(|heard| heard.rssi.is_none()));
     let times: Vec<_> = heard.iter().map(|heard| heard.heard.as_micros()).collect();
     assert_eq!(times, [1_000_000, 1_500_000, 2_000_000], "time counts from the header");
-    assert_eq!(heard[1].data, [2, 1]);
+    assert_eq!(heard[1].data(), [2, 1]);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn several_reports_of_one_packet_come_at_the_same_time_and_in_order() {
     let mut bytes = btsnoop(1002, &[]).bytes;
     bytes.extend(btsnoop_record(3, 0, &event));
     let (heard, error) = read(&bytes);
-    let firsts: Vec<_> = heard.iter().map(|heard| heard.address.octets()[0]).collect();
+    let firsts: Vec<_> = heard.iter().map(|heard| heard.address().octets()[0]).collect();
     assert_eq!((firsts, error.is_none()), (vec![0xc1, 0xc2, 0xc3], true));
     assert!(heard.iter().all(|heard| heard.heard == Uptime::ZERO));
 }

@@ -20,13 +20,9 @@ const WALL: WallClock = WallClock {
 };
 
 fn advertisement(micros: i64, first: u8, rssi: Option<i8>, data: &[u8]) -> Advertisement {
-    Advertisement {
-        heard: Uptime::from_micros(micros),
-        receiver: ReceiverId::new("a \"quoted\" door"),
-        address: DeviceAddress::new([first, 0xa1, 0xb2, 0xc3, 0xd4, 0xe5], AddressKind::Random),
-        rssi: rssi.map(Rssi),
-        data: data.to_vec(),
-    }
+    let address = DeviceAddress::new([first, 0xa1, 0xb2, 0xc3, 0xd4, 0xe5], AddressKind::Random);
+    let receiver = ReceiverId::new("a \"quoted\" door");
+    Advertisement::new(Uptime::from_micros(micros), receiver, address, rssi.map(Rssi), data)
 }
 
 #[test]
@@ -77,13 +73,17 @@ fn of_a_stranger_nothing_is_written_but_the_shape() {
 
     let replayed: Vec<_> = replay::open(&path).unwrap().map(Result::unwrap).collect();
     let [first, second, again] = &replayed[..] else { panic!("{}", replayed.len()) };
-    assert_eq!((first.address, &first.data), (again.address, &again.data), "stable");
-    assert_ne!(first.address, second.address, "distinct");
-    assert_eq!(first.address.octets()[0] >> 6, 0b11, "still static");
-    assert_eq!((first.rssi, first.data.len()), (heard.rssi, heard.data.len()));
-    assert_eq!(first.data[..7], data[..7], "flags and company");
-    let fake: Vec<_> = first.address.octets().iter().rev().copied().collect();
-    assert_eq!(first.data[8..14], fake, "the data repeats the fake where it repeated the address");
+    assert_eq!((first.address(), first.data()), (again.address(), again.data()), "stable");
+    assert_ne!(first.address(), second.address(), "distinct");
+    assert_eq!(first.address().octets()[0] >> 6, 0b11, "still static");
+    assert_eq!((first.rssi, first.data().len()), (heard.rssi, heard.data().len()));
+    assert_eq!(first.data()[..7], data[..7], "flags and company");
+    let fake: Vec<_> = first.address().octets().iter().rev().copied().collect();
+    assert_eq!(
+        first.data()[8..14],
+        fake,
+        "the data repeats the fake where it repeated the address"
+    );
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn fakes_of_two_recordings_have_nothing_in_common() {
         recorder.write(&heard, Whose::Stranger).unwrap();
         recorder.finish().unwrap();
         let fake = replay::open(&path).unwrap().next().unwrap().unwrap();
-        (fake.address.octets()[1..].to_vec(), fake.data[2..].to_vec())
+        (fake.address().octets()[1..].to_vec(), fake.data()[2..].to_vec())
     });
     assert_ne!(fakes[0].0, fakes[1].0);
     assert_ne!(fakes[0].1, fakes[1].1);

@@ -95,12 +95,10 @@ pub(super) fn all(sent: &[Sent]) -> Vec<Written> {
 fn written(name: String, bytes: Vec<u8>, sent: &[Sent], rssi: bool) -> Written {
     let expected = sent
         .iter()
-        .map(|sent| Advertisement {
-            heard: Uptime::from_micros(sent.micros),
-            receiver: ReceiverId::default(),
-            address: sent.address,
-            rssi: rssi.then_some(Rssi(sent.rssi)),
-            data: sent.data.clone(),
+        .map(|sent| {
+            let (heard, by) = (Uptime::from_micros(sent.micros), ReceiverId::default());
+            let rssi = rssi.then_some(Rssi(sent.rssi));
+            Advertisement::new(heard, by, sent.address, rssi, &sent.data)
         })
         .collect();
     Written { name, bytes, expected, knows_the_beginning: true }

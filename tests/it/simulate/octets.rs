@@ -137,9 +137,9 @@ fn every_kind_of_identifier_and_every_sort_of_stranger_is_heard() {
             Origin::Fixture(_) => "fixture",
             Origin::Stranger => "stranger",
         };
-        let sort = format!("{whose} {}", sort_of(&one.advertisement.data));
+        let sort = format!("{whose} {}", sort_of(one.advertisement.data()));
         *sorts.entry(sort).or_default() += 1;
-        assert!(one.advertisement.data.len() <= 31, "longer than a legacy advertisement");
+        assert!(one.advertisement.data().len() <= 31, "longer than a legacy advertisement");
     }
     let mut table = String::new();
     for (sort, count) in &sorts {
@@ -212,7 +212,7 @@ fn a_phone_changes_its_address_and_each_one_resolves_under_the_key_in_the_regist
     let key = octets(&identifier(&shop, "cust_phone", "irk"));
     let mut addresses = BTreeSet::new();
     for one in of(&heard, "cust_phone") {
-        let address = one.advertisement.address;
+        let address = one.advertisement.address();
         assert!(address.is_resolvable() && resolves(&key, address.octets()));
         addresses.insert(address.octets());
     }
@@ -221,8 +221,8 @@ fn a_phone_changes_its_address_and_each_one_resolves_under_the_key_in_the_regist
 
     let mut strangers = BTreeSet::new();
     for one in heard.iter().filter(|one| one.origin == Origin::Stranger) {
-        assert!(!resolves(&key, one.advertisement.address.octets()), "a stranger resolves");
-        strangers.insert(one.advertisement.address.octets());
+        assert!(!resolves(&key, one.advertisement.address().octets()), "a stranger resolves");
+        strangers.insert(one.advertisement.address().octets());
     }
     assert!(100 < strangers.len(), "{} addresses of strangers", strangers.len());
     let own: BTreeSet<_> = shop.fixtures().iter().map(|fixture| fixture.address.octets()).collect();
@@ -241,7 +241,7 @@ fn an_eddystone_eid_follows_its_key_and_clock_and_changes_its_address_with_it() 
 
     let mut seen: HashMap<[u8; 8], BTreeSet<[u8; 6]>> = HashMap::new();
     for one in of(&heard, "cust_eid") {
-        let frame = content(&one.advertisement.data, 0x16, [0xaa, 0xfe]).expect("service data");
+        let frame = content(one.advertisement.data(), 0x16, [0xaa, 0xfe]).expect("service data");
         let eid: [u8; 8] = frame[2..].try_into().expect("eight octets");
         let micros = one.advertisement.heard.as_micros();
         let elapsed_ms = STARTED.as_millis() + micros / 1000 - zero.as_millisecond();
@@ -249,8 +249,8 @@ fn an_eddystone_eid_follows_its_key_and_clock_and_changes_its_address_with_it() 
         let now = |late_ms: i64| u32::try_from((elapsed_ms + 2000 - late_ms) / 1000).unwrap();
         let expected = [ephemeral_id(&key, exponent, now(0)), ephemeral_id(&key, exponent, now(3))];
         assert!(expected.contains(&eid), "at {micros} us");
-        assert_eq!(one.advertisement.address.octets()[0] >> 6, 0, "non-resolvable private");
-        seen.entry(eid).or_default().insert(one.advertisement.address.octets());
+        assert_eq!(one.advertisement.address().octets()[0] >> 6, 0, "non-resolvable private");
+        seen.entry(eid).or_default().insert(one.advertisement.address().octets());
     }
     assert!((2..=7).contains(&seen.len()), "{} identifiers in 180 s", seen.len());
     assert!(seen.values().all(|addresses| addresses.len() == 1), "an address outlives its EID");
@@ -263,7 +263,7 @@ fn the_sensors_say_what_other_decoders_read_and_change_slowly() {
 
     let mut last: Option<f64> = None;
     for one in of(&heard, "climate-1") {
-        let value = content(&one.advertisement.data, 0xff, [0x99, 0x04]).unwrap();
+        let value = content(one.advertisement.data(), 0xff, [0x99, 0x04]).unwrap();
         let values =
             ruuvi_sensor_protocol::SensorValues::from_manufacturer_specific_data(0x0499, &value)
                 .expect("data format 5");
@@ -272,7 +272,7 @@ fn the_sensors_say_what_other_decoders_read_and_change_slowly() {
         assert!((500_000..750_000).contains(&values.humidity_as_ppm().unwrap()));
         assert!((100_900..101_400).contains(&values.pressure_as_pascals().unwrap()));
         assert_eq!(values.battery_potential_as_millivolts(), Some(2970));
-        assert_eq!(value[18..], one.advertisement.address.octets(), "the tag states its address");
+        assert_eq!(value[18..], one.advertisement.address().octets(), "the tag states its address");
         if let Some(last) = last.replace(celsius) {
             assert!((celsius - last).abs() < 0.4, "from {last} to {celsius} °C");
         }
@@ -280,7 +280,7 @@ fn the_sensors_say_what_other_decoders_read_and_change_slowly() {
 
     let (mut coldest, mut warmest, mut running) = (f64::MAX, f64::MIN, BTreeSet::new());
     for one in of(&heard, "fridge-1") {
-        let value = content(&one.advertisement.data, 0x16, [0xd2, 0xfc]).unwrap();
+        let value = content(one.advertisement.data(), 0x16, [0xd2, 0xfc]).unwrap();
         // Device information, packet id, battery, temperature, power: ids ascend.
         let [0x40, 0x00, _, 0x01, 87, 0x02, low, high, 0x0b, a, b, c] = value[..] else {
             panic!("{value:02x?}");
@@ -299,7 +299,7 @@ fn the_sensors_say_what_other_decoders_read_and_change_slowly() {
 
     let mut doors = BTreeSet::new();
     for one in of(&heard, "fridge-door-1") {
-        let value = content(&one.advertisement.data, 0x16, [0xd2, 0xfc]).unwrap();
+        let value = content(one.advertisement.data(), 0x16, [0xd2, 0xfc]).unwrap();
         let [0x40, 0x00, _, 0x01, 95, 0x1a, open] = value[..] else { panic!("{value:02x?}") };
         doors.insert(open);
     }
@@ -307,7 +307,7 @@ fn the_sensors_say_what_other_decoders_read_and_change_slowly() {
 
     let telemetry: Vec<Vec<u8>> = of(&heard, "beacon-1")
         .into_iter()
-        .filter_map(|one| content(&one.advertisement.data, 0x16, [0xaa, 0xfe]))
+        .filter_map(|one| content(one.advertisement.data(), 0x16, [0xaa, 0xfe]))
         .filter(|frame| frame[0] == 0x20)
         .collect();
     assert!((15..30).contains(&telemetry.len()), "{} telemetry frames", telemetry.len());

@@ -49,7 +49,7 @@ async fn in_real_time_each_advertisement_comes_when_it_was_in_the_air() {
     let shift = Duration::from_secs(5);
     for (one, expected) in heard.iter().zip(&expected) {
         assert_eq!(one.heard, expected.heard + shift);
-        assert_eq!((one.address, &one.data), (expected.address, &expected.data));
+        assert_eq!((one.address(), one.data()), (expected.address(), expected.data()));
     }
     assert_eq!(counters.heard.load(Ordering::Relaxed), u64::try_from(expected.len()).unwrap());
     assert_eq!(counters.dropped.load(Ordering::Relaxed), 0);

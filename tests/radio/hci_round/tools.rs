@@ -144,10 +144,10 @@ pub(super) fn send(radio: &Antenna, report: &Report) -> Outcome<()> {
 
 pub(super) fn same(sent: &Report, heard: &Advertisement) -> Outcome<()> {
     let kind = if sent.random { AddressKind::Random } else { AddressKind::Public };
-    let equal = heard.address.octets() == sent.address
-        && heard.address.kind() == kind
+    let equal = heard.address().octets() == sent.address
+        && heard.address().kind() == kind
         && heard.rssi == Rssi::from_report(sent.rssi)
-        && heard.data == sent.data
+        && heard.data() == sent.data
         && heard.heard >= Uptime::ZERO - Duration::from_secs(10);
     expect(equal, || format!("sent {sent:?}, heard {heard:?} with {:?}", heard.rssi))
 }

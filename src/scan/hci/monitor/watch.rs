@@ -190,6 +190,11 @@ impl Watch {
         }
     }
 
+    /// Gives up on fragments that are not continued; see [`HciReports::forget`].
+    pub(super) fn forget(&mut self) -> u64 {
+        self.reports.forget()
+    }
+
     /// The controller does nothing any more.
     fn stop(&mut self, each: &mut dyn FnMut(Seen<'_>)) {
         self.asked = None;

@@ -112,6 +112,11 @@ impl Dialogue {
         &self.ability
     }
 
+    /// Gives up on fragments that are not continued; see [`HciReports::forget`].
+    pub(super) fn forget(&mut self) -> u64 {
+        self.reports.forget()
+    }
+
     /// Resets the controller, whatever it is doing, and makes it scan.
     pub(super) fn reset(&mut self, now: Uptime) {
         self.ability = Ability::default();

@@ -1,0 +1,172 @@
+//! Forgetting. What is freed is cleared; so is the part of the stack that is no longer in use.
+//!
+//! A stranger's address and data are nowhere in this program after they were looked at: an
+//! [`Advertisement`](crate::engine::Advertisement) is dropped before the next one is awaited. To a
+//! debugger, a core file or a page that is swapped out, dropped memory still holds what it held.
+//! Two things here change that:
+//! - [`Forgetful`], the program's allocator, overwrites every block before it gives it back, and
+//!   so keys, tokens and addresses that passed through somebody else's buffers go as well;
+//! - [`burn_stack`] overwrites the stack below its caller, where functions that have returned left
+//!   their variables.
+//!
+//! What it costs: one pass of `memset` over what is freed, at some 10 bytes a nanosecond (3 on a
+//! Pi 4); blocks that grow are always copied, which is what happens to small ones anyway. An
+//! advertisement takes one block of 7 octets more than its data: a few nanoseconds of the 250 or
+//! more that the engine needs for it.
+//!
+//! What it does not reach: memory that C code frees by itself. The only C here that sees
+//! advertisements is libdbus, on the D-Bus plane alone; the systemd unit makes the C library
+//! overwrite what it frees, all but the last eight octets of a block (`GLIBC_TUNABLES`).
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    mem::MaybeUninit,
+    ptr, slice,
+};
+
+/// The system's allocator, which clears each block before it is given back.
+#[derive(Debug)]
+pub struct Forgetful;
+
+/// Here and not in `main.rs`, so that every program and test of this package has it.
+#[global_allocator]
+static ALLOCATOR: Forgetful = Forgetful;
+
+/// How much of the stack is overwritten. Deeper than anything that handles an advertisement goes,
+/// also without optimisation (`tests/privacy` looks); a thread has 2 MiB at least.
+const BURNT: usize = 64 * 1024;
+
+#[expect(unsafe_code, reason = "an allocator is unsafe by definition")]
+// SAFETY: every method hands its arguments on to `System` unchanged, or combines calls of `System`
+// as the provided methods of the trait do; clearing touches only a block that its owner gives up.
+unsafe impl GlobalAlloc for Forgetful {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the block is the caller's to give up, of that size, and not used any more.
+        unsafe {
+            wipe(block, layout.size());
+            System.dealloc(block, layout);
+        }
+    }
+
+    /// Never in place: the system's allocator may move a block, and leave the old one as it was.
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller promises that `size` is not zero and fits with the alignment.
+        let larger = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        // SAFETY: as above. The two blocks are different and have room for what is copied; the old
+        // one is given up only if there is a new one.
+        unsafe {
+            let moved = System.alloc(larger);
+            if !moved.is_null() {
+                ptr::copy_nonoverlapping(block, moved, layout.size().min(size));
+                self.dealloc(block, layout);
+            }
+            moved
+        }
+    }
+}
+
+/// Overwrites what the functions that were called before from the same place left on the stack.
+/// Takes microseconds; for once a second, and for the end of a thread.
+#[inline(never)]
+#[expect(unsafe_code, reason = "memory that is not initialised is overwritten")]
+pub fn burn_stack() {
+    #[expect(clippy::large_stack_arrays, reason = "the stack is what it is about")]
+    let mut below = [const { MaybeUninit::<u8>::uninit() }; BURNT];
+    // SAFETY: the array is of that size and belongs to this call.
+    unsafe { wipe(below.as_mut_ptr().cast(), BURNT) };
+}
+
+/// Clears memory, also if nobody reads it any more.
+///
+/// # Safety
+/// The memory must be writable and nobody else's.
+#[expect(unsafe_code, reason = "the memory has no type any more")]
+unsafe fn wipe(start: *mut u8, length: usize) {
+    // SAFETY: the caller promises that it may be written; then it is a slice of zeros.
+    let cleared = unsafe {
+        ptr::write_bytes(start, 0, length);
+        slice::from_raw_parts(start, length)
+    };
+    // The compiler knows what `free` means, and would leave out what is written just before it.
+    zeroize::optimization_barrier(cleared);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, hint::black_box, os::unix::fs::FileExt};
+
+    use super::*;
+
+    /// Something that is nowhere else in memory.
+    const MARK: u8 = 0xa7;
+
+    /// How often eight marks stand where something was, read as a debugger would. (One may be
+    /// there by chance, or because it is being looked for.)
+    struct Debugger(File);
+
+    impl Debugger {
+        fn new() -> Self {
+            Self(File::open("/proc/self/mem").unwrap())
+        }
+
+        fn marks<const N: usize>(&self, place: usize) -> usize {
+            let mut found = [0; N];
+            self.0.read_exact_at(&mut found, u64::try_from(place).unwrap()).unwrap();
+            found.as_chunks().0.iter().filter(|eight| **eight == [MARK; 8]).count()
+        }
+    }
+
+    #[test]
+    fn what_is_freed_is_cleared() {
+        let debugger = Debugger::new();
+        let block = black_box(vec![MARK; 4096]);
+        let place = block.as_ptr().addr();
+        assert_eq!(debugger.marks::<4096>(place), 512);
+        drop(block);
+        assert_eq!(debugger.marks::<4096>(place), 0);
+    }
+
+    #[test]
+    fn a_block_that_grows_or_shrinks_leaves_nothing_where_it_was() {
+        let debugger = Debugger::new();
+        let mut block = black_box(vec![MARK; 1000]);
+        for size in [1001, 3000, 100_000, 200, 8] {
+            let (place, length) = (block.as_ptr().addr(), block.len());
+            if size > length {
+                block.reserve_exact(size - length);
+                assert_eq!(block, vec![MARK; length]);
+                block.resize(size, MARK);
+            } else {
+                block.truncate(size);
+                block.shrink_to_fit();
+            }
+            assert_eq!(block, vec![MARK; size]);
+            assert_ne!(block.as_ptr().addr(), place);
+            assert_eq!(debugger.marks::<200>(place), 0, "{length} to {size}");
+        }
+    }
+
+    #[test]
+    fn a_burnt_stack_holds_nothing_of_what_has_returned() {
+        #[inline(never)]
+        fn deep(depth: usize) -> usize {
+            let marks = black_box([MARK; 512]);
+            if depth == 0 { marks.as_ptr().addr() } else { black_box(deep(depth - 1)) }
+        }
+        let debugger = Debugger::new();
+        let places = [0, 5, 30].map(deep);
+        assert!(debugger.marks::<512>(*places.last().unwrap()) > 50, "the test looks elsewhere");
+        burn_stack();
+        assert_eq!(places.map(|place| debugger.marks::<512>(place)), [0, 0, 0]);
+    }
+}
