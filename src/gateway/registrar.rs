@@ -3,7 +3,7 @@
 //! The order is what makes a withdrawal take effect at once and survive everything after:
 //! 1. the ledger: nothing more is sent;
 //! 2. the engine: nobody is recognised any more, the open visit closes without an event;
-//! 3. the registry store: it is durable;
+//! 3. the registry's store: it is durable;
 //! 4. the outbox: what waits is erased or narrowed, durably;
 //! 5. the receipt, a record like any other.
 //!
@@ -16,22 +16,23 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::MissedTickBehavior,
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{
-    chain,
+    GatewayError, chain,
     consent::Ledger,
-    drive::{Enrol, append},
+    drive::{Enrol, Who, append},
     enrolment::{Enrolled, Keeper},
 };
 use crate::{
     clock::Clock,
-    command::{Carried, Change, Order, Uncarried},
-    engine::{Consent, Enrolment, EnrolmentReport, Pseudonym, Purposes, Subject},
+    command::{Carried, Change, NotCarried, Order, RefusedEntry, Standing, Withdrawn},
+    engine::{Consent, Enrolment, EnrolmentReport, Pseudonym, Subject},
     outbox::{
-        Erased, Tag, Write,
+        Judge, Tag, Write,
         record::{Body, Receipt, Record, RunId},
     },
+    registry::store,
     uplink::payload::Origin,
 };
 
@@ -47,25 +48,37 @@ pub(super) struct Registrar {
     pub(super) keeper: Keeper,
     pub(super) engine: mpsc::Sender<Enrol>,
     pub(super) writes: mpsc::Sender<Write>,
+    /// What the platform wants.
     pub(super) orders: mpsc::Receiver<Order>,
+    /// The operator wants the registry to be read again.
     pub(super) asks: mpsc::Receiver<()>,
 }
 
-/// What is to change.
-#[derive(Debug)]
-enum Step {
-    /// These are enrolled, or enrolled anew.
-    Enrol(Vec<Subject>),
-    /// These are no longer.
-    Strike(Vec<Pseudonym>),
+/// Why records have to be looked at.
+#[derive(Clone, Copy, Debug)]
+enum Cause {
+    /// Somebody was struck from the registry.
+    Withdrawn,
+    /// Somebody is not in the registry any more that was read.
+    NotEnrolled,
+    /// Somebody's consent covers less than before.
+    Narrowed,
 }
 
-/// Whose records have to be looked at, and why.
-#[derive(Debug, Default)]
-struct Affected {
-    withdrawn: Vec<Pseudonym>,
-    not_enrolled: Vec<Pseudonym>,
-    narrowed: Vec<Pseudonym>,
+/// Why a change was not carried out.
+#[derive(Debug)]
+enum Failed {
+    /// The gateway is stopping. Nobody is told that it was carried out.
+    Stopping,
+    /// The registry could not be read or written.
+    Registry(GatewayError),
+}
+
+/// What became of records.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cleared {
+    erased: u64,
+    narrowed: u64,
 }
 
 // === impl Registrar ===
@@ -76,49 +89,271 @@ impl Registrar {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let done = tokio::select! {
                 biased;
                 () = self.engine.closed() => return,
-                Some(order) = self.orders.recv() => self.carry_order(order).await,
+                Some(order) = self.orders.recv() => self.carry(order).await,
                 Some(()) = self.asks.recv() => self.read_again().await,
-                _ = look.tick() => {
-                    if self.keeper.changed_by_others().await {
-                        self.read_again().await;
-                    }
-                }
+                _ = look.tick() => match self.keeper.changed_by_others() {
+                    true => self.read_again().await,
+                    false => Ok(()),
+                },
+            };
+            match done {
+                Ok(()) => {}
+                Err(Failed::Stopping) => return,
+                Err(Failed::Registry(error)) => error!(
+                    error = chain(&error),
+                    "The registry could not be read again; the one in force stays."
+                ),
             }
         }
     }
 
-    // --- where changes come from ---
-
-    /// The platform's.
-    async fn carry_order(&mut self, order: Order) {
-        let Order { change, number, reply } = order;
+    /// The platform wants something changed.
+    async fn carry(&mut self, order: Order) -> Result<(), Failed> {
+        let Order { change, number, standing, reply } = order;
+        let kept = (number, standing);
         let carried = match change {
-            Change::Upsert(subjects) => self.enrol(subjects, Some(number)).await,
-            Change::Withdraw(subjects) => self.withdraw(subjects, Some(number)).await,
-            Change::Replace(subjects) => self.replace(subjects, number).await,
+            Change::Upsert(subjects) => self.enrol(subjects, kept).await,
+            Change::Withdraw(names) => self.withdraw(names, kept).await,
+            Change::Withdrawn(list) => self.withdraw(self.still_enrolled(list), kept).await,
+            Change::Replace { subjects, .. } => self.replace(subjects, kept).await,
         };
+        let carried = match carried {
+            Err(Failed::Registry(error)) => {
+                let why = chain(&error);
+                error!(error = why, "A command could not be carried out; it will be tried again.");
+                Err(NotCarried(why))
+            }
+            other => Ok(other?),
+        };
+        // Whoever asked may have gone; then it comes again.
         drop(reply.send(carried));
+        Ok(())
     }
 
-    /// The operator's: the registry file or the store was changed.
-    async fn read_again(&mut self) {
-        match self.keeper.load().await {
-            Ok(enrolled) => match self.take_over(enrolled, None).await {
-                Some(carried) => info!(
-                    enrolled = self.ledger.read().count(),
-                    withdrawn = carried.withdrawn,
-                    erased = carried.records_erased,
-                    "The registry was read again."
-                ),
-                None => warn!("The gateway is stopping; the registry is not taken over."),
-            },
-            Err(error) => error!(
-                error = chain(&error),
-                "The registry could not be read again; the one in force stays."
-            ),
+    /// The registry was changed from outside.
+    async fn read_again(&mut self) -> Result<(), Failed> {
+        let enrolled = self.blocking(Keeper::read).await?;
+        let carried = self.take_over(enrolled, None).await?;
+        info!(
+            enrolled = self.ledger.read().count(),
+            withdrawn = carried.withdrawn,
+            erased = carried.records_erased,
+            "The registry was read again."
+        );
+        Ok(())
+    }
+
+    async fn enrol(
+        &mut self,
+        subjects: Vec<Subject>,
+        (number, standing): (u64, Standing),
+    ) -> Result<Carried, Failed> {
+        // Whoever agreed to less is asked for less at once.
+        let mut before: BTreeMap<Pseudonym, Option<Option<Consent>>> = BTreeMap::new();
+        for subject in &subjects {
+            let grant = self.ledger.write().enrol(subject);
+            before.entry(subject.pseudonym.clone()).or_insert(grant);
+        }
+        let changes = subjects.iter().cloned().map(Enrolment::Upsert).collect();
+        let report = self.tell_engine(Who::Change(changes)).await?;
+        let mut refused = Vec::new();
+        for refusal in &report.refused {
+            let grant = before.remove(&refusal.subject).flatten();
+            self.ledger.write().put_back(&refusal.subject, grant);
+            let subject = Some(refusal.subject.clone());
+            refused.push(RefusedEntry { subject, reason: "identifier_taken" });
+        }
+        let is_refused = |subject: &Subject| {
+            report.refused.iter().any(|refusal| refusal.subject == subject.pseudonym)
+        };
+        let kept = subjects.into_iter().filter(|subject| !is_refused(subject));
+        let kept: Vec<_> = kept.map(store::Change::Upsert).collect();
+        self.blocking(move |keeper| Ok(keeper.apply(&kept, number, standing)?)).await?;
+        let narrowed = self.narrowed(before);
+        let cleared = self.clear(narrowed, Cause::Narrowed, Some(number), 0).await?;
+        Ok(Carried {
+            added: report.added,
+            changed: report.changed,
+            records_erased: cleared.erased,
+            records_narrowed: cleared.narrowed,
+            refused,
+            ..Carried::default()
+        })
+    }
+
+    async fn withdraw(
+        &mut self,
+        names: Vec<Pseudonym>,
+        (number, standing): (u64, Standing),
+    ) -> Result<Carried, Failed> {
+        for name in &names {
+            self.ledger.write().withdraw(name.as_str());
+        }
+        let changes = names.iter().cloned().map(Enrolment::Withdraw).collect();
+        let report = self.tell_engine(Who::Change(changes)).await?;
+        let kept: Vec<_> = names.iter().cloned().map(store::Change::Withdraw).collect();
+        self.blocking(move |keeper| Ok(keeper.apply(&kept, number, standing)?)).await?;
+        let closed = report.visits_closed;
+        let cleared = self.clear(names, Cause::Withdrawn, Some(number), closed).await?;
+        Ok(Carried {
+            withdrawn: report.withdrawn,
+            visits_closed: closed,
+            records_erased: cleared.erased,
+            records_narrowed: cleared.narrowed,
+            ..Carried::default()
+        })
+    }
+
+    /// The platform's snapshot. What files have enrolled stays, so all is read anew.
+    async fn replace(
+        &mut self,
+        subjects: Vec<Subject>,
+        (number, standing): (u64, Standing),
+    ) -> Result<Carried, Failed> {
+        let before = self.ledger.read().count();
+        let enrolled = self
+            .blocking(move |keeper| {
+                keeper.replace(&subjects, number, standing)?;
+                keeper.read()
+            })
+            .await?;
+        let carried = self.take_over(enrolled, Some(number)).await?;
+        let stayed = before.saturating_sub(usize::try_from(carried.withdrawn).unwrap_or(before));
+        let added = self.ledger.read().count().saturating_sub(stayed);
+        Ok(Carried { added: u64::try_from(added).unwrap_or(u64::MAX), ..carried })
+    }
+
+    /// Puts another registry in force.
+    async fn take_over(
+        &mut self,
+        enrolled: Enrolled,
+        command: Option<u64>,
+    ) -> Result<Carried, Failed> {
+        let ledger = enrolled.ledger();
+        let (mut gone, mut before) = (Vec::new(), BTreeMap::new());
+        for (name, consent) in self.ledger.read().subjects() {
+            if !ledger.is_enrolled(name.as_str()) {
+                gone.push(name.clone());
+            } else if ledger.covers_less(name.as_str(), consent) {
+                before.insert(name.clone(), Some(consent.cloned()));
+            }
+        }
+        if enrolled.lost {
+            // Nobody has withdrawn; it is not known who is enrolled.
+            gone.clear();
+        }
+        *self.ledger.write() = ledger;
+        let report = self.tell_engine(Who::All(enrolled.registry)).await?;
+        let (closed, withdrawn) = (report.visits_closed, gone.len());
+        let gone = self.clear(gone, Cause::NotEnrolled, command, closed).await?;
+        let narrowed = self.narrowed(before);
+        let narrowed = self.clear(narrowed, Cause::Narrowed, command, 0).await?;
+        Ok(Carried {
+            withdrawn: u64::try_from(withdrawn).unwrap_or(u64::MAX),
+            visits_closed: closed,
+            records_erased: gone.erased + narrowed.erased,
+            records_narrowed: gone.narrowed + narrowed.narrowed,
+            ..Carried::default()
+        })
+    }
+
+    // --- the steps ---
+
+    async fn tell_engine(&self, who: Who) -> Result<EnrolmentReport, Failed> {
+        let (reply, report) = oneshot::channel();
+        self.engine.send(Enrol { who, reply }).await.map_err(|_| Failed::Stopping)?;
+        report.await.map_err(|_| Failed::Stopping)
+    }
+
+    /// Does something with the registry on the disk, without holding the gateway up.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Keeper) -> Result<T, GatewayError> + Send + 'static,
+    ) -> Result<T, Failed> {
+        let mut keeper = self.keeper.clone();
+        let work = move || {
+            let done = work(&mut keeper);
+            (done, keeper)
+        };
+        let (done, keeper) =
+            tokio::task::spawn_blocking(work).await.map_err(|_| Failed::Stopping)?;
+        self.keeper = keeper;
+        done.map_err(Failed::Registry)
+    }
+
+    /// Clears what waits of what is no longer covered, and writes the receipts.
+    async fn clear(
+        &self,
+        names: Vec<Pseudonym>,
+        cause: Cause,
+        command: Option<u64>,
+        mut visits_closed: u64,
+    ) -> Result<Cleared, Failed> {
+        let mut all = Cleared::default();
+        for names in names.chunks(Receipt::MAX_SUBJECTS) {
+            let who = names.iter().map(|name| Tag::of(name.as_str())).collect();
+            let judge = self.ledger.judge(self.origin.clone(), self.clock.wall());
+            let (reply, erased) = oneshot::channel();
+            let erase = Write::Erase { who: Some(who), judge: Judge::new(judge), reply };
+            self.writes.send(erase).await.map_err(|_| Failed::Stopping)?;
+            let erased = erased.await.map_err(|_| Failed::Stopping)?;
+            all.erased += erased.erased;
+            all.narrowed += erased.narrowed;
+            let receipt = Receipt {
+                subjects: names.iter().map(ToString::to_string).collect(),
+                cause: cause.name().to_owned(),
+                command,
+                // Whose they were is told where there is one name.
+                visits_closed: std::mem::take(&mut visits_closed),
+                records_erased: erased.erased,
+                records_narrowed: erased.narrowed,
+            };
+            let body = Body::ConsentWithdrawn(receipt);
+            let record = Record::new(body, self.clock.now(), self.run, &self.clock.wall());
+            self.writes.send(append(record)).await.map_err(|_| Failed::Stopping)?;
+        }
+        if !names.is_empty() {
+            info!(
+                subjects = names.len(),
+                cause = cause.name(),
+                erased = all.erased,
+                narrowed = all.narrowed,
+                "A consent has ended; what it no longer covers is erased."
+            );
+        }
+        Ok(all)
+    }
+
+    // --- who is concerned ---
+
+    /// Those whose grant covers less than the one they had before.
+    fn narrowed(&self, before: BTreeMap<Pseudonym, Option<Option<Consent>>>) -> Vec<Pseudonym> {
+        let ledger = self.ledger.read();
+        let less = |(name, consent): (Pseudonym, Option<Option<Consent>>)| {
+            let before = consent?;
+            ledger.covers_less(name.as_str(), before.as_ref()).then_some(name)
+        };
+        before.into_iter().filter_map(less).collect()
+    }
+
+    /// Those of a withdrawal list who are enrolled by a grant that is not newer.
+    fn still_enrolled(&self, list: Vec<Withdrawn>) -> Vec<Pseudonym> {
+        let ledger = self.ledger.read();
+        let still = |it: &Withdrawn| ledger.is_enrolled_since(it.subject.as_str(), it.since);
+        list.into_iter().filter(still).map(|it| it.subject).collect()
+    }
+}
+
+impl Cause {
+    /// As receipts say it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Withdrawn => "withdrawn",
+            Self::NotEnrolled => "not_enrolled",
+            Self::Narrowed => "narrowed",
         }
     }
 }

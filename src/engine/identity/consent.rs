@@ -128,6 +128,18 @@ impl Consent {
     }
 }
 
+impl Consent {
+    /// True when whatever `other` covers is covered by this one as well.
+    fn covers(&self, other: &Self) -> bool {
+        let ends_later = match (self.until, other.until) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(this), Some(other)) => other <= this,
+        };
+        self.purposes.and(other.purposes) == other.purposes && self.from <= other.from && ends_later
+    }
+}
+
 /// What may be sent about a subject now.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Standing {
@@ -151,16 +163,25 @@ impl Standing {
 pub struct ConsentLedger {
     /// `None`: a thing, which needs no consent.
     grants: HashMap<Pseudonym, Option<Consent>, FxBuildHasher>,
+    /// Whether the registry was lost, and with it the knowledge of who agreed to what.
+    lost: bool,
 }
 
 impl ConsentLedger {
     pub(super) fn new(grants: impl Iterator<Item = (Pseudonym, Option<Consent>)>) -> Self {
-        Self { grants: grants.collect() }
+        Self { grants: grants.collect(), lost: false }
+    }
+
+    /// What is known when the registry was lost: nothing, about anybody. What waits goes on waiting
+    /// until there is a registry again.
+    pub fn lost() -> Self {
+        Self { lost: true, ..Self::default() }
     }
 
     /// What may be sent about a subject at the moment of a clock reading.
     pub fn standing(&self, subject: &str, now: &WallClock) -> Standing {
         match self.grants.get(subject) {
+            None if self.lost => Standing::NotKnown,
             None => Standing::NOTHING,
             Some(None) => Standing::May { purposes: Purposes::ALL, from: None },
             Some(Some(consent)) => match (consent.until, now.quality) {
@@ -173,9 +194,39 @@ impl ConsentLedger {
         }
     }
 
-    /// Enters a grant, in place of the subject's last one.
-    pub fn enrol(&mut self, subject: &Subject) {
-        self.grants.insert(subject.pseudonym.clone(), subject.consent.clone());
+    /// Enters a grant, in place of the subject's last one, and returns that: `None` for somebody
+    /// new.
+    #[expect(clippy::option_option, reason = "a thing is enrolled without a consent")]
+    pub fn enrol(&mut self, subject: &Subject) -> Option<Option<Consent>> {
+        self.grants.insert(subject.pseudonym.clone(), subject.consent.clone())
+    }
+
+    /// Puts back what [`Self::enrol`] had returned.
+    #[expect(clippy::option_option, reason = "a thing is enrolled without a consent")]
+    pub fn put_back(&mut self, subject: &Pseudonym, grant: Option<Option<Consent>>) {
+        match grant {
+            Some(consent) => drop(self.grants.insert(subject.clone(), consent)),
+            None => drop(self.grants.remove(subject)),
+        }
+    }
+
+    /// True when a subject's grant covers less than `before` did.
+    pub fn covers_less(&self, subject: &str, before: Option<&Consent>) -> bool {
+        match (self.grants.get(subject), before) {
+            (None, _) => true,
+            (Some(None), _) => false,
+            (Some(Some(_)), None) => true,
+            (Some(Some(now)), Some(before)) => !now.covers(before),
+        }
+    }
+
+    /// Whether somebody is enrolled by a grant that began at `unix` or before; a thing is.
+    pub fn is_enrolled_since(&self, subject: &str, unix: UnixTime) -> bool {
+        match self.grants.get(subject) {
+            None => false,
+            Some(None) => true,
+            Some(Some(consent)) => consent.from <= unix,
+        }
     }
 
     /// Strikes a subject out. Says whether it was there.
