@@ -17,7 +17,7 @@ use crate::{
         ConsentLedger, Counts, Engine, RadioState, ReceiverId, Registry, Situation, Uptime, What,
     },
     outbox::{
-        Entry, Write,
+        Entry, Tag, Write,
         record::{Record, RunId},
     },
     scan::{CanarySightings, Heard},
@@ -194,7 +194,8 @@ impl Drive {
 /// A record on its way into the outbox.
 fn append(record: Record) -> Write {
     let made = record.made();
-    Write::Append(Entry { bytes: record.encode(), made })
+    let about = record.subject().map(|(subject, _)| Tag::of(subject));
+    Write::Append(Entry { bytes: record.encode(), made, about })
 }
 
 /// One line an event, without anything personal beyond the pseudonym.
