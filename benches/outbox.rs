@@ -27,7 +27,7 @@ fn append(journal: &mut SledJournal, records: u64) {
     for n in 0..records {
         let mut bytes = vec![b'x'; RECORD];
         bytes.truncate(RECORD - usize::try_from(n % 100).unwrap_or(0));
-        journal.append(Entry { bytes, made: None }, None).expect("a small record");
+        journal.append(Entry { bytes, made: None, about: None }, None).expect("a small record");
     }
     journal.sync().expect("a working disk");
 }

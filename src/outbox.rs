@@ -8,16 +8,22 @@
 //! - a sequence names one record for as long as the epoch lasts, also after the store was emptied;
 //! - a record leaves only because it was acknowledged, erased or dropped, and every drop is told by
 //!   a notice that is itself a record: `recovered + appended = acknowledged + pending + dropped +
-//!   erased`.
+//!   erased`;
+//! - what was erased is gone from the store at once and for good, and a while later, which is
+//!   bounded, also from the files of the store.
 //!
 //! | part | what it does |
 //! |---|---|
 //! | `serve`, `start` | the room: group commit, requests, status; on a thread of its own |
+//! | `erase`, `scrub` | erases what is about somebody, and then the traces of it |
 //! | `caps` | drops the oldest when the store is full or a record too old, and says so |
 //! | [`Journal`] | what the room needs of a store; [`SledJournal`] and [`MemoryJournal`] have it |
 //! | `inspect` | looks into a store that no gateway is using |
 
 pub mod record;
+
+mod about;
+pub use about::{About, Tag};
 
 use tokio::sync::oneshot;
 
@@ -28,6 +34,9 @@ mod caps;
 mod dropped;
 pub use dropped::{DropReason, Dropped, Notice};
 
+mod erase;
+pub use erase::{Erased, Judge, Verdict};
+
 mod error;
 pub use error::OutboxError;
 
@@ -35,10 +44,12 @@ mod inspect;
 pub use inspect::{Inspection, Stats, inspect};
 
 mod journal;
-pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending};
+pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};
 
 mod memory_journal;
 pub use memory_journal::MemoryJournal;
+
+mod scrub;
 
 mod serve;
 pub use serve::serve;
@@ -68,6 +79,9 @@ pub struct Entry {
     pub bytes: Vec<u8>,
     /// When it was made, for `max_age`; `None` while the clock is not synced (then it never ages).
     pub made: Option<UnixTime>,
+    /// Whom it is about, so that it is found when that person withdraws; `None` when it is about
+    /// nobody.
+    pub about: Option<Tag>,
 }
 
 /// A durable record on its way out.
@@ -93,8 +107,22 @@ pub enum Write {
         value: Option<Vec<u8>>,
     },
     /// Several of these that belong together: after a power cut there are either all of them or
-    /// none. Separate writes share a commit only by chance.
+    /// none. Separate writes share a commit only by chance. An [erasure](Self::Erase) in here is
+    /// begun in its turn, and is a piece of work of its own.
     Together(Vec<Write>),
+    /// Lets a judge look at records that were written before this, and erases or narrows them.
+    ///
+    /// Notices and kept values are left alone. A power cut leaves some of it done; the same order,
+    /// given again, does the rest. Other requests are served meanwhile.
+    Erase {
+        /// Only records about one of these, and those that do not say whom they are about because
+        /// an earlier version of this program wrote them. `None` for all records.
+        who: Option<Vec<Tag>>,
+        /// Says of each what is to become of it.
+        judge: Judge,
+        /// Told when all of it is durable.
+        reply: oneshot::Sender<Erased>,
+    },
 }
 
 /// What the uplink asks of the outbox.

@@ -1,8 +1,10 @@
 //! What the room needs of a store, and nothing about sled.
 
+use std::collections::BTreeSet;
+
 use crate::engine::UnixTime;
 
-use super::{Dropped, Entry, OutboxError, Sequence};
+use super::{About, Dropped, Entry, OutboxError, Sequence, Tag};
 
 /// The largest record, in bytes. sled keeps nodes above a quarter of a segment (128 KiB) in files
 /// that it never syncs; a leaf holds up to 17 records, so 2 KiB leaves a factor of three.
@@ -11,15 +13,19 @@ pub const MAX_RECORD: usize = 2048;
 /// The longest name of a kept value, in bytes. The value itself may have [`MAX_RECORD`] bytes.
 pub const MAX_SLOT: usize = 200;
 
-/// A durable queue of records with numbers that are never reused, in five pairs of verbs.
+/// A durable queue of records with numbers that are never reused.
 ///
 /// Everything changed is volatile until [`sync`](Self::sync), which makes all of it durable in one
 /// step: after a power cut there is either all of a commit or nothing of it. The methods block.
 ///
-/// Four of the verbs are the queue: `append`, `sync`, `oldest`, `remove`. The fifth pair, `keep`
-/// and `kept`, holds small named values, and is here because of that one step: the checkpoint of
-/// an open visit says "this is what has been told about the visit so far", and must never be
-/// newer or older on disk than the records it speaks of. In a file of its own it would be either.
+/// Four of the verbs are the queue: `append`, `sync`, `oldest`, `remove`. `keep` and `kept` hold
+/// small named values, and are here because of that one step: the checkpoint of an open visit says
+/// "this is what has been told about the visit so far", and must never be newer or older on disk
+/// than the records it speaks of. In a file of its own it would be either.
+///
+/// The rest is for people who withdraw: `oldest_about` finds what is about them, `replace` takes
+/// out of a record what is no longer covered, and `owe_scrub` and `scrub` see to it that what was
+/// removed does not stay behind in the files, where a store may keep it long after.
 pub trait Journal {
     /// Which life of the store this is. A store that was started afresh has another one, and only
     /// the pair of epoch and sequence names a record.
@@ -38,6 +44,18 @@ pub trait Journal {
     /// that is about to be removed is not shown.
     fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError>;
 
+    /// The same, but only records about one of these, or of which that is not known.
+    fn oldest_about(
+        &mut self,
+        who: &BTreeSet<Tag>,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError>;
+
+    /// Puts other bytes in the place of a record's; all else about it stays as it is. They are
+    /// shown from now on. `false` when the record is not there (any more).
+    fn replace(&mut self, sequence: Sequence, bytes: Vec<u8>) -> Result<bool, OutboxError>;
+
     /// Forgets a record. `false` when it is not there (any more).
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError>;
 
@@ -49,6 +67,29 @@ pub trait Journal {
 
     /// How much is held, counting what has been changed but not synced.
     fn pending(&self) -> Pending;
+
+    /// Notes that whatever was removed or replaced up to the next sync must also vanish from the
+    /// files. With that sync it becomes a debt that survives a power cut.
+    fn owe_scrub(&mut self);
+
+    /// Whether there is such a debt.
+    fn owes_scrub(&self) -> bool;
+
+    /// Pays a part of the debt, in about the time of a commit. Between two parts the journal may
+    /// be used as ever.
+    fn scrub(&mut self) -> Result<Scrub, OutboxError>;
+}
+
+/// How far a scrub has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scrub {
+    /// There is more to do.
+    Underway,
+    /// Nothing of what was removed before it began is in the files any more. There may be a new
+    /// debt, from what was removed since.
+    Done,
+    /// It could not be done, and the store is as it was before; the debt stays.
+    Failed,
 }
 
 /// A durable record with all that the outbox knows about it.
@@ -60,6 +101,8 @@ pub struct Held {
     pub made: Option<UnixTime>,
     /// The losses it tells of, if it is a notice.
     pub notice: Option<Dropped>,
+    /// Whom it is about.
+    pub about: About,
     /// The encoded record.
     pub bytes: Vec<u8>,
 }
@@ -87,6 +130,11 @@ impl Pending {
     pub(super) fn add(&mut self, record: usize) {
         self.records = self.records.saturating_add(1);
         self.bytes = self.bytes.saturating_add(u64::try_from(record).unwrap_or(u64::MAX));
+    }
+
+    pub(super) fn replace(&mut self, old: usize, new: usize) {
+        self.take(old);
+        self.add(new);
     }
 
     pub(super) fn take(&mut self, record: usize) {

@@ -1,8 +1,10 @@
 //! A journal in memory whose power can be cut: for tests of the room, and for the demo.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Dropped, Entry, Held, Journal, Kept, OutboxError, Pending, Sequence, staged::Staged};
+use super::{
+    Dropped, Entry, Held, Journal, Kept, OutboxError, Pending, Scrub, Sequence, Tag, staged::Staged,
+};
 
 /// Keeps records in memory. Appends, removals, kept values and the sequence counter all stay
 /// volatile until [`Journal::sync`], as they do on a disk.
@@ -23,6 +25,7 @@ struct State {
     records: BTreeMap<Sequence, Held>,
     kept: BTreeMap<Vec<u8>, Vec<u8>>,
     pending: Pending,
+    owes_scrub: bool,
 }
 
 impl MemoryJournal {
@@ -36,6 +39,12 @@ impl MemoryJournal {
     pub fn cut_power(&mut self) {
         self.staged = Staged::after(self.durable.last, self.durable.pending);
         self.syncs_left = None;
+    }
+
+    fn held(&self, after: Option<Sequence>) -> impl Iterator<Item = Held> {
+        let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
+        let durable = self.durable.records.range(from..);
+        durable.filter_map(|(_, held)| self.staged.shown(held.clone()))
     }
 
     /// Lets that many more syncs succeed and fails from then on.
@@ -68,7 +77,9 @@ impl Journal for MemoryJournal {
         let Self { durable, staged, .. } = self;
         durable.last = staged.last;
         durable.pending = staged.pending;
+        durable.owes_scrub |= staged.owes_scrub;
         durable.records.append(&mut staged.appends);
+        durable.records.append(&mut staged.replaced);
         for sequence in &staged.removals {
             durable.records.remove(sequence);
         }
@@ -83,10 +94,21 @@ impl Journal for MemoryJournal {
     }
 
     fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError> {
-        let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
-        let shown = self.durable.records.range(from..);
-        let shown = shown.filter(|(sequence, _)| !self.staged.removals.contains(sequence));
-        Ok(shown.take(limit).map(|(_, held)| held.clone()).collect())
+        Ok(self.held(after).take(limit).collect())
+    }
+
+    fn oldest_about(
+        &mut self,
+        who: &BTreeSet<Tag>,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        Ok(self.held(after).filter(|held| held.about.concerns(who)).take(limit).collect())
+    }
+
+    fn replace(&mut self, sequence: Sequence, bytes: Vec<u8>) -> Result<bool, OutboxError> {
+        let durable = &self.durable.records;
+        self.staged.replace(sequence, bytes, || Ok(durable.get(&sequence).cloned()))
     }
 
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
@@ -105,5 +127,19 @@ impl Journal for MemoryJournal {
 
     fn pending(&self) -> Pending {
         self.staged.pending
+    }
+
+    fn owe_scrub(&mut self) {
+        self.staged.owe_scrub();
+    }
+
+    fn owes_scrub(&self) -> bool {
+        self.durable.owes_scrub
+    }
+
+    /// Memory has no files; the debt is paid at once.
+    fn scrub(&mut self) -> Result<Scrub, OutboxError> {
+        self.durable.owes_scrub = false;
+        Ok(Scrub::Done)
     }
 }

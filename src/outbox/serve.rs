@@ -1,9 +1,9 @@
 //! The room itself: takes requests in, commits in groups, says after each commit how things stand.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::sync::{mpsc, watch};
-use tracing::error;
+use tracing::{error, info};
 
 use crate::{
     clock::Clock,
@@ -11,10 +11,13 @@ use crate::{
 };
 
 use super::{
-    Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Read, Removal, Sequence, Settings,
-    Status, Stored, Totals, Write,
+    Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Read, Removal, Scrub, Sequence,
+    Settings, Status, Stored, Totals, Write,
     caps::{Caps, Loss},
+    erase::{Change, Erasure},
+    scrub::Schedule,
 };
+
 /// How much sled may have to write before a commit waits no longer, in bytes: half of one of its
 /// segments.
 ///
@@ -57,10 +60,12 @@ pub async fn serve<J: Journal>(
     let mut asked = Vec::with_capacity(REQUESTS);
     while writing || reading {
         let wait = room.wait();
+        let busy = room.is_busy();
         tokio::select! {
             count = writes.recv_many(&mut incoming, REQUESTS), if writing => writing = count > 0,
             count = reads.recv_many(&mut asked, REQUESTS), if reading => reading = count > 0,
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::task::yield_now(), if busy => {}
+            () = tokio::time::sleep(wait), if !busy => {}
         }
         for write in incoming.drain(..) {
             room.write(write)?;
@@ -70,6 +75,10 @@ pub async fn serve<J: Journal>(
             room.read(read)?;
         }
         room.keep_time()?;
+        room.work()?;
+    }
+    while !room.erasures.is_empty() {
+        room.erase_a_part()?;
     }
     room.commit()?;
     Ok(room.journal)
@@ -88,6 +97,9 @@ struct Room<J> {
     totals: Totals,
     staged: Staged,
     next_look_at_age: Uptime,
+    /// Under way is the first.
+    erasures: VecDeque<Erasure>,
+    scrubs: Schedule,
 }
 
 /// What waits for the next commit.
@@ -119,6 +131,8 @@ impl<J: Journal> Room<J> {
             totals: Totals { recovered: journal.pending().records, ..Totals::default() },
             staged: Staged::default(),
             next_look_at_age: clock.now(),
+            erasures: VecDeque::new(),
+            scrubs: Schedule::default(),
             journal,
         };
         room.publish(last, Duration::ZERO)?;
@@ -130,8 +144,15 @@ impl<J: Journal> Room<J> {
 
     /// How long nothing has to be done if nobody asks.
     fn wait(&self) -> Duration {
-        let next = self.staged.due.unwrap_or(self.next_look_at_age).min(self.next_look_at_age);
+        let due = [self.staged.due, self.scrubs.due()].into_iter().flatten().min();
+        let next = due.map_or(self.next_look_at_age, |due| due.min(self.next_look_at_age));
         next.since(self.clock.now())
+    }
+
+    /// Whether there is work that nobody has to ask for again.
+    fn is_busy(&self) -> bool {
+        let scrub = self.scrubs.due().is_some_and(|due| due <= self.clock.now());
+        scrub || !self.erasures.is_empty()
     }
 
     fn keep_time(&mut self) -> Result<(), OutboxError> {
@@ -153,6 +174,10 @@ impl<J: Journal> Room<J> {
             Write::Append(entry) => self.append(entry),
             Write::Keep { slot, value } => self.keep(slot, value),
             Write::Together(writes) => writes.into_iter().try_for_each(|write| self.write(write)),
+            Write::Erase { who, judge, reply } => {
+                self.erasures.push_back(Erasure::new(who, judge, reply, Sequence(self.last)));
+                Ok(())
+            }
         }
     }
 
@@ -210,7 +235,10 @@ impl<J: Journal> Room<J> {
         let bytes = before.saturating_sub(self.journal.pending().bytes);
         match why {
             Removal::Acknowledged => self.totals.acknowledged += 1,
-            Removal::Erased => self.totals.erased += 1,
+            Removal::Erased => {
+                self.totals.erased += 1;
+                self.journal.owe_scrub();
+            }
             Removal::Rejected => self.totals.rejected += 1,
         }
         self.commit_soon(REMOVING, usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -219,11 +247,7 @@ impl<J: Journal> Room<J> {
 
     /// Books what a change will cost, and sees to it that it is committed within the interval.
     fn commit_soon(&mut self, factor: u64, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(KEY);
-        self.staged.writes = self.staged.writes.saturating_add(bytes.saturating_mul(factor));
-        if self.staged.due.is_none() {
-            self.staged.due = Some(self.clock.now() + self.commit_interval);
-        }
+        self.staged.book(factor, bytes, self.clock.now() + self.commit_interval);
     }
 
     fn commit_if_enough(&mut self) -> Result<(), OutboxError> {
@@ -231,6 +255,74 @@ impl<J: Journal> Room<J> {
             self.commit()?;
         }
         Ok(())
+    }
+
+    // --- work that takes a while, a part at a time ---
+
+    fn work(&mut self) -> Result<(), OutboxError> {
+        if !self.is_busy() {
+            return Ok(());
+        }
+        // Erasures first: one scrub does for all of them.
+        if self.erasures.is_empty() { self.scrub_a_part() } else { self.erase_a_part() }
+    }
+
+    fn erase_a_part(&mut self) -> Result<(), OutboxError> {
+        let Some(mut erasure) = self.erasures.pop_front() else { return Ok(()) };
+        if !erasure.has_begun() {
+            // What waits for its commit becomes durable now, so that it is found.
+            self.commit()?;
+        }
+        let Self { journal, staged, totals, .. } = self;
+        let due = self.clock.now() + self.commit_interval;
+        let mut changed = false;
+        let complete = erasure.stage_a_part(journal, |change| {
+            let (factor, bytes) = match change {
+                Change::Erased(bytes) => {
+                    totals.erased += 1;
+                    (REMOVING, bytes)
+                }
+                Change::Narrowed(bytes) => {
+                    totals.narrowed += 1;
+                    (APPENDING, bytes)
+                }
+            };
+            changed = true;
+            staged.book(factor, bytes, due);
+            staged.writes < COMMIT_WRITES
+        })?;
+        if changed || (complete && erasure.names_somebody()) {
+            self.journal.owe_scrub();
+            self.staged.book(APPENDING, 0, due);
+        }
+        if complete {
+            self.commit()?;
+            erasure.tell();
+            return Ok(());
+        }
+        self.erasures.push_front(erasure);
+        self.commit_if_enough()
+    }
+
+    fn scrub_a_part(&mut self) -> Result<(), OutboxError> {
+        self.scrubs.begin(self.clock.now());
+        let scrub = self.journal.scrub()?;
+        let now = self.clock.now();
+        match scrub {
+            Scrub::Underway => return Ok(()),
+            Scrub::Failed => self.scrubs.failed(now),
+            Scrub::Done => {
+                self.totals.scrubs += 1;
+                let took_ms = u64::try_from(self.scrubs.done(now).as_millis()).unwrap_or(u64::MAX);
+                let records = self.journal.pending().records;
+                info!(took_ms, records, "The outbox was freed of what had been erased.");
+            }
+        }
+        let (durable_up_to, took) = {
+            let status = self.status.borrow();
+            (status.durable_up_to, status.commit_took)
+        };
+        self.publish(durable_up_to, took)
     }
 
     // --- commits ---
@@ -284,12 +376,15 @@ impl<J: Journal> Room<J> {
         durable_up_to: Option<Sequence>,
         commit_took: Duration,
     ) -> Result<(), OutboxError> {
+        let owes_scrub = self.journal.owes_scrub();
+        self.scrubs.note(owes_scrub, self.clock.now());
         let status = Status {
             epoch: self.journal.epoch(),
             durable_up_to,
             pending: self.journal.pending(),
             oldest_made: self.oldest_made()?,
             commit_took,
+            owes_scrub,
             totals: self.totals,
         };
         debug_assert!(status.conserves(), "records are unaccounted for: {status:?}");
@@ -299,6 +394,15 @@ impl<J: Journal> Room<J> {
 
     fn oldest_made(&mut self) -> Result<Option<UnixTime>, OutboxError> {
         Ok(self.journal.oldest(None, 1)?.first().and_then(|held| held.made))
+    }
+}
+
+impl Staged {
+    /// Books what a change will make sled write.
+    fn book(&mut self, factor: u64, bytes: usize, due: Uptime) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(KEY);
+        self.writes = self.writes.saturating_add(bytes.saturating_mul(factor));
+        self.due.get_or_insert(due);
     }
 }
 

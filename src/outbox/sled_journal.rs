@@ -2,34 +2,40 @@
 //! sync writes them as one atomic batch and waits until the disk has it.
 
 use std::{
-    error::Error,
+    collections::BTreeSet,
+    fmt,
     fs::{self, File},
     io, mem,
     path::{Path, PathBuf},
 };
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::clock::Clock;
 
 use super::{
-    Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Sequence, staged::Staged,
+    Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Scrub, Sequence, Tag,
+    staged::Staged,
 };
 
 mod begin;
 mod filter;
+mod index;
 mod open;
 mod place;
+mod rebuild;
+mod renew;
 mod stored;
 
 use begin::{adopt, begin, set_aside};
+use index::Index;
 use open::{Found, Trouble};
 use place::Place;
+use renew::Renewal;
 pub(super) use stored::LAYOUT;
 use stored::{HEAD, Head, KEPT};
 
 /// A journal in a directory of its own. To be opened, used and dropped by one thread.
-#[derive(Debug)]
 pub struct SledJournal {
     place: Place,
     options: StoreOptions,
@@ -37,14 +43,19 @@ pub struct SledJournal {
     number: u64,
     /// Its directory.
     path: PathBuf,
-    /// What the store's head will say with the next commit, but for the last sequence.
-    epoch: u32,
+    /// What the store's head says.
+    head: Head,
     db: sled::Db,
     /// sled's data file, where we are the ones who sync it.
     log: Option<File>,
     /// Files beside the log that were there when the store was opened, and synced then.
     blobs: usize,
+    /// Whom the durable records are about.
+    index: Index,
     staged: Staged,
+    /// Whether the log may hold anything that was removed or overwritten.
+    stale: bool,
+    renewal: Renewal,
     failed: bool,
 }
 
@@ -162,11 +173,15 @@ impl SledJournal {
             options,
             number,
             path,
-            epoch: found.head.epoch,
+            head: found.head,
             db: found.db,
             log,
             blobs,
+            index: found.index,
             staged: Staged::after(found.head.last, found.pending),
+            // Nobody knows what it was through.
+            stale: true,
+            renewal: Renewal::Idle,
             failed: false,
         })
     }
@@ -181,6 +196,9 @@ impl SledJournal {
         for (&sequence, held) in &self.staged.appends {
             batch.insert(&stored::record_key(sequence), stored::encode_record(held));
         }
+        for (&sequence, held) in &self.staged.replaced {
+            batch.insert(&stored::record_key(sequence), stored::encode_record(held));
+        }
         for &sequence in &self.staged.removals {
             batch.remove(&stored::record_key(sequence));
         }
@@ -190,7 +208,8 @@ impl SledJournal {
                 None => batch.remove(stored::kept_key(slot)),
             }
         }
-        batch.insert(HEAD, self.head().encode());
+        let head = self.next_head();
+        batch.insert(HEAD, head.encode());
         self.db.apply_batch(batch).map_err(|error| OutboxError::Commit(error.into()))?;
         self.db.flush().map_err(|error| OutboxError::Commit(error.into()))?;
         if let Some(log) = &self.log {
@@ -200,58 +219,36 @@ impl SledJournal {
         if blobs > self.blobs {
             return Err(OutboxError::Blob { dir: self.path.join("blobs") });
         }
+        self.head = head;
+        self.repeat_in_renewal();
+        for sequence in &self.staged.removals {
+            self.index.remove(*sequence);
+        }
+        for (sequence, held) in &self.staged.appends {
+            self.index.insert(*sequence, held.about);
+        }
         self.staged.settle();
         Ok(())
     }
 
-    fn head(&self) -> Head {
-        let records = self.staged.pending.records;
-        Head { layout: LAYOUT, epoch: self.epoch, last: self.staged.last, records }
-    }
-
-    /// Replaces an empty store whose log has grown large. The new one is complete before it gets
-    /// the next number, so after a power cut there is either the one or the other, and they say
-    /// the same.
-    fn shrink(&mut self) -> Result<(), OutboxError> {
-        let size = self.size_on_disk().unwrap_or(0);
-        if self.staged.pending.records > 0 || size <= self.options.shrink_above {
-            return Ok(());
+    /// The head that says what is staged.
+    fn next_head(&mut self) -> Head {
+        let Staged { last, pending, replaced, removals, keeps, owes_scrub, .. } = &self.staged;
+        self.stale |= !(replaced.is_empty() && removals.is_empty() && keeps.is_empty());
+        Head {
+            layout: LAYOUT,
+            epoch: self.head.epoch,
+            last: *last,
+            records: pending.records,
+            // In a log that holds nothing else there is nothing to scrub.
+            owes_scrub: self.head.owes_scrub || (*owes_scrub && self.stale),
         }
-        let number = self.number + 1;
-        if let Err(error) = self.build(number) {
-            warn!(error, bytes = size, "The emptied outbox could not be made smaller; it stays.");
-            self.options.shrink_above = u64::MAX;
-            return Ok(());
-        }
-        let path = self.place.store(number);
-        let found = match open::open(&self.place.dir, &path, self.options.cache) {
-            Ok(found) => found,
-            Err(Trouble::Around(error)) => return Err(error),
-            Err(Trouble::Store(cause)) => return Err(OutboxError::Commit(cause)),
-        };
-        let reopened = |error: io::Error| OutboxError::Commit(error.into());
-        self.log = match &self.log {
-            Some(_) => Some(File::open(path.join("db")).map_err(reopened)?),
-            None => None,
-        };
-        self.blobs = count_blobs(&path).map_err(reopened)?;
-        self.db = found.db;
-        (self.number, self.path) = (number, path);
-        self.place.clean(number);
-        info!(bytes = size, "The emptied outbox was made smaller.");
-        Ok(())
-    }
-
-    fn build(&self, number: u64) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let workshop = self.place.workshop()?;
-        open::create(&workshop, self.head(), &self.kept()?)?;
-        Ok(self.place.install(number)?)
     }
 }
 
 impl Journal for SledJournal {
     fn epoch(&self) -> u32 {
-        self.epoch
+        self.head.epoch
     }
 
     fn append(&mut self, entry: Entry, notice: Option<Dropped>) -> Result<Sequence, OutboxError> {
@@ -282,12 +279,30 @@ impl Journal for SledJournal {
             let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
             let sequence = stored::decode_record_key(&key);
             let sequence = sequence.ok_or_else(|| OutboxError::Read("a strange key".into()))?;
-            if !self.staged.removals.contains(&sequence) {
-                let held = stored::decode_record(sequence, &value);
-                records.push(held.ok_or_else(|| OutboxError::Read("a strange record".into()))?);
-            }
+            records.extend(self.staged.shown(decode(sequence, &value)?));
         }
         Ok(records)
+    }
+
+    fn oldest_about(
+        &mut self,
+        who: &BTreeSet<Tag>,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        let mut records = Vec::new();
+        for sequence in self.index.candidates(who, after) {
+            if records.len() >= limit {
+                break;
+            }
+            let held = read(&self.db, sequence)?.filter(|held| held.about.concerns(who));
+            records.extend(held.and_then(|held| self.staged.shown(held)));
+        }
+        Ok(records)
+    }
+
+    fn replace(&mut self, sequence: Sequence, bytes: Vec<u8>) -> Result<bool, OutboxError> {
+        self.staged.replace(sequence, bytes, || read(&self.db, sequence))
     }
 
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
@@ -295,7 +310,7 @@ impl Journal for SledJournal {
         self.staged.remove(sequence, || {
             let value = db.get(stored::record_key(sequence));
             let value = value.map_err(|error| OutboxError::Read(error.into()))?;
-            Ok(value.and_then(|value| stored::record_size(&value)))
+            Ok(value.and_then(|value| stored::record_gist(&value)).map(|(_, size)| size))
         })
     }
 
@@ -317,6 +332,25 @@ impl Journal for SledJournal {
     fn pending(&self) -> Pending {
         self.staged.pending
     }
+
+    fn owe_scrub(&mut self) {
+        self.staged.owe_scrub();
+    }
+
+    fn owes_scrub(&self) -> bool {
+        self.head.owes_scrub
+    }
+
+    fn scrub(&mut self) -> Result<Scrub, OutboxError> {
+        self.renew_a_part()
+    }
+}
+
+impl fmt::Debug for SledJournal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // sled would show all that it holds.
+        f.debug_struct("SledJournal").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Drop for SledJournal {
@@ -325,8 +359,21 @@ impl Drop for SledJournal {
             // sled would flush and sync once more, and panic if that fails too. Leave it alone;
             // the process is about to end.
             mem::forget(self.db.clone());
+            mem::forget(mem::take(&mut self.renewal));
         }
     }
+}
+
+/// The durable record with this sequence.
+fn read(db: &sled::Db, sequence: Sequence) -> Result<Option<Held>, OutboxError> {
+    let value = db.get(stored::record_key(sequence));
+    let value = value.map_err(|error| OutboxError::Read(error.into()))?;
+    value.map(|value| decode(sequence, &value)).transpose()
+}
+
+fn decode(sequence: Sequence, value: &[u8]) -> Result<Held, OutboxError> {
+    let held = stored::decode_record(sequence, value);
+    held.ok_or_else(|| OutboxError::Read("a strange record".into()))
 }
 
 /// Sees to it that flushes will be durable. Returns whether we have to sync after them ourselves.

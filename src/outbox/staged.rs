@@ -13,10 +13,14 @@ pub(super) struct Staged {
     pub(super) pending: Pending,
     /// New records.
     pub(super) appends: BTreeMap<Sequence, Held>,
+    /// Durable records with the bytes they are to have.
+    pub(super) replaced: BTreeMap<Sequence, Held>,
     /// Durable records that are to go.
     pub(super) removals: BTreeSet<Sequence>,
     /// New values of slots, `None` for those that are to go.
     pub(super) keeps: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// Whether what goes must also vanish from the files.
+    pub(super) owes_scrub: bool,
     /// Whether anything was changed, even if it was taken back: a sequence that was given and
     /// whose record is gone again still has to become durable.
     pub(super) changed: bool,
@@ -39,9 +43,44 @@ impl Staged {
         self.last = last;
         self.changed = true;
         self.pending.add(entry.bytes.len());
-        let held = Held { sequence, made: entry.made, notice, bytes: entry.bytes };
+        let Entry { bytes, made, about } = entry;
+        let held = Held { sequence, made, notice, about: about.into(), bytes };
         self.appends.insert(sequence, held);
         Ok(sequence)
+    }
+
+    /// Stages other bytes for a record; `durable` reads the durable record, if there is one.
+    pub(super) fn replace(
+        &mut self,
+        sequence: Sequence,
+        bytes: Vec<u8>,
+        durable: impl FnOnce() -> Result<Option<Held>, OutboxError>,
+    ) -> Result<bool, OutboxError> {
+        at_most(MAX_RECORD, &bytes)?;
+        if self.removals.contains(&sequence) {
+            return Ok(false);
+        }
+        let staged = self.appends.get_mut(&sequence).or_else(|| self.replaced.get_mut(&sequence));
+        if let Some(held) = staged {
+            self.pending.replace(held.bytes.len(), bytes.len());
+            held.bytes = bytes;
+        } else if let Some(held) = durable()? {
+            self.pending.replace(held.bytes.len(), bytes.len());
+            self.replaced.insert(sequence, Held { bytes, ..held });
+        } else {
+            return Ok(false);
+        }
+        self.changed = true;
+        Ok(true)
+    }
+
+    /// The durable record as it is to be shown: not when it is about to go, and with its new bytes
+    /// when it is about to be replaced.
+    pub(super) fn shown(&self, durable: Held) -> Option<Held> {
+        match self.replaced.get(&durable.sequence) {
+            Some(held) => Some(held.clone()),
+            None => (!self.removals.contains(&durable.sequence)).then_some(durable),
+        }
     }
 
     /// Stages a removal; `size_of_durable` says how many bytes the durable record has, if there is
@@ -55,6 +94,9 @@ impl Staged {
             held.bytes.len()
         } else if self.removals.contains(&sequence) {
             return Ok(false);
+        } else if let Some(held) = self.replaced.remove(&sequence) {
+            self.removals.insert(sequence);
+            held.bytes.len()
         } else if let Some(size) = size_of_durable()? {
             self.removals.insert(sequence);
             size
@@ -78,11 +120,18 @@ impl Staged {
         Ok(())
     }
 
+    pub(super) fn owe_scrub(&mut self) {
+        self.changed = true;
+        self.owes_scrub = true;
+    }
+
     /// Forgets the changes because they have become durable.
     pub(super) fn settle(&mut self) {
         self.appends.clear();
+        self.replaced.clear();
         self.removals.clear();
         self.keeps.clear();
+        self.owes_scrub = false;
         self.changed = false;
     }
 }

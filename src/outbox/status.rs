@@ -20,6 +20,9 @@ pub struct Status {
     pub oldest_made: Option<UnixTime>,
     /// How long the last commit took: the disk's health at a glance.
     pub commit_took: Duration,
+    /// Whether something that was erased may still be in the files of the store. That is so for a
+    /// bounded while; when it lasts, the disk is full or failing.
+    pub owes_scrub: bool,
     /// What happened to the records since the outbox was opened.
     pub totals: Totals,
 }
@@ -35,6 +38,10 @@ pub struct Totals {
     pub acknowledged: u64,
     /// Records removed because they may no longer be sent.
     pub erased: u64,
+    /// Records of which a part was taken out, because it may no longer be sent.
+    pub narrowed: u64,
+    /// Times the files were freed of what was erased.
+    pub scrubs: u64,
     /// Records removed because they can never be delivered.
     pub rejected: u64,
     /// Records lost for want of room, by age or by size.

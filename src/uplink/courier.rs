@@ -7,8 +7,23 @@ use crate::outbox::Stored;
 
 /// Turns a record into what is published. Asked again when the record has to be sent again, so
 /// that a consent that has ended since is noticed.
+///
+/// Both methods are called from the task that polls the network, and must not block.
 pub trait Courier: Send {
-    /// Decides about one record. Called from the task that polls the network: must not block.
+    /// Looks anew at what decides whether a record is passed over ([`Dispatch::Later`]): the clock,
+    /// the line on which withdrawals arrive, the consents. Returns whether a record that was passed
+    /// over might be sent now; then all of them are asked about again, from the oldest.
+    ///
+    /// Called before records are sent, at least once a batch, and when
+    /// [`Uplink::reconsider`](super::Uplink::reconsider) changes. The courier must not come to
+    /// another view by itself in between: for whom a record was passed over, later ones are passed
+    /// over too until this has said `true`. That keeps what is about one person in order. Becoming
+    /// stricter is allowed at any time.
+    fn reconsider(&mut self) -> bool {
+        false
+    }
+
+    /// Decides about one record.
     fn dispatch(&mut self, stored: &Stored) -> Dispatch;
 }
 
@@ -29,6 +44,9 @@ pub enum Dispatch {
         /// it. `None` is for ever.
         expiry: Option<Duration>,
     },
+    /// It cannot be sent yet, and others need not wait for it: it stays in the outbox and is asked
+    /// about again once the courier has [reconsidered](Courier::reconsider).
+    Later,
     /// It may no longer be sent: it is deleted.
     Erase,
     /// It cannot be read: it is counted, reported and deleted.

@@ -96,14 +96,27 @@ impl InFlight {
         self.records
     }
 
+    /// The records among them, in no order.
+    pub fn sequences(&self) -> impl Iterator<Item = Sequence> {
+        let waiting = self.requested.iter().chain(self.sent.values());
+        waiting.filter_map(|waiting| match waiting.parcel {
+            Parcel::Record(sequence) => Some(sequence),
+            Parcel::State => None,
+        })
+    }
+
+    /// The records that were written, and await an acknowledgement.
+    pub fn written(&self) -> impl Iterator<Item = Sequence> {
+        self.sent.values().filter_map(|waiting| match waiting.parcel {
+            Parcel::Record(sequence) => Some(sequence),
+            Parcel::State => None,
+        })
+    }
+
     /// The record in flight when there is exactly one and it was written, so that a fault can be
     /// laid at its door.
     pub fn only_record(&self) -> Option<Sequence> {
-        let mut sent = self.sent.values().filter_map(|waiting| match waiting.parcel {
-            Parcel::Record(sequence) => Some(sequence),
-            Parcel::State => None,
-        });
-        if self.records == 1 { sent.next() } else { None }
+        if self.records == 1 { self.written().next() } else { None }
     }
 
     /// The state document awaits an acknowledgement.

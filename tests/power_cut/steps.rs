@@ -93,7 +93,8 @@ fn live(disk: &Mounted, outbox: &Path) -> Result<History, OutboxError> {
     let mut commit = |journal: &mut SledJournal, append: u64, remove: usize| {
         let mut state = history.last().map(|(_, state)| state.clone()).unwrap_or_default();
         for _ in 0..append {
-            state.last = journal.append(Entry { bytes: vec![7; 400], made: None }, None)?.0;
+            state.last =
+                journal.append(Entry { bytes: vec![7; 400], made: None, about: None }, None)?.0;
             state.held.push(state.last);
         }
         for sequence in state.held.drain(..remove) {

@@ -93,7 +93,7 @@ fn work(
         for _ in 0..appended {
             let most = *random.choice(&[40, 400, MAX_RECORD]).unwrap_or(&400);
             let bytes = pack(commit, last + 1, random.usize(16..=most));
-            last = journal.append(Entry { bytes, made: None }, None)?.0;
+            last = journal.append(Entry { bytes, made: None, about: None }, None)?.0;
             held.push_back(last);
             say(&format!("append {last} {commit}"));
         }

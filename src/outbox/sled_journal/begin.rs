@@ -47,8 +47,8 @@ pub(super) fn begin(
     // First the number, then the store: a crash in between costs a number and repeats none.
     place.set_epoch(epoch).map_err(place::at(dir))?;
     let workshop = place.workshop().map_err(place::at(dir))?;
-    let head = Head { layout: LAYOUT, epoch, last: 0, records: 0 };
-    open::create(&workshop, head, &[]).map_err(failed)?;
+    let head = Head { layout: LAYOUT, epoch, last: 0, records: 0, owes_scrub: false };
+    open::create(&workshop, head).map_err(failed)?;
     place.install(number).map_err(place::at(dir))?;
     match open::open(dir, &place.store(number), options.cache) {
         Ok(found) => Ok(found),

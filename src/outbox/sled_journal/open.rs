@@ -16,9 +16,10 @@ use std::{
 
 use tracing::warn;
 
-use crate::outbox::{Kept, OutboxError, Pending};
+use crate::outbox::{OutboxError, Pending};
 
 use super::{
+    index::Index,
     place::{at, sync_tree},
     stored::{self, HEAD, Head, LAYOUT, RECORD},
 };
@@ -36,6 +37,7 @@ pub(super) struct Found {
     pub(super) db: sled::Db,
     pub(super) head: Head,
     pub(super) pending: Pending,
+    pub(super) index: Index,
 }
 
 /// Why a store was not opened.
@@ -66,22 +68,17 @@ pub(super) fn open(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble
     }
 }
 
-/// Makes a store at `path` and closes it again.
-pub(super) fn create(path: &Path, head: Head, kept: &[Kept]) -> Result<(), Cause> {
+/// Makes an empty store at `path` and closes it again.
+pub(super) fn create(path: &Path, head: Head) -> Result<(), Cause> {
     // What it is opened with the next time is what counts; nothing is read here.
     let db = config(path, 256 << 10).open()?;
-    let mut batch = sled::Batch::default();
-    batch.insert(HEAD, head.encode());
-    for Kept { slot, value } in kept {
-        batch.insert(stored::kept_key(slot), stored::encode_kept(value));
-    }
-    db.apply_batch(batch)?;
+    db.insert(HEAD, head.encode())?;
     db.flush()?;
     drop(db);
     Ok(wait_for_release(path)?)
 }
 
-fn config(path: &Path, cache: u64) -> sled::Config {
+pub(super) fn config(path: &Path, cache: u64) -> sled::Config {
     sled::Config::new()
         .path(path)
         .cache_capacity(cache)
@@ -126,21 +123,22 @@ fn read_through(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble> {
         let dir = dir.to_owned();
         return Err(Trouble::Around(OutboxError::NewerLayout { dir, found: head.layout }));
     }
-    if head.layout < LAYOUT {
+    if !head.is_readable() {
         return Err("its layout does not exist".into());
     }
-    let mut pending = Pending::default();
+    let (mut pending, mut index) = (Pending::default(), Index::default());
     for item in db.scan_prefix(RECORD) {
         let (key, value) = item.map_err(trouble)?;
         let sequence = stored::decode_record_key(&key).ok_or("it has a strange key")?;
         if sequence.0 == 0 || sequence.0 > head.last {
             return Err("it has a record that was never given a sequence".into());
         }
-        let size = stored::record_size(&value).ok_or("a record cannot be understood")?;
+        let (about, size) = stored::record_gist(&value).ok_or("a record cannot be understood")?;
         pending.add(size);
+        index.insert(sequence, about);
     }
     sync_tree(path).map_err(|error| Trouble::Around(at(dir)(error)))?;
-    Ok(Found { db, head, pending })
+    Ok(Found { db, head, pending, index })
 }
 
 fn is_forbidden(opened: &io::Result<File>) -> bool {

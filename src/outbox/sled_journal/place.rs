@@ -95,8 +95,9 @@ impl Place {
         sync_dir(&self.dir)
     }
 
-    /// Removes what is left of earlier stores and of unfinished work.
-    pub(super) fn clean(&self, live: u64) {
+    /// Removes what is left of earlier stores and of unfinished work. Returns whether all of it is
+    /// gone.
+    pub(super) fn clean(&self, live: u64) -> bool {
         let cleaned = names(&self.dir).and_then(|names| {
             let stale = names.iter().filter(|name| match store_number(name) {
                 Some(number) => number < live,
@@ -104,9 +105,10 @@ impl Place {
             });
             stale.map(|name| self.dir.join(name)).try_for_each(|path| remove_all(&path))
         });
-        if let Err(error) = cleaned {
+        if let Err(error) = &cleaned {
             warn!(%error, dir = %self.dir.display(), "Old files were left in the outbox.");
         }
+        cleaned.is_ok()
     }
 
     /// Sets a store aside that cannot be read, and forgets the oldest of those set aside before.
@@ -142,6 +144,15 @@ impl Place {
         });
         let too_many = (aside.len() + 1).saturating_sub(KEEP_CORRUPT);
         aside.iter().take(too_many).try_for_each(|path| remove_all(path))
+    }
+
+    /// Removes all stores that were set aside, and says how many: nobody can find out what they
+    /// hold, so they cannot be kept when something has to vanish.
+    pub(super) fn forget_aside(&self) -> io::Result<usize> {
+        let names = names(&self.dir)?;
+        let aside = names.iter().filter(|name| name.starts_with(CORRUPT));
+        let removed = aside.map(|name| remove_all(&self.dir.join(name)).map(|()| 1));
+        removed.sum()
     }
 
     /// The highest epoch ever begun here; `Err` with what is written there if that is no number.

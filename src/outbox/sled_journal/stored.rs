@@ -2,21 +2,28 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | `h` | the head: version 1, layout (u16), epoch (u32), last sequence (u64), records (u64) |
+//! | `h` | the head: version 1, layout (u16), epoch (u32), last sequence (u64), records (u64), scrub owed or not (u8) |
 //! | `k` and the slot's name | version 1, the kept value |
-//! | `r` and the sequence (u64) | version 1, made (i64), notice or not (u8), the notice, the record |
+//! | `r` and the sequence (u64) | version 2, made (i64), notice or not (u8), about (u8), the tag (u64), the notice, the record |
 //!
 //! Numbers are big-endian: sled orders keys as bytes, so that is the order of the sequence. A time
 //! is in milliseconds since the Unix epoch, `i64::MIN` where it is unknown. A notice is its count,
-//! first and last sequence (u64 each), their two times, and the reason (u8, u64).
+//! first and last sequence (u64 each), their two times, and the reason (u8, u64). A record is about
+//! nobody (0), about the subject whose tag follows (1), or about who knows whom (2).
+//!
+//! Layout 1 had a head without the debt of a scrub, and records of version 1, without the two
+//! fields that say whom they are about. Both are read; what is written is layout 2.
 
 use crate::{
     engine::UnixTime,
-    outbox::{DropReason, Dropped, Held, Sequence},
+    outbox::{About, DropReason, Dropped, Held, Sequence, Tag},
 };
 
 /// The layout described above. A store of a higher layout is left alone.
-pub(crate) const LAYOUT: u16 = 1;
+pub(crate) const LAYOUT: u16 = 2;
+
+/// The oldest layout that is still read.
+const OLDEST_LAYOUT: u16 = 1;
 
 /// The key of the head.
 pub(super) const HEAD: &[u8] = b"h";
@@ -26,6 +33,7 @@ pub(super) const KEPT: &[u8] = b"k";
 pub(super) const RECORD: &[u8] = b"r";
 
 const VERSION: u8 = 1;
+const RECORD_VERSION: u8 = 2;
 const UNKNOWN: i64 = i64::MIN;
 
 /// What identifies a store, written with every commit.
@@ -38,6 +46,8 @@ pub(super) struct Head {
     pub(super) last: u64,
     /// How many records there are, to notice when some are not.
     pub(super) records: u64,
+    /// Whether something was removed that has to vanish from the files too.
+    pub(super) owes_scrub: bool,
 }
 
 impl Head {
@@ -47,6 +57,7 @@ impl Head {
         value.extend(self.epoch.to_be_bytes());
         value.extend(self.last.to_be_bytes());
         value.extend(self.records.to_be_bytes());
+        value.push(self.owes_scrub.into());
         value
     }
 
@@ -54,12 +65,19 @@ impl Head {
         let mut rest = Rest(value);
         let version = rest.u8()?;
         let layout = u16::from_be_bytes(rest.take()?);
-        if version != VERSION || layout != LAYOUT {
+        if version != VERSION || !(OLDEST_LAYOUT..=LAYOUT).contains(&layout) {
             // Only the first three bytes mean the same in every layout.
-            return Some(Self { layout, epoch: 0, last: 0, records: 0 });
+            return Some(Self { layout, epoch: 0, last: 0, records: 0, owes_scrub: false });
         }
         let epoch = u32::from_be_bytes(rest.take()?);
-        Some(Self { layout, epoch, last: rest.u64()?, records: rest.u64()? })
+        let (last, records) = (rest.u64()?, rest.u64()?);
+        let owes_scrub = layout > OLDEST_LAYOUT && rest.u8()? > 0;
+        Some(Self { layout, epoch, last, records, owes_scrub })
+    }
+
+    /// Whether it is of a layout that this program reads.
+    pub(super) fn is_readable(&self) -> bool {
+        (OLDEST_LAYOUT..=LAYOUT).contains(&self.layout)
     }
 }
 
@@ -89,54 +107,77 @@ pub(super) fn decode_record_key(key: &[u8]) -> Option<Sequence> {
 }
 
 pub(super) fn encode_record(held: &Held) -> Vec<u8> {
-    let mut value = Vec::with_capacity(10 + held.bytes.len());
-    value.push(VERSION);
+    let mut value = Vec::with_capacity(19 + held.bytes.len());
+    value.push(RECORD_VERSION);
     put_time(&mut value, held.made);
-    match &held.notice {
-        None => value.push(0),
-        Some(dropped) => {
+    value.push(held.notice.is_some().into());
+    match held.about {
+        About::Nobody => value.push(0),
+        About::Subject(tag) => {
             value.push(1);
-            for number in [dropped.count, dropped.first.0, dropped.last.0] {
-                value.extend(number.to_be_bytes());
-            }
-            put_time(&mut value, dropped.first_made);
-            put_time(&mut value, dropped.last_made);
-            let (why, bytes) = match dropped.why {
-                DropReason::Full => (0, 0),
-                DropReason::TooBig(bytes) => (1, u64::try_from(bytes).unwrap_or(u64::MAX)),
-                DropReason::TooOld => (2, 0),
-            };
-            value.push(why);
-            value.extend(bytes.to_be_bytes());
+            value.extend(tag.0.to_be_bytes());
         }
+        About::Unknown => value.push(2),
+    }
+    if let Some(dropped) = &held.notice {
+        for number in [dropped.count, dropped.first.0, dropped.last.0] {
+            value.extend(number.to_be_bytes());
+        }
+        put_time(&mut value, dropped.first_made);
+        put_time(&mut value, dropped.last_made);
+        let (why, bytes) = match dropped.why {
+            DropReason::Full => (0, 0),
+            DropReason::TooBig(bytes) => (1, u64::try_from(bytes).unwrap_or(u64::MAX)),
+            DropReason::TooOld => (2, 0),
+        };
+        value.push(why);
+        value.extend(bytes.to_be_bytes());
     }
     value.extend(&held.bytes);
     value
 }
 
 pub(super) fn decode_record(sequence: Sequence, value: &[u8]) -> Option<Held> {
-    let (made, notice, bytes) = split_record(value)?;
-    Some(Held { sequence, made, notice, bytes: bytes.to_vec() })
+    let Parts { about, made, notice, bytes } = split_record(value)?;
+    Some(Held { sequence, made, notice, about, bytes: bytes.to_vec() })
 }
 
-/// The length of the record inside a stored value.
-pub(super) fn record_size(value: &[u8]) -> Option<usize> {
-    split_record(value).map(|(_, _, bytes)| bytes.len())
+/// Whom a stored value is about, and the length of the record inside it.
+pub(super) fn record_gist(value: &[u8]) -> Option<(About, usize)> {
+    split_record(value).map(|parts| (parts.about, parts.bytes.len()))
 }
 
-/// When a record was made, the losses it tells of if it is a notice, and its bytes.
-fn split_record(value: &[u8]) -> Option<(Option<UnixTime>, Option<Dropped>, &[u8])> {
+/// A stored value, taken apart.
+struct Parts<'a> {
+    about: About,
+    made: Option<UnixTime>,
+    notice: Option<Dropped>,
+    bytes: &'a [u8],
+}
+
+fn split_record(value: &[u8]) -> Option<Parts<'_>> {
     let mut rest = Rest(value);
-    if rest.u8()? != VERSION {
-        return None;
-    }
+    let version = rest.u8()?;
     let made = known(rest.i64()?);
-    let notice = match rest.u8()? {
-        0 => None,
-        1 => Some(decode_notice(&mut rest)?),
+    let is_notice = match rest.u8()? {
+        0 => false,
+        1 => true,
         _ => return None,
     };
-    Some((made, notice, rest.0))
+    let about = match version {
+        // Of the gateway's own notices it is known.
+        VERSION if is_notice => About::Nobody,
+        VERSION => About::Unknown,
+        RECORD_VERSION => match rest.u8()? {
+            0 => About::Nobody,
+            1 => About::Subject(Tag(rest.u64()?)),
+            2 => About::Unknown,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let notice = if is_notice { Some(decode_notice(&mut rest)?) } else { None };
+    Some(Parts { about, made, notice, bytes: rest.0 })
 }
 
 fn decode_notice(rest: &mut Rest<'_>) -> Option<Dropped> {
@@ -189,7 +230,8 @@ mod tests {
     use super::*;
 
     fn held(notice: Option<Dropped>, made: Option<UnixTime>) -> Held {
-        Held { sequence: Sequence(7), made, notice, bytes: b"a record".to_vec() }
+        let about = About::Nobody;
+        Held { sequence: Sequence(7), made, notice, about, bytes: b"a record".to_vec() }
     }
 
     #[test]
@@ -206,10 +248,12 @@ mod tests {
             held(None, None),
             held(None, Some(UnixTime::from_millis(1_700_000_000_000))),
             held(Some(notice), None),
+            Held { about: About::Subject(Tag(u64::MAX)), ..held(None, None) },
+            Held { about: About::Unknown, ..held(None, None) },
         ] {
             let value = encode_record(&held);
             assert_eq!(decode_record(held.sequence, &value).as_ref(), Some(&held));
-            assert_eq!(record_size(&value), Some(8));
+            assert_eq!(record_gist(&value), Some((held.about, 8)));
             assert_eq!(decode_record_key(&record_key(held.sequence)), Some(held.sequence));
         }
     }
@@ -222,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_head_of_a_later_layout_still_tells_its_layout() {
-        let head = Head { layout: LAYOUT, epoch: 3, last: 9, records: 4 };
+        let head = Head { layout: LAYOUT, epoch: 3, last: 9, records: 4, owes_scrub: true };
         assert_eq!(Head::decode(&head.encode()), Some(head));
         let newer = [9, 0, 7, 1];
         assert_eq!(Head::decode(&newer).map(|head| head.layout), Some(7));
@@ -230,13 +274,26 @@ mod tests {
     }
 
     #[test]
+    fn what_layout_1_wrote_is_read_and_may_be_about_anybody() {
+        let head = [[1, 0, 1].as_slice(), &[0, 0, 0, 3], &[0; 7], &[9], &[0; 7], &[4]].concat();
+        let read = Head { layout: 1, epoch: 3, last: 9, records: 4, owes_scrub: false };
+        assert_eq!(Head::decode(&head), Some(read));
+        let record = [[1].as_slice(), &[0; 7], &[5], &[0], b"a record"].concat();
+        let made = Some(UnixTime::from_millis(5));
+        let read = Held { about: About::Unknown, ..held(None, made) };
+        assert_eq!(decode_record(Sequence(7), &record), Some(read));
+        let notice = [[1].as_slice(), &[0; 8], &[1], &[0; 49], b"a record"].concat();
+        assert_eq!(decode_record(Sequence(7), &notice).map(|held| held.about), Some(About::Nobody));
+    }
+
+    #[test]
     fn no_value_however_short_or_strange_panics() {
         let value = encode_record(&held(None, None));
-        for end in 0..10 {
+        for end in 0..11 {
             assert_eq!(decode_record(Sequence(1), &value[..end]), None);
         }
         let mut strange = value;
-        strange[9] = 2;
+        strange[9] = 3;
         assert_eq!(decode_record(Sequence(1), &strange), None);
         assert_eq!(decode_kept(&[]), None);
         assert_eq!(decode_kept(&[2, 1]), None);

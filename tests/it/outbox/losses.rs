@@ -126,7 +126,7 @@ impl Shop {
                 4..20 => MAX_RECORD,
                 _ => self.random.usize(0..500),
             };
-            let entry = Entry { bytes: vec![b'x'; length], made: None };
+            let entry = Entry { bytes: vec![b'x'; length], made: None, about: None };
             day.writes.send(Write::Append(entry)).await.unwrap();
         }
         if !hurry {

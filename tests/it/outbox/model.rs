@@ -134,7 +134,7 @@ fn append<J: Journal>(journal: &mut J, model: &mut Model, random: &mut fastrand:
             .choice(&[DropReason::Full, DropReason::TooBig(4096), DropReason::TooOld])
             .unwrap(),
     });
-    let entry = Entry { bytes: bytes.clone(), made };
+    let entry = Entry { bytes: bytes.clone(), made, about: None };
     let sequence = journal.append(entry, notice.clone()).unwrap();
     model.is.last += 1;
     assert_eq!(sequence.0, model.is.last, "{at}");

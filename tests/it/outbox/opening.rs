@@ -29,7 +29,7 @@ fn fill(dir: &Path, count: usize) {
     let mut journal = open(dir).unwrap().journal;
     for n in 0..count {
         let bytes = format!("record {n} {}", "x".repeat(400)).into_bytes();
-        journal.append(Entry { bytes, made: None }, None).unwrap();
+        journal.append(Entry { bytes, made: None, about: None }, None).unwrap();
         if n % 100 == 99 {
             journal.sync().unwrap();
         }
@@ -83,7 +83,7 @@ fn an_emptied_store_goes_on_counting() {
     journal.sync().unwrap();
     drop(journal);
     let mut journal = open(directory.path()).unwrap().journal;
-    let next = journal.append(Entry { bytes: vec![1], made: None }, None).unwrap();
+    let next = journal.append(Entry { bytes: vec![1], made: None, about: None }, None).unwrap();
     assert_eq!(next, Sequence(21));
 }
 
@@ -98,7 +98,7 @@ fn a_store_that_cannot_be_read_is_set_aside_and_a_fresh_epoch_begun() {
     let quarantined = quarantined.unwrap();
     assert!(quarantined.path.join("db").exists() && !quarantined.why.is_empty());
     assert_eq!((journal.epoch(), held(&mut journal)), (2, vec![]));
-    let first = journal.append(Entry { bytes: vec![1], made: None }, None).unwrap();
+    let first = journal.append(Entry { bytes: vec![1], made: None, about: None }, None).unwrap();
     assert_eq!(first, Sequence(1));
     journal.sync().unwrap();
     drop(journal);
@@ -202,11 +202,11 @@ fn a_store_of_a_later_version_is_left_alone() {
     fill(directory.path(), 3);
     let sled = sled::Config::new().path(directory.path().join("store-1")).open().unwrap();
     // Version of the head, layout, and whatever comes behind.
-    sled.insert(b"h", &[1, 0, 2, 9, 9]).unwrap();
+    sled.insert(b"h", &[1, 0, 3, 9, 9]).unwrap();
     sled.flush().unwrap();
     drop(sled);
     let error = open(directory.path()).unwrap_err();
-    assert!(matches!(error, OutboxError::NewerLayout { found: 2, .. }), "{error}");
+    assert!(matches!(error, OutboxError::NewerLayout { found: 3, .. }), "{error}");
     assert_eq!(aside(directory.path()), 0);
 }
 
@@ -244,7 +244,7 @@ fn an_emptied_store_is_replaced_by_a_small_one_that_knows_the_same() {
     let after = journal.size_on_disk().unwrap();
     assert!(after < 1 << 20 && before > 3 << 20, "{before} to {after} bytes");
     assert!(!dir.join("store-1").exists() && dir.join("store-2").exists());
-    let next = journal.append(Entry { bytes: vec![1], made: None }, None).unwrap();
+    let next = journal.append(Entry { bytes: vec![1], made: None, about: None }, None).unwrap();
     assert_eq!((next, journal.epoch()), (Sequence(5001), 1));
     journal.sync().unwrap();
     drop(journal);

@@ -37,7 +37,7 @@ fn notice() -> Notice {
 }
 
 fn record(text: &str) -> Write {
-    Write::Append(Entry { bytes: text.as_bytes().to_vec(), made: None })
+    Write::Append(Entry { bytes: text.as_bytes().to_vec(), made: None, about: None })
 }
 
 impl Running {
@@ -205,7 +205,9 @@ async fn a_full_outbox_drops_its_oldest_in_chunks_and_says_so() {
 async fn an_outbox_opened_with_lower_limits_is_brought_down_to_them() {
     let mut journal = MemoryJournal::default();
     for n in 0..10_000_u32 {
-        journal.append(Entry { bytes: n.to_be_bytes().to_vec(), made: None }, None).unwrap();
+        journal
+            .append(Entry { bytes: n.to_be_bytes().to_vec(), made: None, about: None }, None)
+            .unwrap();
     }
     journal.sync().unwrap();
     let settings = Settings { max_records: 600, ..Settings::default() };
