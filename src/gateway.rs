@@ -6,6 +6,7 @@
 //! | engine → outbox | `WRITES_BOUND` | wait | the disk is local; losing a situation is losing the product |
 //! | outbox on disk | records, bytes, age | drop oldest, count, report | weeks offline must not fill the card |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
+//! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
 //!
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
@@ -13,9 +14,11 @@
 mod consent;
 mod courier;
 mod drive;
+mod enrolment;
 mod error;
 mod house;
 mod office;
+mod registrar;
 mod report;
 
 use std::{
@@ -36,19 +39,21 @@ pub use error::{Fate, GatewayError, chain};
 
 use crate::{
     clock::Clock,
+    command::{self, Command},
     engine::{AddressSeed, Identity, Registry, UnixTime},
     outbox::{
-        self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
+        self, Dropped, Judge, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
     },
-    registry,
     scan::{CanarySightings, SourceEnds},
     settings::Settings,
     uplink::{self, Access, Documents, LinkState, Uplink, UplinkError},
 };
 use drive::Drive;
+use enrolment::Keeper;
 use house::House;
 use office::{Office, RoomEnd, Stops};
+use registrar::Registrar;
 
 /// How many advertisements may wait for the engine: half a second of a busy shop.
 const HEARD_BOUND: usize = 256;
@@ -84,11 +89,14 @@ pub struct Outcome {
     pub dropped: u64,
 }
 
-/// Reads the registry that the settings name, and joins it with the fixtures.
-pub fn load_registry(settings: &Settings) -> Result<Registry, GatewayError> {
-    let path = &settings.identity.registry;
-    let subjects = if path.as_os_str().is_empty() { Vec::new() } else { registry::read(path)? };
-    Ok(Registry::new(subjects, settings.fixtures()?)?)
+/// Everyone who is enrolled, in the store and in the registry file, and the fixtures.
+pub fn load_registry(settings: &Settings, clock: Clock) -> Result<Registry, GatewayError> {
+    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.read()?.registry)
+}
+
+/// Where systemd puts what `LoadCredential=` loads.
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
 /// The identity room for a registry, with a seed that nobody else knows.
@@ -107,24 +115,31 @@ pub async fn run(
     ready: impl FnOnce(),
 ) -> Result<Outcome, GatewayError> {
     settings.check_gateway()?;
-    let registry = load_registry(&settings)?;
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let clock = clock.trusting(settings.gateway.clock);
+    let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
+    let mut keeper = Keeper::new(&settings, credentials.as_deref(), clock)?;
+    let enrolled = keeper.read()?;
 
     // The outbox opens first: the others need its epoch.
     let run = RunId(fastrand::u64(..));
     let store = open_store(&settings, clock, run).await?;
     let house =
-        House::new((clock, run), settings, &registry, (store.opening, store.status.clone()));
+        House::new((clock, run), settings, &enrolled, (store.opening, store.status.clone()));
+    sweep(&house, &store.writes).await?;
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
     let mut rooms = JoinSet::new();
-    let (ledger_tx, ledger) = watch::channel(Arc::new(registry.ledger()));
     let (pulse_tx, pulse) = watch::channel(Pulse::default());
-    let (registries_tx, registries) = mpsc::channel(1);
+    let (enrolments_tx, enrolments) = mpsc::channel(1);
+    let (orders_tx, orders) = mpsc::channel(1);
+    let (asks_tx, asks) = mpsc::channel(1);
+    let (caught_up_tx, caught_up) = watch::channel(house.settings.command.is_off());
+    let (reconsider_tx, reconsider) = watch::channel(());
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
     let (canaries_tx, canaries) = watch::channel(CanarySightings::new());
+    let (command_stop, command_stop_rx) = oneshot::channel();
     let (uplink_stop, uplink_stop_rx) = oneshot::channel();
     let (state_tx, state) = watch::channel(house.report(Pulse::default()).state());
     let (metrics_tx, metrics) = watch::channel(Vec::new());
@@ -134,15 +149,36 @@ pub async fn run(
     let outbox_end = store.end;
     rooms.spawn(async move { RoomEnd::Outbox(outbox_end.await) });
     tokio::spawn(follow(store.status, durable_tx));
+    tokio::spawn(forward(caught_up.clone(), reconsider_tx.clone()));
+    let command = Command {
+        settings: house.settings.command.clone(),
+        uplink: house.settings.uplink.clone(),
+        access: access.clone(),
+        credentials: credentials.clone(),
+        client_id: house.client_id(),
+        topics: house.settings.topics()?,
+        standing: enrolled.standing,
+        orders: orders_tx,
+        caught_up: caught_up_tx,
+        counters: Arc::clone(&house.command),
+        clock,
+        wall: Box::new(move || clock.wall()),
+        chance: Box::new(fastrand::f64),
+    };
+    rooms.spawn(async move {
+        command::run(command, command_stop_rx).await;
+        RoomEnd::Command
+    });
     let uplink = Uplink {
         settings: house.settings.uplink.clone(),
         access,
         credentials,
         client_id: house.client_id(),
         topics: house.settings.topics()?,
-        courier: house.courier(ledger)?,
+        courier: house.courier(caught_up)?,
         outbox: store.reads,
         durable: durable.clone(),
+        reconsider,
         documents: Documents {
             state,
             vanished: report::offline(false),
@@ -158,16 +194,32 @@ pub async fn run(
         uplink::run(uplink, uplink_stop_rx).await;
         RoomEnd::Uplink
     });
-    let engine = house.engine(registry);
+    let registrar = Registrar {
+        clock,
+        run,
+        origin: house.origin()?,
+        ledger: house.ledger.clone(),
+        keeper,
+        engine: enrolments_tx,
+        writes: store.writes.clone(),
+        orders,
+        asks,
+        reconsider: reconsider_tx.clone(),
+    };
+    rooms.spawn(async move {
+        registrar.run().await;
+        RoomEnd::Registrar
+    });
+    let engine = house.engine(enrolled.registry);
     let records = house.first_records();
     let drive = Drive {
         clock,
         run,
         heard,
-        registries,
+        enrolments,
         writes: store.writes,
         pulse: pulse_tx,
-        ledger: ledger_tx,
+        reconsider: reconsider_tx,
         canaries: canaries_tx,
         appended: 0,
     };
@@ -185,7 +237,7 @@ pub async fn run(
     });
 
     info!(
-        enrolled = house.enrolled,
+        enrolled = house.ledger.read().count(),
         fixtures = house.fixtures,
         epoch = house.opening.epoch,
         "The gateway is up."
@@ -195,14 +247,14 @@ pub async fn run(
     let office = Office {
         house,
         requests,
-        registries: registries_tx,
+        asks: asks_tx,
         pulse,
         durable,
         link,
         state: state_tx,
         metrics: metrics_tx,
     };
-    office.run(rooms, Stops { scan: scan_stop, uplink: Some(uplink_stop) }).await
+    office.run(rooms, Stops { scan: scan_stop, command: Some(command_stop), uplink: Some(uplink_stop) }).await
 }
 
 /// What it takes to be let in by the broker; warns of what should be changed about it.
@@ -248,6 +300,28 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
         error!(missing, "The disk has lost records that it had confirmed.");
     }
     Ok(Store { opening, end, writes, reads, status })
+}
+
+/// Clears what waited while nothing ran of what is no longer covered by a consent: before anything
+/// is sent, so that a change which a crash cut short takes effect now.
+async fn sweep(house: &House, writes: &mpsc::Sender<Write>) -> Result<(), GatewayError> {
+    let judge = Judge::new(house.ledger.judge(house.origin()?, house.wall));
+    let (reply, erased) = oneshot::channel();
+    let sweep = Write::Erase { who: None, judge, reply };
+    writes.send(sweep).await.map_err(|_| OutboxError::Died)?;
+    let erased = erased.await.map_err(|_| OutboxError::Died)?;
+    if erased.erased + erased.narrowed > 0 {
+        let (erased, narrowed) = (erased.erased, erased.narrowed);
+        info!(erased, narrowed, "What no consent covers any more was erased.");
+    }
+    Ok(())
+}
+
+/// Tells the uplink to look again at what it passed over.
+async fn forward(mut caught_up: watch::Receiver<bool>, reconsider: watch::Sender<()>) {
+    while caught_up.changed().await.is_ok() {
+        reconsider.send_replace(());
+    }
 }
 
 /// Tells the uplink how far it may read.

@@ -1,7 +1,10 @@
 //! What may still be sent, and what may still be kept: asked for each record before it is published,
 //! and for all that waits when somebody's consent changes.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::{
     engine::{ConsentLedger, Standing, WallClock},
@@ -17,7 +20,14 @@ use crate::{
 /// It is changed in place: a chain's programme has a hundred thousand members, and a change is
 /// about one.
 #[derive(Clone, Debug)]
-pub(super) struct Ledger(Arc<RwLock<ConsentLedger>>);
+pub(super) struct Ledger(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    ledger: RwLock<ConsentLedger>,
+    /// How often it was changed.
+    revision: AtomicU64,
+}
 
 /// What may be done with a record now.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,16 +46,23 @@ pub(super) enum Ruling {
 
 impl Ledger {
     pub(super) fn new(ledger: ConsentLedger) -> Self {
-        Self(Arc::new(RwLock::new(ledger)))
+        Self(Arc::new(Shared { ledger: RwLock::new(ledger), revision: AtomicU64::new(0) }))
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, ConsentLedger> {
         // A change is a single step of a map, so a panic in between leaves nothing half done.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.ledger.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, ConsentLedger> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
+        let guard = self.0.ledger.write().unwrap_or_else(PoisonError::into_inner);
+        self.0.revision.fetch_add(1, Relaxed);
+        guard
+    }
+
+    /// How often it was changed.
+    pub(super) fn revision(&self) -> u64 {
+        self.0.revision.load(Relaxed)
     }
 
     /// Decides about a record at the moment of a clock reading.

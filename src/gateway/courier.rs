@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::consent::{Ledger, Ruling};
 use crate::{
     clock::Clock,
+    engine::ClockQuality,
     outbox::{Stored, record::Record},
     uplink::{
         Courier, Dispatch, Topic, Topics,
@@ -16,23 +17,66 @@ use crate::{
 
 /// The gateway's courier.
 pub(super) struct ConsentingCourier {
-    pub(super) origin: Origin,
-    pub(super) topics: Topics,
-    pub(super) ledger: Ledger,
-    pub(super) clock: Clock,
+    origin: Origin,
+    topics: Topics,
+    ledger: Ledger,
+    clock: Clock,
     /// Whether every withdrawal that the platform has sent so far was carried out. While that is
     /// not known nothing about anybody is sent.
-    pub(super) caught_up: watch::Receiver<bool>,
+    caught_up: watch::Receiver<bool>,
+    view: View,
+}
+
+/// What was true when it was last looked: records are not sent by a milder view before those that
+/// were passed over by the stricter one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct View {
+    synced: bool,
+    caught_up: bool,
+    revision: u64,
+}
+
+impl ConsentingCourier {
+    pub(super) fn new(
+        (origin, topics): (Origin, Topics),
+        ledger: Ledger,
+        clock: Clock,
+        caught_up: watch::Receiver<bool>,
+    ) -> Self {
+        let view = View { synced: false, caught_up: false, revision: 0 };
+        Self { origin, topics, ledger, clock, caught_up, view }
+    }
+
+    fn look(&self) -> View {
+        View {
+            synced: self.clock.wall().quality == ClockQuality::Synced,
+            caught_up: *self.caught_up.borrow(),
+            revision: self.ledger.revision(),
+        }
+    }
 }
 
 impl Courier for ConsentingCourier {
+    fn reconsider(&mut self) -> bool {
+        let now = self.look();
+        let before = std::mem::replace(&mut self.view, now);
+        (now.synced && !before.synced)
+            || (now.caught_up && !before.caught_up)
+            || now.revision != before.revision
+    }
+
     fn dispatch(&mut self, stored: &Stored) -> Dispatch {
         let Ok(record) = Record::decode(&stored.bytes) else { return Dispatch::Unreadable };
-        let now = self.clock.wall();
+        let mut now = self.clock.wall();
+        if !self.view.synced {
+            now.quality = ClockQuality::Unsynced;
+        }
+        let look = self.look();
+        let may_go = self.view.caught_up && look.caught_up && look.revision == self.view.revision;
         let record = match self.ledger.rule(&self.origin, &record, &now) {
             Ruling::Erase => return Dispatch::Erase,
             Ruling::Wait => return Dispatch::Later,
-            _ if record.subject().is_some() && !*self.caught_up.borrow() => return Dispatch::Later,
+            _ if record.subject().is_some() && !may_go => return Dispatch::Later,
             Ruling::Send => record,
             Ruling::SendNarrowed(narrowed) => *narrowed,
         };

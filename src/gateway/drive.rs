@@ -72,6 +72,8 @@ pub(super) struct Drive {
     pub(super) writes: mpsc::Sender<Write>,
     pub(super) pulse: watch::Sender<Pulse>,
     pub(super) canaries: watch::Sender<CanarySightings>,
+    /// Told when the clock is synced, or no longer: the uplink may have waited for it.
+    pub(super) reconsider: watch::Sender<()>,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
 }
@@ -103,6 +105,7 @@ impl Drive {
             self.send(append(record)).await?;
         }
         let mut radios = BTreeMap::new();
+        let mut quality = self.clock.wall().quality;
         let mut inbox = Vec::with_capacity(TOGETHER);
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -3,7 +3,8 @@
 use thiserror::Error;
 
 use crate::{
-    engine::AmbiguousRegistry, outbox::OutboxError, registry::RegistryError, settings::Invalid,
+    engine::AmbiguousRegistry, outbox::OutboxError, registry::{RegistryError, store::RegistryStoreError},
+    settings::Invalid,
     uplink::UplinkError,
 };
 
@@ -16,6 +17,9 @@ pub enum GatewayError {
     /// The registry cannot be read.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The registry's store cannot be read or written.
+    #[error(transparent)]
+    RegistryStore(#[from] RegistryStoreError),
     /// Two entries cannot be told apart.
     #[error("{0}")]
     Ambiguous(#[from] AmbiguousRegistry),
@@ -48,6 +52,12 @@ impl GatewayError {
             Self::Settings(_) | Self::Registry(_) | Self::Ambiguous(_) | Self::Uplink(_) => {
                 Fate::Reconfigure
             }
+            Self::RegistryStore(error) => match error {
+                RegistryStoreError::Directory { .. }
+                | RegistryStoreError::Forbidden { .. }
+                | RegistryStoreError::Keys(_) => Fate::Reconfigure,
+                _ => Fate::Retry,
+            },
             Self::Outbox(error) => match error {
                 OutboxError::Foreign { .. }
                 | OutboxError::Forbidden { .. }

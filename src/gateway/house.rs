@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Pulse, consent::Ledger, courier::ConsentingCourier, identity, report::Report};
+use super::{Pulse, consent::Ledger, courier::ConsentingCourier, enrolment::Enrolled, identity, report::Report};
 use crate::{
     checkpoint,
     clock::Clock,
+    command,
     engine::{Engine, Pseudonym, Registry, VisitId, VisitRecord, WallClock},
     outbox::{
         self, Opening,
@@ -34,6 +35,7 @@ pub(super) struct House {
     pub(super) status: watch::Receiver<outbox::Status>,
     pub(super) scan: Arc<ScanCounters>,
     pub(super) uplink: Arc<uplink::Counters>,
+    pub(super) command: Arc<command::Counters>,
 }
 
 // === impl House ===
@@ -42,7 +44,7 @@ impl House {
     pub(super) fn new(
         (clock, run): (Clock, RunId),
         settings: Settings,
-        registry: &Registry,
+        enrolled: &Enrolled,
         (opening, status): (Opening, watch::Receiver<outbox::Status>),
     ) -> Self {
         Self {
@@ -50,13 +52,14 @@ impl House {
             run,
             wall: clock.wall(),
             first_sequence: opening.last.map_or(0, |sequence| sequence.0),
-            ledger: Ledger::new(registry.ledger()),
-            fixtures: registry.fixture_count(),
+            ledger: Ledger::new(enrolled.ledger()),
+            fixtures: enrolled.registry.fixture_count(),
             scan: Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids())),
             settings,
             opening,
             status,
             uplink: Arc::default(),
+            command: Arc::default(),
         }
     }
 
@@ -125,9 +128,8 @@ impl House {
         &self,
         caught_up: watch::Receiver<bool>,
     ) -> Result<ConsentingCourier, Invalid> {
-        let (origin, topics) = (self.origin()?, self.settings.topics()?);
-        let (ledger, clock) = (self.ledger.clone(), self.clock);
-        Ok(ConsentingCourier { origin, topics, ledger, clock, caught_up })
+        let names = (self.origin()?, self.settings.topics()?);
+        Ok(ConsentingCourier::new(names, self.ledger.clone(), self.clock, caught_up))
     }
 
     pub(super) fn report(&self, pulse: Pulse) -> Report<'_> {

@@ -6,16 +6,15 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinSet},
 };
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{
-    GatewayError, Outcome, Pulse, Request, chain,
+    GatewayError, Outcome, Pulse, Request,
     drive::{Driven, OutboxGone},
     house::House,
-    load_registry,
 };
 use crate::{
-    engine::{Counts, RadioState, Registry, Uptime},
+    engine::{Counts, RadioState, Uptime},
     health,
     outbox::{self, OutboxError, Sequence},
     uplink::LinkState,
@@ -27,6 +26,8 @@ const UNWATCHED: Duration = Duration::from_secs(15);
 /// How a room ended.
 pub(super) enum RoomEnd {
     Scan,
+    Command,
+    Registrar,
     Engine(Result<Driven, OutboxGone>),
     Uplink,
     Outbox(Result<Result<(), OutboxError>, oneshot::error::RecvError>),
@@ -35,6 +36,7 @@ pub(super) enum RoomEnd {
 /// What closes the rooms, in the order in which the data walks through them.
 pub(super) struct Stops {
     pub(super) scan: watch::Sender<bool>,
+    pub(super) command: Option<oneshot::Sender<()>>,
     pub(super) uplink: Option<oneshot::Sender<()>>,
 }
 
@@ -42,7 +44,8 @@ pub(super) struct Stops {
 pub(super) struct Office {
     pub(super) house: House,
     pub(super) requests: mpsc::Receiver<Request>,
-    pub(super) registries: mpsc::Sender<Registry>,
+    /// Asks the registrar to read the registry again.
+    pub(super) asks: mpsc::Sender<()>,
     pub(super) pulse: watch::Receiver<Pulse>,
     /// Up to where the uplink may read.
     pub(super) durable: watch::Receiver<Option<Sequence>>,
@@ -67,6 +70,7 @@ impl Office {
         health::stopping();
         info!("The gateway stops.");
         stops.scan.send_replace(true);
+        stops.command.take();
         let grace = self.house.settings.gateway.shutdown_grace.0;
         let drained = tokio::time::timeout(grace, async {
             loop {
@@ -112,7 +116,7 @@ impl Office {
             let pulse = self.pulse.borrow().clone();
             tokio::select! {
                 request = self.requests.recv() => match request {
-                    Some(Request::Reload) => self.reload().await,
+                    Some(Request::Reload) => self.reload(),
                     Some(Request::Stop) | None => return None,
                 },
                 end = rooms.join_next() => return end,
@@ -143,23 +147,10 @@ impl Office {
         }
     }
 
-    /// Reads the registry again. A registry that cannot be read changes nothing.
-    async fn reload(&mut self) {
-        match load_registry(&self.house.settings) {
-            Ok(registry) => {
-                self.house.enrolled = registry.subject_count();
-                info!(enrolled = self.house.enrolled, "The registry was read again.");
-                if self.registries.send(registry).await.is_err() {
-                    warn!("The gateway is stopping; the registry is not taken over.");
-                }
-            }
-            Err(error) => {
-                error!(
-                    error = chain(&error),
-                    "The registry could not be read again; the one in force stays."
-                );
-            }
-        }
+    /// Has the registry read again.
+    fn reload(&self) {
+        // One that is asked for already, and not begun, will do.
+        self.asks.try_send(()).ok();
     }
 }
 
@@ -191,7 +182,13 @@ impl Closing {
     /// A room has ended; lets the next one end.
     fn note(&mut self, end: Result<RoomEnd, JoinError>, stops: &mut Stops) {
         let failure = match end {
-            Ok(RoomEnd::Scan | RoomEnd::Uplink | RoomEnd::Outbox(Ok(Ok(())))) => None,
+            Ok(
+                RoomEnd::Scan
+                | RoomEnd::Command
+                | RoomEnd::Registrar
+                | RoomEnd::Uplink
+                | RoomEnd::Outbox(Ok(Ok(()))),
+            ) => None,
             Ok(RoomEnd::Engine(result)) => {
                 // A failed outbox tells itself why.
                 let Driven { counts, appended } = result.unwrap_or_default();
@@ -202,10 +199,11 @@ impl Closing {
             Ok(RoomEnd::Outbox(Ok(Err(error)))) => Some(error.into()),
             Ok(RoomEnd::Outbox(Err(_))) => Some(GatewayError::Panicked("outbox")),
             Err(error) if error.is_cancelled() => None,
-            Err(_) => Some(GatewayError::Panicked("scan, engine or uplink")),
+            Err(_) => Some(GatewayError::Panicked("scan, engine, command, registrar or uplink")),
         };
         if let Some(failure) = failure {
             stops.scan.send_replace(true);
+            stops.command.take();
             stops.uplink.take();
             self.failure.get_or_insert(failure);
         }

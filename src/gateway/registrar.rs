@@ -13,7 +13,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 use tracing::{error, info};
@@ -52,6 +52,8 @@ pub(super) struct Registrar {
     pub(super) orders: mpsc::Receiver<Order>,
     /// The operator wants the registry to be read again.
     pub(super) asks: mpsc::Receiver<()>,
+    /// Told when the ledger has changed.
+    pub(super) reconsider: watch::Sender<()>,
 }
 
 /// Why records have to be looked at.
@@ -264,6 +266,7 @@ impl Registrar {
 
     async fn tell_engine(&self, who: Who) -> Result<EnrolmentReport, Failed> {
         let (reply, report) = oneshot::channel();
+        self.reconsider.send_replace(());
         self.engine.send(Enrol { who, reply }).await.map_err(|_| Failed::Stopping)?;
         report.await.map_err(|_| Failed::Stopping)
     }
