@@ -29,6 +29,7 @@ pub mod checkpoint;
 pub mod clock;
 pub mod health;
 pub mod registry;
+pub mod seal;
 pub mod settings;
 pub mod telemetry;
 
