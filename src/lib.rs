@@ -30,6 +30,7 @@ pub mod clock;
 pub mod forget;
 pub mod health;
 pub mod registry;
+pub mod seal;
 pub mod settings;
 pub mod telemetry;
 

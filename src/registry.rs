@@ -3,6 +3,10 @@
 //! One line is one subject, with all its identifiers and its consent; `config/registry.example.jsonl`
 //! shows each form. Errors name the line and say what is allowed, and never repeat an identifier.
 
+pub mod form;
+pub mod import;
+pub mod store;
+
 use std::{
     fs,
     path::{Path, PathBuf},

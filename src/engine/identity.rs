@@ -52,7 +52,7 @@ impl fmt::Display for Pseudonym {
 
 /// A 128-bit secret of a device: an identity resolving key or an Eddystone-EID identity key.
 ///
-/// `Debug` is redacted, and the octets can only be had inside this room.
+/// `Debug` is redacted, and only the registry can have the octets outside this room.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key([u8; 16]);
 
@@ -60,6 +60,11 @@ impl Key {
     /// Wraps sixteen octets, most significant first.
     pub const fn new(octets: [u8; 16]) -> Self {
         Self(octets)
+    }
+
+    /// The octets, for the registry, which seals them and shows them to the subject alone.
+    pub(crate) const fn expose(&self) -> &[u8; 16] {
+        &self.0
     }
 }
 
