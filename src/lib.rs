@@ -9,6 +9,7 @@
 //! | [`engine`]    | advertisements, time             | [`engine::Situation`]        | **no**     |
 //! | [`outbox`]    | situations, as records           | durable records              | yes        |
 //! | [`uplink`]    | durable records                  | MQTT publishes, acks         | yes        |
+//! | [`command`]   | the platform's commands          | orders for the corridor      | yes        |
 //!
 //! [`gateway`] is the corridor: it owns every channel between the rooms and closes them in order.
 //! [`clock`] is the only place that reads the time, [`forget`] clears what is no longer used. [`settings`], [`registry`] and [`checkpoint`] are
@@ -22,6 +23,8 @@ pub mod engine;
 pub mod outbox;
 
 pub mod uplink;
+
+pub mod command;
 
 pub mod gateway;
 

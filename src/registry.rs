@@ -198,6 +198,11 @@ pub fn parse(text: &str) -> Result<Vec<Subject>, (usize, LineProblem)> {
         .collect()
 }
 
+/// Reads one subject, in the form of a line of the registry.
+pub fn subject_from_value(value: &serde_json::Value) -> Result<Subject, LineProblem> {
+    subject(&value.to_string())
+}
+
 fn subject(line: &str) -> Result<Subject, LineProblem> {
     let line: SubjectLine = serde_json::from_str(line).map_err(|error| form(&error))?;
     let pseudonym = Pseudonym::new(name(&line.subject, "subject", MAX_NAME)?);

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
+    command,
     engine::{
         Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Zone, ZoneId,
     },
@@ -46,6 +47,8 @@ pub struct Settings {
     pub outbox: outbox::Settings,
     /// Where events go.
     pub uplink: uplink::Settings,
+    /// Whose commands are obeyed.
+    pub command: command::Settings,
     /// What it tells about itself.
     pub health: HealthSettings,
     /// What it writes to the log.
@@ -273,6 +276,7 @@ impl Settings {
         self.identity.check()?;
         self.scan.check()?;
         self.outbox.validate()?;
+        self.command.validate()?;
         self.check_zones()?;
         self.fixtures()?;
         Ok(())
@@ -287,6 +291,10 @@ impl Settings {
         ];
         for (key, name) in names {
             self::name(key, name)?;
+        }
+        if self.gateway.name == "registry" {
+            let allowed = "choose another name; this level of the topics is the store's registry";
+            return Err(Invalid::new("gateway.name", "`registry`", allowed));
         }
         self.time_zone()?;
         self.opening_hours()?;
@@ -500,6 +508,13 @@ impl From<uplink::SettingsError> for Invalid {
     fn from(invalid: uplink::SettingsError) -> Self {
         let uplink::SettingsError { key, found, allowed } = invalid;
         Self::new(key, found, &format!("allowed: {allowed}"))
+    }
+}
+
+impl From<command::SettingsError> for Invalid {
+    fn from(invalid: command::SettingsError) -> Self {
+        let command::SettingsError { key, found, allowed } = invalid;
+        Self::new(&key, found, &format!("allowed: {allowed}"))
     }
 }
 

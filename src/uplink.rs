@@ -42,6 +42,8 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
+/// Why a connection ended: the room of the commands has connections of its own.
+pub(crate) use self::wire::Fault;
 pub use self::{
     access::{Access, check_broker_name},
     account::{Counters, LinkState, Totals},
@@ -51,12 +53,11 @@ pub use self::{
     error::{Advisory, UplinkError},
     in_flight::{InFlight, PacketId, Parcel},
     settings::{Protocol, Settings, SettingsError},
-    topic::{Name, NotAName, NotATopic, Topic, Topics},
+    topic::{Name, NotAName, NotATopic, RegistryTopic, Topic, Topics},
 };
 use self::{
     session::{End, Ended, Session},
     suspects::Suspects,
-    wire::Fault,
 };
 use crate::{
     clock::Clock,

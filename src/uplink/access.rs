@@ -94,6 +94,16 @@ impl Access {
         &self.broker
     }
 
+    /// The TLS configuration, if the address asks for TLS.
+    pub(crate) fn tls(&self) -> Option<Arc<ClientConfig>> {
+        self.tls.clone()
+    }
+
+    /// The user name and the password, for the one packet that carries them.
+    pub(crate) fn login(&self) -> Option<(&str, &str)> {
+        self.login.as_ref().map(|login| (login.username.as_str(), login.password.expose()))
+    }
+
     /// What works and yet should be changed.
     pub fn advisories(&self) -> &[Advisory] {
         &self.advisories

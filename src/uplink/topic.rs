@@ -11,6 +11,9 @@ use thiserror::Error;
 /// The first two levels: what this is, and which version of the contract.
 const PREFIX: &str = "beacon/v1";
 
+/// The level of the store's registry, beside its gateways: no gateway may have this name.
+const REGISTRY: &str = "registry";
+
 /// The longest name. Three names, a family and a kind then stay far under the 65,535 bytes of a
 /// topic (MQTT 5.0, 1.5.4) and under the 256 to 512 bytes that hosted brokers allow.
 const LONGEST_NAME: usize = 64;
@@ -58,6 +61,22 @@ pub enum Topic<'a> {
     Command(&'a str),
     /// Out: what became of it.
     CommandResult(&'a str),
+}
+
+/// Which of a store's topics about its registry, all of them inbound:
+/// `beacon/v1/{tenant}/{store}/registry/…`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum RegistryTopic {
+    /// Subjects to enrol, or to enrol differently.
+    Upsert,
+    /// Subjects to forget.
+    Withdraw,
+    /// The whole registry, in parts.
+    Snapshot,
+    /// Who has withdrawn; retained.
+    Withdrawn,
+    /// The number of the last change; retained.
+    Version,
 }
 
 /// A topic that is none of ours.
@@ -147,6 +166,41 @@ impl Topics {
         format!("{PREFIX}/{tenant}/{store}/{gateway}/{topic}")
     }
 
+    /// Spells a topic of the store's registry.
+    ///
+    /// ```
+    /// use beacon_gateway::uplink::{RegistryTopic, Topics};
+    ///
+    /// let topics = Topics::new("acme".parse()?, "berlin-03".parse()?, "gw1".parse()?);
+    /// let upsert = topics.spell_registry(RegistryTopic::Upsert);
+    /// assert_eq!(upsert, "beacon/v1/acme/berlin-03/registry/upsert");
+    /// # Ok::<(), beacon_gateway::uplink::NotAName>(())
+    /// ```
+    pub fn spell_registry(&self, topic: RegistryTopic) -> String {
+        format!("{PREFIX}/{}/{}/{REGISTRY}/{}", self.tenant, self.store, topic.word())
+    }
+
+    /// Reads a topic of this store's registry back.
+    pub fn read_registry(&self, text: &str) -> Option<RegistryTopic> {
+        RegistryTopic::ALL.into_iter().find(|topic| self.spell_registry(*topic) == text)
+    }
+
+    /// The filter for everything the platform asks of this gateway.
+    pub fn command_filter(&self) -> String {
+        let Self { tenant, store, gateway } = self;
+        format!("{PREFIX}/{tenant}/{store}/{gateway}/command/+")
+    }
+
+    /// The store, as a command is addressed to it: `tenant/store`.
+    pub fn store_address(&self) -> String {
+        format!("{}/{}", self.tenant, self.store)
+    }
+
+    /// The gateway, as a command is addressed to it: `tenant/store/gateway`.
+    pub fn gateway_address(&self) -> String {
+        format!("{}/{}/{}", self.tenant, self.store, self.gateway)
+    }
+
     /// Reads a topic back: whose it is, and which.
     pub fn read(text: &str) -> Result<(Self, Topic<'_>), NotATopic> {
         Self::parse(text)
@@ -169,6 +223,25 @@ impl Topics {
             _ => return None,
         };
         Some((topics, topic))
+    }
+}
+
+// === impl RegistryTopic ===
+
+impl RegistryTopic {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Upsert, Self::Withdraw, Self::Snapshot, Self::Withdrawn, Self::Version];
+
+    /// The last level of the topic.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Upsert => "upsert",
+            Self::Withdraw => "withdraw",
+            Self::Snapshot => "snapshot",
+            Self::Withdrawn => "withdrawn",
+            Self::Version => "version",
+        }
     }
 }
 
@@ -211,6 +284,22 @@ mod tests {
             assert_eq!(text, format!("beacon/v1/acme/berlin-03/gw1/{spelled}"));
             assert_eq!(Topics::read(&text), Ok((topics(), topic)));
         }
+    }
+
+    #[test]
+    fn every_topic_of_the_registry_is_read_back_and_no_other() {
+        for topic in RegistryTopic::ALL {
+            let text = topics().spell_registry(topic);
+            assert_eq!(text, format!("beacon/v1/acme/berlin-03/registry/{}", topic.word()));
+            assert_eq!(topics().read_registry(&text), Some(topic));
+            let elsewhere = text.replace("berlin-03", "berlin-04");
+            assert_eq!(topics().read_registry(&elsewhere), None);
+            assert!(Topics::read(&text).is_err(), "it is no topic of a gateway");
+        }
+        assert_eq!(topics().read_registry("beacon/v1/acme/berlin-03/registry/all"), None);
+        assert_eq!(topics().command_filter(), "beacon/v1/acme/berlin-03/gw1/command/+");
+        assert_eq!(topics().store_address(), "acme/berlin-03");
+        assert_eq!(topics().gateway_address(), "acme/berlin-03/gw1");
     }
 
     #[test]

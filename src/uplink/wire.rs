@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use rustls::ClientConfig;
 
-pub(super) use self::fault::Fault;
+pub(crate) use self::fault::Fault;
 use super::{
     access::Access,
     in_flight::PacketId,

@@ -335,6 +335,7 @@ fn keys(settings: &Settings) -> BTreeMap<String, String> {
         ("presence", serde_json::to_value(&settings.presence)),
         ("outbox", serde_json::to_value(&settings.outbox)),
         ("uplink", serde_json::to_value(&settings.uplink)),
+        ("command", serde_json::to_value(&settings.command)),
         ("health", serde_json::to_value(&settings.health)),
         ("log", serde_json::to_value(&settings.log)),
     ];

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// Why a connection was not made, or ended.
 #[derive(Debug, Error)]
-pub(in crate::uplink) enum Fault {
+pub(crate) enum Fault {
     /// No TCP connection.
     #[error(
         "the broker cannot be reached ({0}); check `uplink.broker`, the network and the firewall"
@@ -67,7 +67,7 @@ pub(in crate::uplink) enum Fault {
 
 /// What a refusal of CONNECT means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::uplink) struct Refusal {
+pub(crate) struct Refusal {
     why: &'static str,
     wants_human: bool,
 }
@@ -86,7 +86,7 @@ impl Refusal {
 
 impl Fault {
     /// Trying again will not help until somebody changes something.
-    pub(in crate::uplink) fn wants_human(&self) -> bool {
+    pub(crate) fn wants_human(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.wants_human,
             Self::Tls(_) | Self::Unsuitable(_) | Self::TakenOver => true,
