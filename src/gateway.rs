@@ -16,6 +16,7 @@ mod error;
 mod house;
 mod office;
 mod report;
+mod status;
 
 use std::{
     future::Future,
@@ -24,18 +25,21 @@ use std::{
     sync::Arc,
 };
 
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 
 pub use drive::Pulse;
 pub use error::{Fate, GatewayError, chain};
+pub use status::{Status, StatusError};
 
 use crate::{
     clock::Clock,
-    engine::{AddressSeed, Identity, Registry, UnixTime},
+    engine::{AddressSeed, Engine, FootfallSeed, Identity, Registry, UnixTime},
     outbox::{
         self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
@@ -48,6 +52,7 @@ use crate::{
 use drive::Drive;
 use house::House;
 use office::{Office, RoomEnd, Stops};
+use status::StatusFile;
 
 /// How many advertisements may wait for the engine: half a second of a busy shop.
 const HEARD_BOUND: usize = 256;
@@ -93,6 +98,18 @@ pub fn load_registry(settings: &Settings) -> Result<Registry, GatewayError> {
 /// The identity room for a registry, with a seed that nobody else knows.
 pub fn identity(settings: &Settings, registry: Registry) -> Identity {
     Identity::new(registry, settings.identity(), AddressSeed::new(fastrand::u64(..)))
+}
+
+/// The engine, which counts everybody if the settings want that.
+pub fn with_footfall(settings: &Settings, engine: Engine) -> Engine {
+    let Some(footfall) = settings.footfall.build() else { return engine };
+    let mut seed = Zeroizing::new([0; 16]);
+    // A salt that could be guessed would be none, so without random numbers nobody is counted.
+    if SystemRandom::new().fill(&mut *seed).is_err() {
+        error!("The operating system gives no random numbers; nobody is counted.");
+        return engine;
+    }
+    engine.with_footfall(footfall, FootfallSeed::new(*seed))
 }
 
 /// Runs a gateway until it is asked to stop, its source ends, or a room fails.
@@ -192,6 +209,7 @@ pub async fn run(
     ready();
 
     let office = Office {
+        status: StatusFile::new(&house.settings.gateway.state_dir),
         house,
         requests,
         registries: registries_tx,

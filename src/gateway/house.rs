@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Pulse, courier::ConsentingCourier, identity, report::Report};
+use super::{Pulse, courier::ConsentingCourier, identity, report::Report, with_footfall};
 use crate::{
     checkpoint,
     clock::Clock,
@@ -63,7 +63,8 @@ impl House {
     pub(super) fn engine(&self, registry: Registry) -> Engine {
         let next_visit = VisitId { epoch: self.opening.epoch, run: self.first_sequence, number: 1 };
         let identity = identity(&self.settings, registry);
-        let mut engine = Engine::new(identity, self.settings.presence(), next_visit);
+        let engine = Engine::new(identity, self.settings.presence(), next_visit);
+        let mut engine = with_footfall(&self.settings, engine);
         engine.handle_clock(self.wall);
         engine.handle_restored(self.clock.now(), self.restored());
         engine

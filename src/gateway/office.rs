@@ -13,6 +13,7 @@ use super::{
     drive::{Driven, OutboxGone},
     house::House,
     load_registry,
+    status::StatusFile,
 };
 use crate::{
     engine::{Counts, RadioState, Registry, Uptime},
@@ -49,6 +50,7 @@ pub(super) struct Office {
     pub(super) link: watch::Receiver<LinkState>,
     pub(super) state: watch::Sender<Vec<u8>>,
     pub(super) metrics: watch::Sender<Vec<u8>>,
+    pub(super) status: StatusFile,
 }
 
 // === impl Office ===
@@ -86,6 +88,11 @@ impl Office {
             warn!("The grace period is over; what is not delivered is left to the next start.");
             rooms.abort_all();
         }
+        let mut last = self.pulse.borrow().clone();
+        if closing.appended.is_some() {
+            last.counts = closing.counts;
+        }
+        self.status.finish(&self.house.report(last).status(true)).await;
         if let Some(failure) = closing.failure {
             return Err(failure);
         }
@@ -118,7 +125,9 @@ impl Office {
                 end = rooms.join_next() => return end,
                 _ = states.tick() => { self.state.send_replace(self.house.report(pulse).state()); }
                 _ = metrics.tick() => {
-                    self.metrics.send_replace(self.house.report(pulse).metrics());
+                    let report = self.house.report(pulse);
+                    self.metrics.send_replace(report.metrics());
+                    self.status.write(&report.status(false)).await;
                 }
                 _ = watchdog.tick() => {
                     if pulse.at != last {

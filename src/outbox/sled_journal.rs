@@ -24,6 +24,7 @@ mod stored;
 
 use begin::{adopt, begin, set_aside};
 use open::{Found, Trouble};
+pub(super) use place::LOCK;
 use place::Place;
 pub(super) use stored::LAYOUT;
 use stored::{HEAD, Head, KEPT};
