@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::engine::{ClockQuality, UnixTime, Uptime, WallClock};
+use crate::{
+    engine::{ClockQuality, UnixTime, Uptime, WallClock},
+    settings::ClockTrust,
+};
 
 /// Reads monotonic time relative to the moment the clock was started, and the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,12 @@ impl Clock {
     pub fn accelerated(rate: u32, begin: UnixTime) -> Self {
         let simulated = Simulated { rate: rate.max(1), begin };
         Self { simulated: Some(simulated), ..Self::start() }
+    }
+
+    /// The same clock, believed on these terms.
+    #[must_use]
+    pub fn trusting(self, trust: ClockTrust) -> Self {
+        Self { trust, ..self }
     }
 
     /// Reads monotonic time.
@@ -80,7 +89,11 @@ impl Clock {
             Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             Err(_) => 0,
         };
-        WallClock { at: self.now(), unix: UnixTime::from_millis(unix), quality: quality() }
+        let quality = match self.trust {
+            ClockTrust::Synced => quality(),
+            ClockTrust::Always => ClockQuality::Synced,
+        };
+        WallClock { at: self.now(), unix: UnixTime::from_millis(unix), quality }
     }
 
     /// How much passes on this clock while so much passes on the machine's.

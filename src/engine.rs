@@ -10,6 +10,9 @@ pub use advertisement::{
     AddressKind, Advertisement, DeviceAddress, NotAnAddress, ReceiverId, Rssi, parse_octets,
 };
 
+mod footfall;
+pub use footfall::{Count, FootfallSeed, FootfallSettings, ROUNDED_TO};
+
 pub mod frame;
 
 mod identity;
@@ -39,6 +42,7 @@ pub use time::{ClockQuality, UnixTime, Uptime, WallClock};
 
 use std::collections::{BTreeMap, VecDeque};
 
+use footfall::Footfall;
 use frame::Undecoded;
 use presence::PresenceTracker;
 use sensor::Sensors;
@@ -54,6 +58,8 @@ pub struct Counts {
     pub malformed: u64,
     /// Those in no known format, or in one that is never processed.
     pub unknown: u64,
+    /// Those of `unknown` that are never processed: one number, whatever they were.
+    pub refused: u64,
     /// Those in a known format, or from a device that its address alone made known.
     pub decoded: u64,
     /// Those of a subject with a live consent.
@@ -82,6 +88,7 @@ pub struct Engine {
     presence: PresenceTracker,
     sensors: Sensors,
     situations: SituationRoom,
+    footfall: Option<Footfall>,
     checkpoints: VecDeque<Checkpoint>,
     wall: WallClock,
     now: Uptime,
@@ -97,12 +104,20 @@ impl Engine {
             presence: PresenceTracker::new(presence, next_visit),
             sensors: Sensors::default(),
             situations: SituationRoom::default(),
+            footfall: None,
             checkpoints: VecDeque::new(),
             wall: WallClock::default(),
             now: Uptime::from_micros(i64::MIN),
             counts: Counts::default(),
             canaries: BTreeMap::new(),
         }
+    }
+
+    /// The same engine, which besides counts everybody, anonymously.
+    #[must_use]
+    pub fn with_footfall(mut self, settings: FootfallSettings, seed: FootfallSeed) -> Self {
+        self.footfall = Some(Footfall::new(settings, self.presence.zones(), seed));
+        self
     }
 
     /// Takes one advertisement through every room. What ended before `now` is reported first.
@@ -112,7 +127,7 @@ impl Engine {
         self.counts.received += 1;
         let decoded = frame::decode(advertisement.data());
         let frames = decoded.as_deref().unwrap_or_default();
-        let resolution = if frames.is_empty() && frame::never_processed(advertisement.data()) {
+        let resolution = if decoded == Err(Undecoded::Refused) {
             Resolution::Anonymous
         } else {
             self.identity.resolve(now, &self.wall, advertisement.address(), frames)
@@ -124,6 +139,11 @@ impl Engine {
                 let receiver = &advertisement.receiver;
                 let sighting = Sighting { subject, receiver, rssi: advertisement.rssi };
                 self.presence.observe(now, &sighting);
+                // A customer is one of everybody; a badge or a trolley is the shop's own.
+                let kind = self.identity.registry().subject(subject).map(|it| it.kind);
+                if kind == Some(SubjectKind::Customer) {
+                    self.count(advertisement);
+                }
             }
             Resolution::Fixture(index) => {
                 self.counts.decoded += 1;
@@ -142,16 +162,33 @@ impl Engine {
                     }
                 }
             }
-            Resolution::Anonymous => match decoded {
-                Ok(_) => {
-                    self.counts.decoded += 1;
-                    self.counts.anonymous += 1;
+            Resolution::Anonymous => {
+                match decoded {
+                    Ok(_) => {
+                        self.counts.decoded += 1;
+                        self.counts.anonymous += 1;
+                    }
+                    Err(Undecoded::Unknown) => self.counts.unknown += 1,
+                    Err(Undecoded::Refused) => {
+                        self.counts.unknown += 1;
+                        self.counts.refused += 1;
+                    }
+                    Err(Undecoded::Malformed { .. }) => self.counts.malformed += 1,
                 }
-                Err(Undecoded::Unknown) => self.counts.unknown += 1,
-                Err(Undecoded::Malformed { .. }) => self.counts.malformed += 1,
-            },
+                if decoded != Err(Undecoded::Refused) {
+                    self.count(advertisement);
+                }
+            }
         }
         self.settle();
+    }
+
+    /// Counts a device among everybody. Its address goes no further than the salt.
+    fn count(&mut self, advertisement: &Advertisement) {
+        if let Some(footfall) = &mut self.footfall {
+            let Advertisement { receiver, rssi, address, .. } = advertisement;
+            footfall.count(receiver, *rssi, |salt| salt.mark(address));
+        }
     }
 
     /// Lets time pass. Spurious calls are no-ops and therefore safe.
@@ -164,7 +201,11 @@ impl Engine {
     /// A receiver's state changed.
     pub fn handle_radio(&mut self, now: Uptime, receiver: &ReceiverId, state: RadioState) {
         let now = self.advance(now);
-        match self.presence.set_radio(now, receiver, state) {
+        let state = self.presence.set_radio(now, receiver, state);
+        if let Some(footfall) = &mut self.footfall {
+            footfall.radio(now, receiver, state);
+        }
+        match state {
             RadioState::Deaf { since, cause } => {
                 self.situations.radio_deaf(receiver, since, cause);
             }
@@ -184,6 +225,10 @@ impl Engine {
 
     /// The wall clock was read. Visits of those whose consent has run out close without an event.
     pub fn handle_clock(&mut self, wall: WallClock) {
+        if let Some(footfall) = &mut self.footfall {
+            let counts = footfall.clock(&wall, &self.wall);
+            self.situations.counted(counts);
+        }
         self.wall = wall;
         let registry = self.identity.registry();
         let lapsed = |&(index, _): &(SubjectIndex, _)| !registry.is_live(index, &wall, wall.at);
@@ -240,9 +285,13 @@ impl Engine {
         self.settle();
     }
 
-    /// The gateway is about to stop: what is known of every open visit should be remembered.
+    /// The gateway is about to stop: what is known of every open visit should be remembered, and
+    /// what was counted of everybody is told, because it cannot be.
     pub fn handle_stop(&mut self, now: Uptime) {
-        self.advance(now);
+        let now = self.advance(now);
+        if let Some(footfall) = &mut self.footfall {
+            self.situations.counted(footfall.stop(now, &self.wall));
+        }
         let open: Vec<SubjectIndex> = self.presence.present().map(|(index, _)| index).collect();
         for index in open {
             self.checkpoint(index);
@@ -252,7 +301,8 @@ impl Engine {
     /// When [`Engine::handle_timeout`] should next be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
-        self.presence.next_deadline()
+        let footfall = self.footfall.as_ref().and_then(Footfall::next_deadline);
+        [self.presence.next_deadline(), footfall].into_iter().flatten().min()
     }
 
     /// The next situation to deliver, oldest first.
@@ -299,6 +349,9 @@ impl Engine {
     /// Time never runs backwards in here, whatever the shell says.
     fn advance(&mut self, now: Uptime) -> Uptime {
         self.now = self.now.max(now);
+        if let Some(footfall) = &mut self.footfall {
+            self.situations.counted(footfall.turn(self.now, &self.wall));
+        }
         self.now
     }
 

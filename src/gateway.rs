@@ -20,6 +20,7 @@ mod house;
 mod office;
 mod registrar;
 mod report;
+mod status;
 
 use std::{
     future::Future,
@@ -28,19 +29,22 @@ use std::{
     sync::Arc,
 };
 
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 use tracing::{error, info, warn};
+use zeroize::Zeroizing;
 
 pub use drive::Pulse;
 pub use error::{Fate, GatewayError, chain};
+pub use status::{Status, StatusError};
 
 use crate::{
     clock::Clock,
     command::{self, Command},
-    engine::{AddressSeed, Identity, Registry, UnixTime},
+    engine::{AddressSeed, Engine, FootfallSeed, Identity, Registry, UnixTime},
     outbox::{
         self, Dropped, Judge, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
@@ -54,6 +58,7 @@ use enrolment::Keeper;
 use house::House;
 use office::{Office, RoomEnd, Stops};
 use registrar::Registrar;
+use status::StatusFile;
 
 /// How many advertisements may wait for the engine: half a second of a busy shop.
 const HEARD_BOUND: usize = 256;
@@ -102,6 +107,18 @@ fn credentials() -> Option<PathBuf> {
 /// The identity room for a registry, with a seed that nobody else knows.
 pub fn identity(settings: &Settings, registry: Registry) -> Identity {
     Identity::new(registry, settings.identity(), AddressSeed::new(fastrand::u64(..)))
+}
+
+/// The engine, which counts everybody if the settings want that.
+pub fn with_footfall(settings: &Settings, engine: Engine) -> Engine {
+    let Some(footfall) = settings.footfall.build() else { return engine };
+    let mut seed = Zeroizing::new([0; 16]);
+    // A salt that could be guessed would be none, so without random numbers nobody is counted.
+    if SystemRandom::new().fill(&mut *seed).is_err() {
+        error!("The operating system gives no random numbers; nobody is counted.");
+        return engine;
+    }
+    engine.with_footfall(footfall, FootfallSeed::new(*seed))
 }
 
 /// Runs a gateway until it is asked to stop, its source ends, or a room fails.
@@ -245,6 +262,7 @@ pub async fn run(
     ready();
 
     let office = Office {
+        status: StatusFile::new(&house.settings.gateway.state_dir),
         house,
         requests,
         asks: asks_tx,

@@ -41,7 +41,7 @@ mod error;
 pub use error::OutboxError;
 
 mod inspect;
-pub use inspect::{Inspection, Stats, inspect};
+pub use inspect::{Inspection, Stats, in_use, inspect};
 
 mod journal;
 pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};

@@ -4,10 +4,12 @@
 //! the environment, then flags. A key that does not exist is an error, as is a value that makes no
 //! sense; each error names where it stands, what was found and what is allowed.
 
+mod footfall;
 mod load;
 mod shop;
 mod units;
 
+pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
 pub(crate) use shop::check_id;
 pub use shop::{FixtureSettings, OpeningHoursText, ReportSettings, ZoneSettings};
@@ -43,6 +45,8 @@ pub struct Settings {
     pub zone: Vec<ZoneSettings>,
     /// The shop's own sensors and reference beacons.
     pub fixture: Vec<FixtureSettings>,
+    /// Counting everybody, anonymously.
+    pub footfall: FootfallSection,
     /// How events are kept.
     pub outbox: outbox::Settings,
     /// Where events go.
@@ -274,6 +278,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), Invalid> {
         self.presence.check()?;
         self.identity.check()?;
+        self.footfall.check()?;
         self.scan.check()?;
         self.outbox.validate()?;
         self.command.validate()?;

@@ -122,7 +122,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
 }
 
 fn registry(settings: &Settings) -> Finding {
-    match load_registry(settings) {
+    match load_registry(settings, Clock::start()) {
         Err(error) => wrong("registry", chain(&error)),
         Ok(registry) if registry.subject_count() == 0 => advice(
             "registry",

@@ -23,7 +23,7 @@ use crate::{
     engine::{
         Advertisement, ClockQuality, Counts, Engine, ReceiverId, Uptime, VisitId, WallClock, frame,
     },
-    gateway::{chain, identity, load_registry},
+    gateway::{chain, identity, load_registry, with_footfall},
     outbox::{
         Sequence,
         record::{Record, RunId},
@@ -78,6 +78,8 @@ struct Player {
     engine: Engine,
     origin: Origin,
     wall: WallClock,
+    /// When something was last heard.
+    last: Uptime,
     sequence: Sequence,
     json: bool,
     screen: Screen<BufWriter<AutoStream<io::Stdout>>>,
@@ -97,9 +99,10 @@ struct File {
 
 impl Player {
     fn new(settings: &Settings, json: bool) -> Result<Self, Failure> {
-        let registry = load_registry(settings)?;
+        let registry = load_registry(settings, Clock::start())?;
         let first = VisitId { epoch: 0, run: 0, number: 1 };
-        let mut engine = Engine::new(identity(settings, registry), settings.presence(), first);
+        let engine = Engine::new(identity(settings, registry), settings.presence(), first);
+        let mut engine = with_footfall(settings, engine);
         engine.handle_recording(Uptime::ZERO);
         let invalid = |invalid| Failure::from(crate::gateway::GatewayError::Settings(invalid));
         let or = |name: &str, other: &str| {
@@ -124,6 +127,7 @@ impl Player {
                 historical_after_ms: i64::MAX,
             },
             wall: WallClock::default(),
+            last: Uptime::ZERO,
             sequence: Sequence(0),
             json,
             screen: Screen::new(
@@ -225,10 +229,12 @@ impl Player {
     fn hear(&mut self, advertisement: &Advertisement) -> Result<(), Failure> {
         let family = match frame::decode(advertisement.data()) {
             Ok(frames) => frames.first().map_or("unknown", frame::Frame::family),
-            Err(frame::Undecoded::Unknown) => "unknown",
+            // What is never processed has no format of its own here: it is one number below.
+            Err(frame::Undecoded::Unknown | frame::Undecoded::Refused) => "unknown",
             Err(frame::Undecoded::Malformed { .. }) => "malformed",
         };
         *self.formats.entry(family).or_default() += 1;
+        self.last = self.last.max(advertisement.heard);
         self.engine.handle_advertisement(advertisement.heard, advertisement);
         self.tell()
     }
@@ -263,11 +269,16 @@ impl Player {
     }
 
     fn tell_the_end(&mut self) -> Result<(), Failure> {
-        while let Some(deadline) = self.engine.poll_timeout() {
+        let mut end = self.last;
+        while self.engine.visits_open() > 0
+            && let Some(deadline) = self.engine.poll_timeout()
+        {
+            end = deadline;
             self.engine.handle_timeout(deadline);
             self.tell()?;
         }
-        Ok(())
+        self.engine.handle_stop(end);
+        self.tell()
     }
 
     fn summary(&self, out: &mut impl Write, counts: Counts, elapsed: Duration) -> io::Result<()> {
@@ -291,6 +302,7 @@ impl Player {
             received,
             malformed,
             unknown,
+            refused,
             decoded,
             subject,
             fixture,
@@ -300,6 +312,7 @@ impl Player {
         for (count, what) in [
             (received, "advertisements heard"),
             (unknown, "in no known format"),
+            (refused, "  never processed"),
             (malformed, "malformed"),
             (decoded, "decoded"),
             (subject, "  of subjects"),
@@ -342,6 +355,7 @@ impl Player {
             "received": counts.received,
             "malformed": counts.malformed,
             "unknown": counts.unknown,
+            "refused": counts.refused,
             "decoded": counts.decoded,
             "subject": counts.subject,
             "fixture": counts.fixture,

@@ -48,7 +48,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let settings = options.common.load()?;
-    let registry = load_registry(&settings)?;
+    let registry = load_registry(&settings, Clock::start())?;
     let first = VisitId { epoch: 0, run: 0, number: 1 };
     let mut engine = Engine::new(identity(&settings, registry), settings.presence(), first);
     let clock = Clock::start();

@@ -24,6 +24,7 @@ impl<'a> Answer<'a> {
         match data.as_ref().map(|data| (data, frame::decode(data))) {
             Ok((_, Ok(frames))) => Self::Decoded(frames),
             Ok((data, Err(Undecoded::Unknown))) => Self::Unknown(frame::encrypted_family(data)),
+            Ok((_, Err(Undecoded::Refused))) => Self::Unknown(None),
             Ok((_, Err(Undecoded::Malformed { format }))) => {
                 Self::Malformed(format!("{format}: {}", rule(format)))
             }

@@ -26,7 +26,7 @@ mod ibeacon;
 pub use ibeacon::IBeacon;
 
 mod never;
-pub use never::never_processed;
+pub use never::{never_processed, never_processed_list};
 
 mod quantity;
 pub use quantity::{Kind, Quantity};
@@ -78,9 +78,12 @@ pub enum Frame<'a> {
 /// Why advertising data yielded no frame.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum Undecoded {
-    /// No AD structure in it is in a format we speak, or one of them must not be processed.
+    /// No AD structure in it is in a format we speak.
     #[error("no known frame format")]
     Unknown,
+    /// One of its AD structures must not be processed. Which one, nobody is told.
+    #[error("never processed")]
+    Refused,
     /// It announced a format we speak and then broke its rules.
     #[error("malformed {format} frame")]
     Malformed {
@@ -99,7 +102,7 @@ type Announced<T> = Option<Result<T, &'static str>>;
 /// when no other yields a frame.
 pub fn decode(data: &[u8]) -> Result<Frames<'_>, Undecoded> {
     if never_processed(data) {
-        return Err(Undecoded::Unknown);
+        return Err(Undecoded::Refused);
     }
     let mut frames = Frames::new();
     let mut malformed = None;
@@ -238,10 +241,10 @@ mod tests {
     #[test]
     fn what_is_never_processed_takes_everything_beside_it_along() {
         for parts in [[EXPOSURE, BTHOME], [BTHOME, EXPOSURE], [EXPOSURE, BAD_IBEACON]] {
-            assert_eq!(families(&parts), Err(Undecoded::Unknown));
+            assert_eq!(families(&parts), Err(Undecoded::Refused));
         }
         let behind_more_than_fit = [BTHOME, BTHOME, BTHOME, BTHOME, BTHOME, EXPOSURE];
-        assert_eq!(families(&behind_more_than_fit), Err(Undecoded::Unknown));
+        assert_eq!(families(&behind_more_than_fit), Err(Undecoded::Refused));
     }
 
     #[test]

@@ -198,6 +198,11 @@ impl PresenceTracker {
         }
     }
 
+    /// The zones of the shop.
+    pub(super) fn zones(&self) -> &[Zone] {
+        &self.settings.zones
+    }
+
     /// The open visit of a subject.
     pub(super) fn visit(&self, subject: SubjectIndex) -> Option<&VisitRecord> {
         Some(&self.tracks.get(&subject)?.visit.as_ref()?.record)
@@ -224,7 +229,7 @@ impl PresenceTracker {
 }
 
 /// The zone that demands the most of those that this signal satisfies.
-fn louder_zone<'a>(
+pub(super) fn louder_zone<'a>(
     zones: &'a [Zone],
     receiver: &ReceiverId,
     smoothed: f64,
@@ -232,7 +237,7 @@ fn louder_zone<'a>(
     zones
         .iter()
         .enumerate()
-        .filter(|(_, zone)| zone.receivers.is_empty() || zone.receivers.contains(receiver))
+        .filter(|(_, zone)| zone.is_heard_by(receiver))
         .filter(|(_, zone)| smoothed >= zone.enter_rssi)
         .max_by(|(_, a), (_, b)| a.enter_rssi.total_cmp(&b.enter_rssi))
 }

@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    DeafCause, Identity, PresenceTracker, Pseudonym, Purpose, Purposes, ReceiverId, SubjectKind,
-    Transition, TransitionKind, Uptime, VisitRecord, WallClock, ZoneId,
+    Count, DeafCause, Identity, PresenceTracker, Pseudonym, Purpose, Purposes, ReceiverId,
+    SubjectKind, Transition, TransitionKind, Uptime, VisitRecord, WallClock, ZoneId,
     frame::Quantity,
     presence::{EnterReason, ExitReason, MAX_STAYS},
     sensor::{Readings, Sensors},
@@ -39,6 +39,8 @@ pub enum What {
         /// What it measured.
         readings: Readings,
     },
+    /// Everybody was counted, in one zone.
+    Counted(Count),
     /// A receiver went deaf.
     RadioDeaf {
         /// Which.
@@ -164,6 +166,13 @@ impl SituationRoom {
         readings: Readings,
     ) {
         self.push(Situation { at, what: What::Measured { fixture, zone, readings } });
+    }
+
+    /// Bins are over: when each ended, and what was counted.
+    pub(super) fn counted(&mut self, counts: Vec<(Uptime, Count)>) {
+        for (at, count) in counts {
+            self.push(Situation { at, what: What::Counted(count) });
+        }
     }
 
     /// A receiver went deaf, or is still deaf for another reason.

@@ -239,6 +239,9 @@ fn tell(situation: &Situation) {
             tracing::debug!(subject = %presence.subject, zone, "A subject's presence changed.");
         }
         What::Measured { fixture, .. } => tracing::debug!(fixture, "A fixture measured something."),
+        What::Counted(count) => {
+            tracing::debug!(zone = %count.zone, addresses = count.addresses, "A zone was counted.");
+        }
         What::RadioDeaf { .. } | What::RadioRecovered { .. } => {}
     }
 }

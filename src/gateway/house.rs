@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Pulse, consent::Ledger, courier::ConsentingCourier, enrolment::Enrolled, identity, report::Report};
+use super::{
+    Pulse, consent::Ledger, courier::ConsentingCourier, enrolment::Enrolled, identity,
+    report::Report, with_footfall,
+};
 use crate::{
     checkpoint,
     clock::Clock,
@@ -67,7 +70,8 @@ impl House {
     pub(super) fn engine(&self, registry: Registry) -> Engine {
         let next_visit = VisitId { epoch: self.opening.epoch, run: self.first_sequence, number: 1 };
         let identity = identity(&self.settings, registry);
-        let mut engine = Engine::new(identity, self.settings.presence(), next_visit);
+        let engine = Engine::new(identity, self.settings.presence(), next_visit);
+        let mut engine = with_footfall(&self.settings, engine);
         engine.handle_clock(self.wall);
         engine.handle_restored(self.clock.now(), self.restored());
         engine

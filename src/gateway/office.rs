@@ -12,6 +12,7 @@ use super::{
     GatewayError, Outcome, Pulse, Request,
     drive::{Driven, OutboxGone},
     house::House,
+    status::StatusFile,
 };
 use crate::{
     engine::{Counts, RadioState, Uptime},
@@ -52,6 +53,7 @@ pub(super) struct Office {
     pub(super) link: watch::Receiver<LinkState>,
     pub(super) state: watch::Sender<Vec<u8>>,
     pub(super) metrics: watch::Sender<Vec<u8>>,
+    pub(super) status: StatusFile,
 }
 
 // === impl Office ===
@@ -90,6 +92,11 @@ impl Office {
             warn!("The grace period is over; what is not delivered is left to the next start.");
             rooms.abort_all();
         }
+        let mut last = self.pulse.borrow().clone();
+        if closing.appended.is_some() {
+            last.counts = closing.counts;
+        }
+        self.status.finish(&self.house.report(last).status(true)).await;
         if let Some(failure) = closing.failure {
             return Err(failure);
         }
@@ -122,7 +129,9 @@ impl Office {
                 end = rooms.join_next() => return end,
                 _ = states.tick() => { self.state.send_replace(self.house.report(pulse).state()); }
                 _ = metrics.tick() => {
-                    self.metrics.send_replace(self.house.report(pulse).metrics());
+                    let report = self.house.report(pulse);
+                    self.metrics.send_replace(report.metrics());
+                    self.status.write(&report.status(false)).await;
                 }
                 _ = watchdog.tick() => {
                     if pulse.at != last {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::{Map, Value, json};
 
-use super::Pulse;
+use super::{Pulse, status::Status};
 use crate::{
     engine::{RadioState, WallClock},
     outbox,
@@ -53,9 +53,19 @@ impl Report<'_> {
 
     /// All counters, by their names. Counted since the start.
     pub(super) fn metrics(&self) -> Vec<u8> {
+        bytes(&self.counters())
+    }
+
+    /// The same for other programs on this machine; `stopped` when it is the last word.
+    pub(super) fn status(&self, stopped: bool) -> Status {
+        let written = utc(self.wall.unix_at(self.wall.at));
+        Status::new(stopped, written, self.started.clone(), self.counters())
+    }
+
+    fn counters(&self) -> Value {
         let (counts, outbox, uplink) = (self.pulse.counts, self.outbox.totals, self.uplink);
         let scan = self.scan.totals();
-        bytes(&json!({
+        json!({
             "time": utc(self.wall.unix_at(self.wall.at)),
             "scan": {
                 "heard": scan.heard,
@@ -67,6 +77,7 @@ impl Report<'_> {
                 "received": counts.received,
                 "malformed": counts.malformed,
                 "unknown": counts.unknown,
+                "refused": counts.refused,
                 "decoded": counts.decoded,
                 "subject": counts.subject,
                 "fixture": counts.fixture,
@@ -93,7 +104,7 @@ impl Report<'_> {
                 "reconnects": uplink.reconnects,
                 "round_trip_ms": uplink.last_round_trip.as_millis(),
             },
-        }))
+        })
     }
 
     /// How the receivers are, in a word: as the worst of them, or `partly_deaf` when some are deaf

@@ -1,12 +1,16 @@
 //! Looks into an outbox that no gateway is using, for `beacon-gateway outbox stat` and `list`.
 
-use std::path::Path;
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::Path,
+};
 
 use crate::engine::UnixTime;
 
 use super::{
     Held, Journal, OutboxError, Pending, Sequence,
-    sled_journal::{Durability, SledJournal, StoreOptions},
+    sled_journal::{Durability, LOCK, SledJournal, StoreOptions},
 };
 
 /// How many records are fetched together.
@@ -39,6 +43,20 @@ pub struct Stats {
 pub struct Inspection {
     stats: Stats,
     journal: SledJournal,
+}
+
+/// Whether another process uses the outbox in `dir`, most likely a gateway. Whoever begins to use it
+/// in the very moment of asking is sent away once.
+pub fn in_use(dir: &Path) -> io::Result<bool> {
+    match File::open(dir.join(LOCK)) {
+        Ok(lock) => match lock.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(error),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Opens the outbox in `dir` to look at it. Nothing that it means is changed: no record, no

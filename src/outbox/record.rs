@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::engine::{
-    ClockQuality, PresenceSituation, Purpose, Purposes, Situation, Stay, TransitionKind, UnixTime, Uptime,
-    VisitRecord, WallClock, What, ZoneId,
+    ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
+    TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
 };
 
 /// The largest record, in bytes. Larger values would make sled write separate files that it never
@@ -76,6 +76,27 @@ pub enum Body {
     RecordsDropped(DroppedRecords),
     /// Consent was withdrawn or narrowed: the receipt.
     ConsentWithdrawn(Receipt),
+    /// Everybody was counted, in one zone.
+    Counted(Counted),
+}
+
+/// Everybody was counted, in one zone. The record's time is when the bin ended.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Counted {
+    /// Where.
+    pub zone: String,
+    /// How long was counted.
+    pub length_ms: u64,
+    /// For how much of it all receivers of the zone could hear.
+    pub covered_ms: u64,
+    /// Different addresses; `None` when they were fewer than `k`.
+    pub addresses: Option<u32>,
+    /// Different addresses in the busiest minute; `None` when they were fewer than `k`.
+    pub busiest_minute: Option<u32>,
+    /// Figures below this are not told.
+    pub k: u32,
+    /// The others are rounded to a multiple of this.
+    pub rounded_to: u32,
 }
 
 /// The gateway was started.
@@ -271,6 +292,7 @@ impl Record {
                     })
                     .collect(),
             },
+            What::Counted(count) => Body::Counted(Counted::of(count)),
             What::RadioDeaf { receiver, cause } => Body::RadioDeaf {
                 receiver: receiver.as_str().to_owned(),
                 cause: cause.name().to_owned(),
@@ -377,6 +399,20 @@ impl Record {
 impl Receipt {
     /// How many subjects one receipt names, so that it keeps to [`MAX_BYTES`].
     pub const MAX_SUBJECTS: usize = 20;
+}
+
+impl Counted {
+    fn of(count: &Count) -> Self {
+        Self {
+            zone: count.zone.to_string(),
+            length_ms: millis(count.length),
+            covered_ms: millis(count.covered),
+            addresses: count.addresses,
+            busiest_minute: count.busiest_minute,
+            k: count.k,
+            rounded_to: ROUNDED_TO,
+        }
+    }
 }
 
 impl Presence {

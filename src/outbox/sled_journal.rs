@@ -30,6 +30,7 @@ mod stored;
 use begin::{adopt, begin, set_aside};
 use index::Index;
 use open::{Found, Trouble};
+pub(super) use place::LOCK;
 use place::Place;
 use renew::Renewal;
 pub(super) use stored::LAYOUT;

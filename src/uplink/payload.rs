@@ -12,7 +12,7 @@ use crate::{
     engine::{ClockQuality, UnixTime, Uptime, WallClock, frame::Quantity},
     outbox::{
         Sequence,
-        record::{Body, Change, Presence, Record, RunId, VisitSummary},
+        record::{Body, Change, Counted, Presence, Record, RunId, VisitSummary},
     },
 };
 
@@ -56,7 +56,7 @@ pub struct OpeningHours {
 /// One event, ready to be published.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CloudEvent {
-    /// The family: `visit`, `zone`, `sensor`, `gateway`.
+    /// The family: `visit`, `zone`, `sensor`, `gateway`, `occupancy`.
     pub family: &'static str,
     /// The kind in the family: `entered`.
     pub kind: &'static str,
@@ -97,11 +97,12 @@ pub fn kind_of(body: &Body) -> (&'static str, &'static str) {
         Body::RadioRecovered { .. } => ("gateway", "radio_recovered"),
         Body::RecordsDropped(_) => ("gateway", "records_dropped"),
         Body::ConsentWithdrawn(_) => ("gateway", "consent_withdrawn"),
+        Body::Counted(_) => ("occupancy", "counted"),
     }
 }
 
 /// Every kind that this version can make.
-pub const KINDS: [(&str, &str); 11] = [
+pub const KINDS: [(&str, &str); 12] = [
     ("visit", "started"),
     ("visit", "ended"),
     ("zone", "entered"),
@@ -113,6 +114,7 @@ pub const KINDS: [(&str, &str); 11] = [
     ("gateway", "radio_recovered"),
     ("gateway", "records_dropped"),
     ("gateway", "consent_withdrawn"),
+    ("occupancy", "counted"),
 ];
 
 impl Origin {
@@ -206,6 +208,7 @@ impl Origin {
                 "records_erased": receipt.records_erased,
                 "records_narrowed": receipt.records_narrowed,
             })),
+            Body::Counted(counted) => counted_data(counted, unix),
         }
     }
 
@@ -290,10 +293,7 @@ impl OpeningHours {
 
 fn summary_data(summary: &VisitSummary, end: UnixTime) -> Map<String, Value> {
     let zone = |index: &u16| summary.zones.get(usize::from(*index)).cloned().unwrap_or_default();
-    let before = |ms: &u64| {
-        let ms = i64::try_from(*ms).unwrap_or(i64::MAX);
-        utc(UnixTime::from_millis(end.as_millis().saturating_sub(ms)))
-    };
+    let before = |ms: &u64| before(end, *ms);
     let mut data = object(json!({
         "reason": summary.reason,
         "receivers": {"first": summary.first_receiver, "last": summary.last_receiver},
@@ -313,6 +313,30 @@ fn summary_data(summary: &VisitSummary, end: UnixTime) -> Map<String, Value> {
         data.insert("dwell_s".into(), dwell.collect::<Map<String, Value>>().into());
     }
     data
+}
+
+fn counted_data(counted: &Counted, end: UnixTime) -> Map<String, Value> {
+    // A figure that is not told is left out: it is not zero, and zero is not told either.
+    let figure = |count: Option<u32>| match count {
+        Some(count) => json!({"suppressed": false, "count": count}),
+        None => json!({"suppressed": true}),
+    };
+    object(json!({
+        "zone": counted.zone,
+        "from": before(end, counted.length_ms),
+        "until": utc(end),
+        "covered_s": seconds(counted.covered_ms),
+        "addresses": figure(counted.addresses),
+        "busiest_minute": figure(counted.busiest_minute),
+        "k": counted.k,
+        "rounded_to": counted.rounded_to,
+    }))
+}
+
+/// So many milliseconds before a moment.
+fn before(end: UnixTime, ms: u64) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    utc(UnixTime::from_millis(end.as_millis().saturating_sub(ms)))
 }
 
 fn reading(quantity: &str, instance: u8, value: f64) -> Value {

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
 mod config;
 mod demo;
+mod footfall;
 mod gateway;
 mod outbox;
 mod payload;
+mod privacy;
 mod replay;
 mod simulate;
 mod simulation;

@@ -5,9 +5,8 @@ use beacon_gateway::{
     outbox::{
         Sequence,
         record::{
-            Body, Change, Context, DroppedRecords, MAX_BYTES, Presence, Receipt, Record, RunId,
-            Started,
-            VisitSummary,
+            Body, Change, Context, Counted, DroppedRecords, MAX_BYTES, Presence, Receipt, Record,
+            RunId, Started, VisitSummary,
         },
     },
     uplink::payload::{KINDS, OpeningHours, Origin, kind_of},
@@ -108,6 +107,17 @@ fn bytes_that_are_no_record_are_an_error_and_never_a_panic() {
             }
         }
     }
+}
+
+#[test]
+fn a_figure_that_is_not_told_is_absent_and_never_zero() {
+    let quiet = Counted { addresses: None, ..counted() };
+    let event = origin().render(Sequence(1), &record(Body::Counted(quiet)), &wall(THEN));
+    let json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
+    for figure in ["addresses", "busiest_minute"] {
+        assert_eq!(json["data"][figure], serde_json::json!({"suppressed": true}), "{figure}");
+    }
+    assert_eq!(json["subject"], serde_json::Value::Null, "it is about nobody");
 }
 
 #[test]
@@ -234,7 +244,21 @@ fn bodies() -> Vec<Body> {
             records_erased: 12,
             records_narrowed: 0,
         }),
+        Body::Counted(counted()),
     ]
+}
+
+/// A quarter of an hour of which the radio was deaf for one minute.
+fn counted() -> Counted {
+    Counted {
+        zone: "dairy".to_owned(),
+        length_ms: 900_000,
+        covered_ms: 840_000,
+        addresses: Some(85),
+        busiest_minute: None,
+        k: 10,
+        rounded_to: 5,
+    }
 }
 
 fn s(seconds: i64) -> Uptime {

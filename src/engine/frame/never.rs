@@ -3,16 +3,37 @@
 //! Exposure notifications, lost-property networks and medical devices say something about a person
 //! that a shop has no business knowing. The first parser drops them, and tells nobody why.
 
-use super::ad::{Structure, ad_type, structures};
+use super::{
+    ad::{Structure, ad_type, structures},
+    eddystone,
+};
 
-/// Services that are never processed, by their 16-bit UUID (Assigned Numbers, 3.4 and 3.11).
-const SERVICES: [u16; 5] = [
-    0xfd6f, // Exposure Notification
-    0x1808, // Glucose
-    0x1809, // Health Thermometer
-    0x1810, // Blood Pressure
-    0x181f, // Continuous Glucose Monitoring
+/// Services that are never processed, by their 16-bit UUID (Assigned Numbers, 3.4 and 3.11), and what
+/// they are.
+const SERVICES: [(u16, &str); 7] = [
+    (0xfd6f, "Exposure Notification"),
+    (0x1808, "Glucose"),
+    (0x1809, "Health Thermometer"),
+    (0x1810, "Blood Pressure"),
+    (0x181f, "Continuous Glucose Monitoring"),
+    // Lost-property networks other than Find My say as much about their owners. These are the two
+    // whose service is theirs alone.
+    (0xfcb2, "Unwanted-tracker detection (IETF DULT)"),
+    (0xfd5a, "Samsung SmartTag"),
 ];
+
+/// Google's Find Hub network speaks under Eddystone's service, with frame types of its own, the
+/// second while it protects against unwanted tracking (Find Hub Network Accessory Specification
+/// 1.3, "Advertised frames").
+const FIND_HUB: [u8; 2] = [0x40, 0x41];
+
+/// What is never processed, and how it is recognised: for reports about this gateway.
+pub fn never_processed_list() -> impl Iterator<Item = (&'static str, String)> {
+    let services = SERVICES.map(|(uuid, name)| (name, format!("service 0x{uuid:04X}")));
+    let find_my = ("Apple Find My", format!("Apple message type 0x{FIND_MY:02X}"));
+    let find_hub = ("Google Find Hub", "service 0xFEAA, frame types 0x40 and 0x41".to_owned());
+    services.into_iter().chain([find_my, find_hub])
+}
 
 const APPLE: [u8; 2] = 0x004c_u16.to_le_bytes();
 
@@ -33,7 +54,9 @@ const BASE_UUID: [u8; 12] =
 pub fn never_processed(data: &[u8]) -> bool {
     structures(data).any(|Structure { ad_type, data, .. }| match ad_type {
         ad_type::MANUFACTURER_DATA => data.strip_prefix(&APPLE).is_some_and(has_find_my),
-        ad_type::SERVICE_DATA_16 => data.first_chunk().copied().is_some_and(named_by_16),
+        ad_type::SERVICE_DATA_16 => data.split_first_chunk().is_some_and(|(&uuid, content)| {
+            named_by_16(uuid) || uuid == eddystone::SERVICE && is_find_hub(content)
+        }),
         ad_type::SERVICE_DATA_32 => data.first_chunk().copied().is_some_and(named_by_32),
         ad_type::SERVICE_DATA_128 => data.first_chunk().copied().is_some_and(named_by_128),
         ad_type::SOME_SERVICES_16 | ad_type::ALL_SERVICES_16 | ad_type::SOLICITED_SERVICES_16 => {
@@ -50,11 +73,19 @@ pub fn never_processed(data: &[u8]) -> bool {
 }
 
 fn named_by_16(uuid: [u8; 2]) -> bool {
-    SERVICES.contains(&u16::from_le_bytes(uuid))
+    is_refused(u16::from_le_bytes(uuid))
 }
 
 fn named_by_32(uuid: [u8; 4]) -> bool {
-    u16::try_from(u32::from_le_bytes(uuid)).is_ok_and(|short| SERVICES.contains(&short))
+    u16::try_from(u32::from_le_bytes(uuid)).is_ok_and(is_refused)
+}
+
+fn is_refused(uuid: u16) -> bool {
+    SERVICES.iter().any(|(refused, _)| *refused == uuid)
+}
+
+fn is_find_hub(content: &[u8]) -> bool {
+    content.first().is_some_and(|frame| FIND_HUB.contains(frame))
 }
 
 fn named_by_128(uuid: [u8; 16]) -> bool {
@@ -91,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_services_are_refused_as_data_and_in_lists_whatever_the_width_of_the_uuid() {
-        for service in SERVICES {
+        for (service, _) in SERVICES {
             let [low, high] = service.to_le_bytes();
             let wide = [low, high, 0, 0];
             let full = [&BASE_UUID[..], &wide].concat();
@@ -122,6 +153,35 @@ mod tests {
         assert!(never_processed(&ad(0xff, &find_my)));
         let nearby_then_find_my = [0x4c, 0x00, 0x10, 0x02, 0x0b, 0x00, 0x12, 0x02, 0x00, 0x01];
         assert!(never_processed(&ad(0xff, &nearby_then_find_my)));
+    }
+
+    #[test]
+    fn other_lost_property_networks_are_refused_and_eddystone_beside_them_is_not() {
+        for frame in FIND_HUB {
+            let find_hub = [&[0xaa, 0xfe, frame][..], &[0x55; 20]].concat();
+            assert!(never_processed(&ad(0x16, &find_hub)), "{frame:02x}");
+        }
+        for eddystone in [0x00, 0x10, 0x20, 0x30] {
+            assert!(!never_processed(&ad(0x16, &[0xaa, 0xfe, eddystone, 0x40, 0x41])));
+        }
+        assert!(!never_processed(&ad(0x03, &[0xaa, 0xfe])), "the service alone");
+        assert!(!never_processed(&ad(0x16, &[0xaa, 0xfe])), "without a frame");
+        assert!(never_processed(&ad(0x16, &[0xb2, 0xfc, 0x02, 0x00])));
+        assert!(never_processed(&ad(0x16, &[0x5a, 0xfd, 0x13])));
+    }
+
+    #[test]
+    fn everything_that_is_refused_is_on_the_list_for_reports() {
+        let listed: Vec<String> =
+            never_processed_list().map(|(name, how)| format!("{name}: {how}")).collect();
+        assert_eq!(listed.len(), SERVICES.len() + 2);
+        for expected in [
+            "Exposure Notification: service 0xFD6F",
+            "Apple Find My: Apple message type 0x12",
+            "Continuous Glucose Monitoring: service 0x181F",
+        ] {
+            assert!(listed.iter().any(|line| line == expected), "{expected}");
+        }
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub struct Zone {
     pub receivers: Vec<ReceiverId>,
 }
 
+impl Zone {
+    /// Whether this receiver's surroundings belong to it.
+    pub(in crate::engine) fn is_heard_by(&self, receiver: &ReceiverId) -> bool {
+        self.receivers.is_empty() || self.receivers.contains(receiver)
+    }
+}
+
 /// When a subject counts as present.
 #[derive(Clone, Debug)]
 pub struct PresenceSettings {

@@ -22,7 +22,7 @@ use tracing::warn;
 
 use crate::{engine::UnixTime, outbox::OutboxError};
 
-const LOCK: &str = "lock";
+pub(in crate::outbox) const LOCK: &str = "lock";
 const EPOCH: &str = "epoch";
 const EPOCH_NEW: &str = "epoch.new";
 const NEW: &str = "new";
