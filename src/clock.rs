@@ -11,6 +11,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     started: tokio::time::Instant,
+    trust: ClockTrust,
     simulated: Option<Simulated>,
 }
 
@@ -31,7 +32,8 @@ impl Clock {
     /// Starts a clock; its first reading is [`Uptime::ZERO`].
     #[expect(clippy::disallowed_methods, reason = "this is the one place that may read the clock")]
     pub fn start() -> Self {
-        Self { started: tokio::time::Instant::now(), simulated: None }
+        let started = tokio::time::Instant::now();
+        Self { started, trust: ClockTrust::Synced, simulated: None }
     }
 
     /// Starts a clock on which time passes `rate` times as fast (0 is taken for 1) as on the

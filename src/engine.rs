@@ -186,8 +186,8 @@ impl Engine {
     /// Counts a device among everybody. Its address goes no further than the salt.
     fn count(&mut self, advertisement: &Advertisement) {
         if let Some(footfall) = &mut self.footfall {
-            let Advertisement { receiver, rssi, address, .. } = advertisement;
-            footfall.count(receiver, *rssi, |salt| salt.mark(address));
+            let Advertisement { receiver, rssi, .. } = advertisement;
+            footfall.count(receiver, *rssi, |salt| salt.mark(&advertisement.address()));
         }
     }
 
