@@ -14,9 +14,9 @@ pub mod frame;
 
 mod identity;
 pub use identity::{
-    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Fixture, FixtureIndex, Identifier,
-    Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes, Registry, ReportPolicy,
-    Resolution, Subject, SubjectIndex, SubjectKind,
+    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Enrolment, EnrolmentReport, Fixture,
+    FixtureIndex, Identifier, Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes,
+    Refusal, Registry, ReportPolicy, Resolution, Subject, SubjectIndex, SubjectKind,
 };
 
 mod presence;
@@ -37,9 +37,10 @@ pub use situation::{Context, PresenceSituation, Situation, What};
 mod time;
 pub use time::{ClockQuality, UnixTime, Uptime, WallClock};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use frame::Undecoded;
+use identity::Effort;
 use presence::PresenceTracker;
 use sensor::Sensors;
 use situation::SituationRoom;
@@ -64,6 +65,11 @@ pub struct Counts {
     pub anonymous: u64,
     /// Situations made.
     pub situations: u64,
+    /// Identity resolving keys tried, each against one address.
+    pub irk_checks: u64,
+    /// Of those of anyone else: with an address that was not tried against the keys, because the
+    /// allowance was spent.
+    pub irk_untried: u64,
 }
 
 /// A change in what must be remembered of an open visit across a restart.
@@ -73,6 +79,13 @@ pub struct Checkpoint {
     pub subject: Pseudonym,
     /// The visit; `None` when it is over.
     pub visit: Option<VisitRecord>,
+}
+
+impl Checkpoint {
+    /// Nothing is remembered of a subject any more.
+    fn erased(subject: &Pseudonym) -> Self {
+        Self { subject: subject.clone(), visit: None }
+    }
 }
 
 /// The whole core as one value.
@@ -108,6 +121,7 @@ impl Engine {
     /// Takes one advertisement through every room. What ended before `now` is reported first.
     pub fn handle_advertisement(&mut self, now: Uptime, advertisement: &Advertisement) {
         let now = self.advance(now);
+        self.identity.work(now);
         self.presence.heard(now, &advertisement.receiver);
         self.counts.received += 1;
         let decoded = frame::decode(&advertisement.data);
@@ -157,6 +171,7 @@ impl Engine {
     /// Lets time pass. Spurious calls are no-ops and therefore safe.
     pub fn handle_timeout(&mut self, now: Uptime) {
         let now = self.advance(now);
+        self.identity.work(now);
         self.presence.expire(now);
         self.settle();
     }
@@ -193,23 +208,58 @@ impl Engine {
         let now = self.advance(now);
         self.presence.expire(now);
         self.settle();
-        let new_places = registry.by_pseudonym();
         let old = self.identity.registry();
-        let new_place = |index: SubjectIndex| {
-            let subject = old.subject(index)?;
-            new_places.get(&subject.pseudonym).copied()
-        };
+        let new_place = |index| registry.by_pseudonym(old.subject(index)?.pseudonym.as_str());
         let gone = self.presence.present().filter(|&(index, _)| new_place(index).is_none());
         for (index, _) in gone {
             if let Some(subject) = old.subject(index) {
-                let subject = subject.pseudonym.clone();
-                self.checkpoints.push_back(Checkpoint { subject, visit: None });
+                self.checkpoints.push_back(Checkpoint::erased(&subject.pseudonym));
             }
         }
         self.presence.reindex(new_place);
         self.identity.replace(registry);
         self.sensors = Sensors::default();
         self.situations.recount(&self.presence, &self.identity);
+    }
+
+    /// Subjects were enrolled, changed or withdrawn: applied one after the other, each as a whole
+    /// or not at all, without building anything anew. Whoever is withdrawn is forgotten at once,
+    /// an open visit closes without an event; a visit of somebody who is recognised by something
+    /// else from now on goes on.
+    pub fn handle_enrolment(&mut self, now: Uptime, changes: Vec<Enrolment>) -> EnrolmentReport {
+        let now = self.advance(now);
+        self.presence.expire(now);
+        self.settle();
+        let mut report = EnrolmentReport::default();
+        let mut gone = BTreeSet::new();
+        for change in changes {
+            match change {
+                Enrolment::Upsert(subject) => {
+                    let name = subject.pseudonym.clone();
+                    match self.identity.upsert(subject) {
+                        Ok((_, true)) => report.added += 1,
+                        Ok((_, false)) => report.changed += 1,
+                        Err(why) => report.refused.push(Refusal { subject: name, why }),
+                    }
+                }
+                Enrolment::Withdraw(name) => match self.identity.withdraw(&name) {
+                    Some(index) => {
+                        report.withdrawn += 1;
+                        // The place may be another's before the end; the visit there is this one's.
+                        if gone.insert(index) && self.presence.visit(index).is_some() {
+                            report.visits_closed += 1;
+                            self.checkpoints.push_back(Checkpoint::erased(&name));
+                        }
+                    }
+                    None => report.unknown += 1,
+                },
+            }
+        }
+        if !gone.is_empty() {
+            self.presence.reindex(|index| (!gone.contains(&index)).then_some(index));
+        }
+        self.situations.recount(&self.presence, &self.identity);
+        report
     }
 
     /// Visits were open when the gateway last stopped. Those seen recently go on; the others end
@@ -219,11 +269,16 @@ impl Engine {
             return;
         }
         let now = self.advance(now);
-        let places = self.identity.registry().by_pseudonym();
         for (subject, visit) in visits {
-            match places.get(&subject) {
-                Some(&index) => self.presence.restore(now, index, visit),
-                None => self.checkpoints.push_back(Checkpoint { subject, visit: None }),
+            match self.identity.registry().by_pseudonym(subject.as_str()) {
+                Some(index) => {
+                    self.presence.restore(now, index, visit);
+                    if self.presence.visit(index).is_some() {
+                        // Who was here before the stop was recognised beyond doubt then.
+                        self.identity.vouch(now, index);
+                    }
+                }
+                None => self.checkpoints.push_back(Checkpoint::erased(&subject)),
             }
         }
         self.situations.recount(&self.presence, &self.identity);
@@ -242,7 +297,7 @@ impl Engine {
     /// When [`Engine::handle_timeout`] should next be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
-        self.presence.next_deadline()
+        [self.presence.next_deadline(), self.identity.next_work()].into_iter().flatten().min()
     }
 
     /// The next situation to deliver, oldest first.
@@ -264,7 +319,8 @@ impl Engine {
 
     /// What was seen so far.
     pub fn counts(&self) -> Counts {
-        Counts { situations: self.situations.total(), ..self.counts }
+        let Effort { checks: irk_checks, untried: irk_untried } = self.identity.effort();
+        Counts { situations: self.situations.total(), irk_checks, irk_untried, ..self.counts }
     }
 
     /// The registry and its tables.
@@ -283,6 +339,7 @@ impl Engine {
             return Resolution::Anonymous;
         }
         let frames = frame::decode(&advertisement.data).unwrap_or_default();
+        self.identity.work(advertisement.heard);
         self.identity.resolve(advertisement.heard, &self.wall, advertisement.address, &frames)
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
 mod config;
 mod demo;
+mod enrolment;
 mod gateway;
 mod outbox;
 mod payload;
