@@ -17,9 +17,9 @@ pub mod frame;
 
 mod identity;
 pub use identity::{
-    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Fixture, FixtureIndex, Identifier,
-    Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes, Registry, ReportPolicy,
-    Resolution, Standing, Subject, SubjectIndex, SubjectKind,
+    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Enrolment, EnrolmentReport, Fixture,
+    FixtureIndex, Identifier, Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes,
+    Refusal, Registry, ReportPolicy, Resolution, Standing, Subject, SubjectIndex, SubjectKind,
 };
 
 mod presence;
@@ -40,10 +40,11 @@ pub use situation::{Context, PresenceSituation, Situation, What};
 mod time;
 pub use time::{ClockQuality, UnixTime, Uptime, WallClock};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use footfall::Footfall;
 use frame::Undecoded;
+use identity::Effort;
 use presence::PresenceTracker;
 use sensor::Sensors;
 use situation::SituationRoom;
@@ -70,6 +71,11 @@ pub struct Counts {
     pub anonymous: u64,
     /// Situations made.
     pub situations: u64,
+    /// Identity resolving keys tried, each against one address.
+    pub irk_checks: u64,
+    /// Of those of anyone else: with an address that was not tried against the keys, because the
+    /// allowance was spent.
+    pub irk_untried: u64,
 }
 
 /// A change in what must be remembered of an open visit across a restart.
@@ -79,6 +85,13 @@ pub struct Checkpoint {
     pub subject: Pseudonym,
     /// The visit; `None` when it is over.
     pub visit: Option<VisitRecord>,
+}
+
+impl Checkpoint {
+    /// Nothing is remembered of a subject any more.
+    fn erased(subject: &Pseudonym) -> Self {
+        Self { subject: subject.clone(), visit: None }
+    }
 }
 
 /// The whole core as one value.
@@ -123,6 +136,7 @@ impl Engine {
     /// Takes one advertisement through every room. What ended before `now` is reported first.
     pub fn handle_advertisement(&mut self, now: Uptime, advertisement: &Advertisement) {
         let now = self.advance(now);
+        self.identity.work(now);
         self.presence.heard(now, &advertisement.receiver);
         self.counts.received += 1;
         let decoded = frame::decode(advertisement.data());
@@ -194,6 +208,7 @@ impl Engine {
     /// Lets time pass. Spurious calls are no-ops and therefore safe.
     pub fn handle_timeout(&mut self, now: Uptime) {
         let now = self.advance(now);
+        self.identity.work(now);
         self.presence.expire(now);
         self.settle();
     }
@@ -230,41 +245,80 @@ impl Engine {
             self.situations.counted(counts);
         }
         self.wall = wall;
-        let registry = self.identity.registry();
-        let lapsed = |&(index, _): &(SubjectIndex, _)| !registry.is_live(index, &wall, wall.at);
-        let lapsed: Vec<_> = self.presence.present().filter(lapsed).map(|(it, _)| it).collect();
-        for &index in &lapsed {
-            self.presence.forget(index);
-            self.checkpoint(index);
-        }
-        if !lapsed.is_empty() {
+        if self.lapse(wall.at) > 0 {
             self.situations.recount(&self.presence, &self.identity);
         }
     }
 
     /// The registry was replaced. Who is no longer enrolled is forgotten at once: their open
     /// visits close without an event.
-    pub fn handle_registry(&mut self, now: Uptime, registry: Registry) {
+    pub fn handle_registry(&mut self, now: Uptime, registry: Registry) -> EnrolmentReport {
         let now = self.advance(now);
         self.presence.expire(now);
         self.settle();
-        let new_places = registry.by_pseudonym();
         let old = self.identity.registry();
-        let new_place = |index: SubjectIndex| {
-            let subject = old.subject(index)?;
-            new_places.get(&subject.pseudonym).copied()
+        let new_place = |index| registry.by_pseudonym(old.subject(index)?.pseudonym.as_str());
+        let enrolled = |subject: &&Subject| registry.by_pseudonym(subject.pseudonym.as_str()).is_some();
+        let stay = old.subjects().filter(enrolled).count();
+        let mut report = EnrolmentReport {
+            added: count(registry.subject_count().saturating_sub(stay)),
+            withdrawn: count(old.subject_count().saturating_sub(stay)),
+            ..EnrolmentReport::default()
         };
         let gone = self.presence.present().filter(|&(index, _)| new_place(index).is_none());
         for (index, _) in gone {
+            report.visits_closed += 1;
             if let Some(subject) = old.subject(index) {
-                let subject = subject.pseudonym.clone();
-                self.checkpoints.push_back(Checkpoint { subject, visit: None });
+                self.checkpoints.push_back(Checkpoint::erased(&subject.pseudonym));
             }
         }
         self.presence.reindex(new_place);
         self.identity.replace(registry);
         self.sensors = Sensors::default();
+        report.visits_closed += self.lapse(now);
         self.situations.recount(&self.presence, &self.identity);
+        report
+    }
+
+    /// Subjects were enrolled, changed or withdrawn: applied one after the other, each as a whole
+    /// or not at all, without building anything anew. Whoever is withdrawn is forgotten at once,
+    /// an open visit closes without an event; a visit of somebody who is recognised by something
+    /// else from now on goes on.
+    pub fn handle_enrolment(&mut self, now: Uptime, changes: Vec<Enrolment>) -> EnrolmentReport {
+        let now = self.advance(now);
+        self.presence.expire(now);
+        self.settle();
+        let mut report = EnrolmentReport::default();
+        let mut gone = BTreeSet::new();
+        for change in changes {
+            match change {
+                Enrolment::Upsert(subject) => {
+                    let name = subject.pseudonym.clone();
+                    match self.identity.upsert(subject) {
+                        Ok((_, true)) => report.added += 1,
+                        Ok((_, false)) => report.changed += 1,
+                        Err(why) => report.refused.push(Refusal { subject: name, why }),
+                    }
+                }
+                Enrolment::Withdraw(name) => match self.identity.withdraw(&name) {
+                    Some(index) => {
+                        report.withdrawn += 1;
+                        // The place may be another's before the end; the visit there is this one's.
+                        if gone.insert(index) && self.presence.visit(index).is_some() {
+                            report.visits_closed += 1;
+                            self.checkpoints.push_back(Checkpoint::erased(&name));
+                        }
+                    }
+                    None => report.unknown += 1,
+                },
+            }
+        }
+        if !gone.is_empty() {
+            self.presence.reindex(|index| (!gone.contains(&index)).then_some(index));
+        }
+        report.visits_closed += self.lapse(now);
+        self.situations.recount(&self.presence, &self.identity);
+        report
     }
 
     /// Visits were open when the gateway last stopped. Those seen recently go on; the others end
@@ -274,11 +328,16 @@ impl Engine {
             return;
         }
         let now = self.advance(now);
-        let places = self.identity.registry().by_pseudonym();
         for (subject, visit) in visits {
-            match places.get(&subject) {
-                Some(&index) => self.presence.restore(now, index, visit),
-                None => self.checkpoints.push_back(Checkpoint { subject, visit: None }),
+            match self.identity.registry().by_pseudonym(subject.as_str()) {
+                Some(index) => {
+                    self.presence.restore(now, index, visit);
+                    if self.presence.visit(index).is_some() {
+                        // Who was here before the stop was recognised beyond doubt then.
+                        self.identity.vouch(now, index);
+                    }
+                }
+                None => self.checkpoints.push_back(Checkpoint::erased(&subject)),
             }
         }
         self.situations.recount(&self.presence, &self.identity);
@@ -302,7 +361,10 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
         let footfall = self.footfall.as_ref().and_then(Footfall::next_deadline);
-        [self.presence.next_deadline(), footfall].into_iter().flatten().min()
+        [self.presence.next_deadline(), self.identity.next_work(), footfall]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next situation to deliver, oldest first.
@@ -324,7 +386,8 @@ impl Engine {
 
     /// What was seen so far.
     pub fn counts(&self) -> Counts {
-        Counts { situations: self.situations.total(), ..self.counts }
+        let Effort { checks: irk_checks, untried: irk_untried } = self.identity.effort();
+        Counts { situations: self.situations.total(), irk_checks, irk_untried, ..self.counts }
     }
 
     /// The registry and its tables.
@@ -343,7 +406,28 @@ impl Engine {
             return Resolution::Anonymous;
         }
         let frames = frame::decode(advertisement.data()).unwrap_or_default();
+        self.identity.work(advertisement.heard);
         self.identity.resolve(advertisement.heard, &self.wall, advertisement.address(), &frames)
+    }
+
+    /// Forgets what consents do not cover any more: visits of those who agree to nothing close
+    /// without an event, and paths of those who do not agree to that go. Says how many visits closed.
+    fn lapse(&mut self, now: Uptime) -> u64 {
+        let mut closed = 0;
+        let present: Vec<SubjectIndex> = self.presence.present().map(|(index, _)| index).collect();
+        for index in present {
+            let subject = self.identity.registry().subject(index);
+            let purposes =
+                subject.map_or(Purposes::NONE, |it| it.purposes_made_at(&self.wall, now));
+            if purposes.is_empty() {
+                closed += 1;
+                self.presence.forget(index);
+                self.checkpoint(index);
+            } else if !purposes.contains(Purpose::Journey) && self.presence.forget_path(index) {
+                self.checkpoint(index);
+            }
+        }
+        closed
     }
 
     /// Time never runs backwards in here, whatever the shell says.
@@ -380,4 +464,8 @@ impl Engine {
             self.checkpoints.push_back(Checkpoint { subject, visit });
         }
     }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -106,6 +106,9 @@ pub struct IdentitySection {
     pub irk_max_false_per_day: f64,
     /// How many strangers' resolvable addresses a day to reckon with until a day was measured.
     pub irk_strangers_per_day: f64,
+    /// How many keys may be tried against strangers' rotating addresses a second, 10000 to
+    /// 1000000000.
+    pub irk_checks_per_second: u32,
     /// How far an Eddystone-EID beacon's clock may be off, to either side, at most `24h`.
     pub eid_window: Span,
 }
@@ -232,6 +235,7 @@ impl Default for IdentitySection {
             registry: PathBuf::new(),
             irk_max_false_per_day: engine.irk_max_false_per_day,
             irk_strangers_per_day: engine.irk_strangers_per_day,
+            irk_checks_per_second: engine.irk_checks_per_second,
             eid_window: Span(engine.eid_window),
         }
     }
@@ -375,6 +379,7 @@ impl Settings {
         IdentitySettings {
             irk_max_false_per_day: self.identity.irk_max_false_per_day,
             irk_strangers_per_day: self.identity.irk_strangers_per_day,
+            irk_checks_per_second: self.identity.irk_checks_per_second,
             eid_window: self.identity.eid_window.0,
         }
     }
@@ -487,6 +492,13 @@ impl IdentitySection {
                     &format!("allowed are 0 to {most}"),
                 ));
             }
+        }
+        if !(10_000..=1_000_000_000).contains(&self.irk_checks_per_second) {
+            return Err(Invalid::new(
+                "identity.irk_checks_per_second",
+                self.irk_checks_per_second.to_string(),
+                "allowed are 10000 to 1000000000",
+            ));
         }
         between("identity.eid_window", self.eid_window, Span::secs(0), Span::secs(86_400))
     }

@@ -234,6 +234,11 @@ impl Player {
             Err(frame::Undecoded::Malformed { .. }) => "malformed",
         };
         *self.formats.entry(family).or_default() += 1;
+        // Recorded time passes for the timers, too.
+        while let Some(due) = self.engine.poll_timeout().filter(|due| *due <= advertisement.heard) {
+            self.engine.handle_timeout(due);
+            self.tell()?;
+        }
         self.last = self.last.max(advertisement.heard);
         self.engine.handle_advertisement(advertisement.heard, advertisement);
         self.tell()
@@ -308,6 +313,8 @@ impl Player {
             fixture,
             anonymous,
             situations,
+            irk_checks,
+            irk_untried,
         } = counts;
         for (count, what) in [
             (received, "advertisements heard"),
@@ -319,6 +326,8 @@ impl Player {
             (fixture, "  of fixtures"),
             (anonymous, "  of strangers, forgotten"),
             (situations, "situations"),
+            (irk_checks, "identity resolving keys tried"),
+            (irk_untried, "addresses not tried: the allowance was spent"),
         ] {
             writeln!(out, "  {count:>9}  {what}")?;
         }
@@ -361,6 +370,8 @@ impl Player {
             "fixture": counts.fixture,
             "anonymous": counts.anonymous,
             "situations": counts.situations,
+            "irk_checks": counts.irk_checks,
+            "irk_untried": counts.irk_untried,
             "seconds": elapsed.as_secs_f64(),
             "per_second": rate(counts.received, elapsed),
         }})

@@ -8,19 +8,20 @@ mod eid;
 mod irk;
 mod registry;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
 pub use consent::{Consent, ConsentLedger, Purpose, Purposes, Standing};
 pub use irk::AddressSeed;
 pub use registry::{
-    AmbiguousRegistry, Fixture, FixtureIndex, Identifier, Registry, ReportPolicy, Subject,
-    SubjectIndex, SubjectKind,
+    AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIndex, Identifier, Refusal,
+    Registry, ReportPolicy, Subject, SubjectIndex, SubjectKind,
 };
 
 use super::{DeviceAddress, UnixTime, Uptime, WallClock, frame::Frame};
 use eid::EidTable;
+pub(super) use irk::Effort;
 use irk::IrkResolver;
-use registry::{Lookup, Target};
+use registry::{Leaver, Lookup, Target, Upserted};
 
 /// The name under which a subject is known outside: never an address, never a person's name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -82,6 +83,9 @@ pub struct IdentitySettings {
     pub irk_max_false_per_day: f64,
     /// Strangers' resolvable addresses a day to reckon with until a whole day was measured.
     pub irk_strangers_per_day: f64,
+    /// How many identity resolving keys may be tried a second, each against one address; at least
+    /// 10,000.
+    pub irk_checks_per_second: u32,
     /// How far an Eddystone-EID beacon's clock may be off, to either side.
     pub eid_window: Duration,
 }
@@ -91,6 +95,8 @@ impl Default for IdentitySettings {
         Self {
             irk_max_false_per_day: 0.1,
             irk_strangers_per_day: 20_000.0,
+            // A Raspberry Pi 4, which has no AES instructions, does 2.9 million: a fifth of a core.
+            irk_checks_per_second: 600_000,
             eid_window: Duration::from_mins(10),
         }
     }
@@ -133,6 +139,68 @@ impl Identity {
         self.registry = registry;
     }
 
+    /// Enrols a subject, or replaces what is known of one; tells its place, and whether it is new.
+    /// What was learned about identifiers that stay is kept.
+    pub(super) fn upsert(
+        &mut self,
+        subject: Subject,
+    ) -> Result<(SubjectIndex, bool), AmbiguousRegistry> {
+        let Upserted { index, before } = self.registry.upsert(subject)?;
+        let Self { registry, lookup, eids, irks } = self;
+        let is_new = before.is_none();
+        let before: &[Identifier] = before.as_ref().map_or(&[], Leaver::identifiers);
+        let after = registry.subject(index).map_or(&[][..], |subject| &subject.identifiers);
+        let (old, new): (HashSet<_>, HashSet<_>) =
+            (before.iter().collect(), after.iter().collect());
+        for identifier in old.difference(&new) {
+            lookup.remove(identifier);
+            eids.remove(index, identifier);
+            irks.remove(index, identifier);
+        }
+        for identifier in new.difference(&old) {
+            lookup.insert(identifier, Target::Subject(index));
+            eids.insert(index, identifier);
+            irks.insert(index, identifier);
+        }
+        Ok((index, is_new))
+    }
+
+    /// Takes a subject out of the registry and of every table, and tells the place it had. Nothing
+    /// that was learned about it stays.
+    pub(super) fn withdraw(&mut self, name: &Pseudonym) -> Option<SubjectIndex> {
+        let (index, leaver) = self.registry.withdraw(name)?;
+        for identifier in leaver.identifiers() {
+            self.lookup.remove(identifier);
+            self.eids.remove(index, identifier);
+            self.irks.remove(index, identifier);
+        }
+        Some(index)
+    }
+
+    /// The subject is known to be here by other means than an address.
+    pub(super) fn vouch(&mut self, now: Uptime, subject: SubjectIndex) {
+        let identifiers = self.registry.subject(subject).map(|subject| &subject.identifiers);
+        let is_irk = |identifier: &Identifier| matches!(identifier, Identifier::Irk(_));
+        if identifiers.is_some_and(|identifiers| identifiers.iter().any(is_irk)) {
+            self.irks.confirm(now, subject);
+        }
+    }
+
+    /// Goes on with what a call does not do at once.
+    pub(super) fn work(&mut self, now: Uptime) {
+        self.irks.work(now);
+    }
+
+    /// When [`Identity::work`] has something to do.
+    pub(super) fn next_work(&self) -> Option<Uptime> {
+        self.irks.next_work()
+    }
+
+    /// What trying keys has cost so far.
+    pub(super) fn effort(&self) -> Effort {
+        self.irks.effort()
+    }
+
     /// The registry in force.
     pub fn registry(&self) -> &Registry {
         &self.registry
@@ -150,7 +218,7 @@ impl Identity {
         let target = self.by_frames(frames, unix).or_else(|| self.lookup.by_address(address));
         let target = match target {
             Some(Target::Subject(subject)) => {
-                self.irks.confirm(subject, now);
+                self.vouch(now, subject);
                 target
             }
             Some(Target::Fixture(_)) => target,
@@ -172,6 +240,9 @@ impl Identity {
         })
     }
 }
+
+#[cfg(test)]
+mod changes;
 
 /// The place of the first fixture, for tests of the rooms behind this one.
 #[cfg(test)]

@@ -190,12 +190,10 @@ impl PresenceTracker {
         self.tracks.remove(&subject);
     }
 
-    /// Forgets where a subject has been, but for where it is.
-    pub(super) fn forget_path(&mut self, subject: SubjectIndex) {
+    /// Forgets where a subject has been, but for where it is. Says whether there was anything.
+    pub(super) fn forget_path(&mut self, subject: SubjectIndex) -> bool {
         let visit = self.tracks.get_mut(&subject).and_then(|track| track.visit.as_mut());
-        if let Some(visit) = visit {
-            visit.record.forget_path();
-        }
+        visit.is_some_and(|visit| visit.record.forget_path())
     }
 
     /// The zones of the shop.

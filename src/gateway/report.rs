@@ -83,6 +83,8 @@ impl Report<'_> {
                 "fixture": counts.fixture,
                 "anonymous": counts.anonymous,
                 "situations": counts.situations,
+                "irk_checks": counts.irk_checks,
+                "irk_untried": counts.irk_untried,
             },
             "outbox": {
                 "recovered": outbox.recovered,

@@ -4,6 +4,7 @@
 mod config;
 mod demo;
 mod footfall;
+mod enrolment;
 mod gateway;
 mod outbox;
 mod payload;

@@ -12,6 +12,7 @@ use aes::{
     cipher::{BlockEncrypt, KeyInit},
 };
 use rustc_hash::FxBuildHasher;
+use zeroize::Zeroize;
 
 use super::{Identifier, Key, Registry, SubjectIndex, UnixTime};
 
@@ -30,7 +31,8 @@ struct Beacon {
 #[derive(Debug)]
 pub(super) struct EidTable {
     window: Duration,
-    beacons: Vec<Beacon>,
+    /// A place is empty once its beacon was taken out.
+    beacons: Vec<Option<Beacon>>,
     current: HashMap<[u8; 8], SubjectIndex, FxBuildHasher>,
     /// When each beacon's entries must be looked at again, by Unix milliseconds.
     due: BTreeMap<i64, Vec<usize>>,
@@ -40,16 +42,49 @@ pub(super) struct EidTable {
 
 impl EidTable {
     pub(super) fn new(registry: &Registry, window: Duration) -> Self {
-        let beacons: Vec<Beacon> = registry
-            .identifiers()
-            .filter_map(|(subject, identifier)| match *identifier {
-                Identifier::EddystoneEid { identity_key: key, rotation_exponent, clock_zero } => {
-                    Some(Beacon { subject, key, rotation_exponent, clock_zero, periods: None })
+        let mut table = Self {
+            window,
+            beacons: Vec::new(),
+            current: HashMap::default(),
+            due: BTreeMap::new(),
+            reached: None,
+        };
+        for (subject, identifier) in registry.identifiers() {
+            table.insert(subject, identifier);
+        }
+        table
+    }
+
+    /// Takes in a subject's beacon; passes over other identifiers.
+    pub(super) fn insert(&mut self, subject: SubjectIndex, identifier: &Identifier) {
+        if let Identifier::EddystoneEid { identity_key: key, rotation_exponent, clock_zero } =
+            *identifier
+        {
+            let beacon = Beacon { subject, key, rotation_exponent, clock_zero, periods: None };
+            self.due.entry(i64::MIN).or_default().push(self.beacons.len());
+            self.beacons.push(Some(beacon));
+        }
+    }
+
+    /// Takes a subject's beacon out, with what it may be sending.
+    pub(super) fn remove(&mut self, subject: SubjectIndex, identifier: &Identifier) {
+        let Identifier::EddystoneEid { identity_key, .. } = identifier else { return };
+        let its = |beacon: &Beacon| beacon.subject == subject && beacon.key == *identity_key;
+        for place in &mut self.beacons {
+            if let Some(beacon) = place.as_mut().filter(|beacon| its(beacon)) {
+                for number in beacon.periods.into_iter().flat_map(|(first, last)| first..=last) {
+                    self.current.remove(&beacon.eid(number));
                 }
-                _ => None,
-            })
-            .collect();
-        Self { window, beacons, current: HashMap::default(), due: BTreeMap::new(), reached: None }
+                beacon.key.0.zeroize();
+                *place = None;
+            }
+        }
+        // Empty places are not filled again, because `due` still names them; before they are the
+        // larger part, all are numbered anew.
+        if self.beacons.iter().flatten().count() < self.beacons.len() / 2 {
+            self.beacons.retain(Option::is_some);
+            self.reached = None;
+        }
     }
 
     pub(super) fn rebuilt(&self, registry: &Registry) -> Self {
@@ -83,7 +118,7 @@ impl EidTable {
 
     /// Replaces one beacon's entries and notes when to come back.
     fn roll(&mut self, index: usize, unix: UnixTime) {
-        let Some(beacon) = self.beacons.get_mut(index) else { return };
+        let Some(Some(beacon)) = self.beacons.get_mut(index) else { return };
         let window = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
         let period = 1000_i64 << beacon.rotation_exponent;
         let elapsed = unix.as_millis().saturating_sub(beacon.clock_zero.as_millis());

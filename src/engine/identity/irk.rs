@@ -1,21 +1,30 @@
 //! Resolvable private addresses: which enrolled key, if any, made this address.
 //!
-//! Source: Core Specification 5.4, Vol 3 Part H 2.2.2 (`ah`) and Vol 6 Part B 1.3.2.2 (layout).
-//! The hash has 24 bits, so strangers match by chance: expected false matches a day =
-//! keys x strangers' addresses a day / 2^24.
+//! Addresses and the passing of time in; a subject, at once or for the next advertisement of the
+//! same address, out. Source: Core Specification 5.4, Vol 3 Part H 2.2.2 (`ah`) and Vol 6 Part B
+//! 1.3.2.2 (layout). The hash has 24 bits, so strangers match by chance: expected false matches a
+//! day = keys x strangers' addresses a day / 2^24.
+//!
+//! Trying keys is the one thing here whose cost grows with the number of members. So what was found
+//! out about an address is remembered; a few keys are tried at once, many in slices; and all of it
+//! within a budget of checks a second. What the budget does not reach is counted.
 
-use std::{
-    collections::{BTreeMap, VecDeque, hash_map::DefaultHasher},
-    hash::Hasher,
-    time::Duration,
-};
+mod budget;
+mod keys;
+mod members;
+mod searches;
+mod strangers;
 
-use aes::{
-    Aes128,
-    cipher::{BlockEncrypt, KeyInit},
-};
+use std::{collections::hash_map::DefaultHasher, hash::Hasher, time::Duration};
 
-use super::{DeviceAddress, Identifier, IdentitySettings, Registry, SubjectIndex, Uptime};
+use arrayvec::ArrayVec;
+
+use super::{DeviceAddress, Identifier, IdentitySettings, Key, Registry, SubjectIndex, Uptime};
+use budget::Budget;
+use keys::{KeyRing, Probe};
+use members::Members;
+use searches::{Ended, Found, Searches};
+use strangers::{StrangerCache, StrangerRate};
 
 /// Makes the resolver's memory of addresses worthless outside this process. Drawn once at start.
 #[derive(Clone, Copy, Default)]
@@ -34,133 +43,224 @@ impl std::fmt::Debug for AddressSeed {
     }
 }
 
-/// A resolvable address lives about 15 minutes (Core Specification, Vol 3 Part C, App. A:
-/// `T_GAP(private_addr_int)`); nothing is remembered about one for longer.
-const ADDRESS_LIFE: Duration = Duration::from_mins(15);
+/// What trying keys has cost, and what it has left undone. Counted since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(in crate::engine) struct Effort {
+    /// Keys tried, each against one address.
+    pub(in crate::engine) checks: u64,
+    /// Advertisements whose address was not tried, because the budget was spent.
+    pub(in crate::engine) untried: u64,
+}
 
-/// A match that needs confirming is kept, and a confirmation holds, this long.
-const CONFIRMATION_LIFE: Duration = Duration::from_hours(24);
+/// A resolvable address lives about 15 minutes (Core Specification, Vol 3 Part C, App. A:
+/// `T_GAP(private_addr_int)`); nothing is remembered about a stranger's for longer than two of them.
+const ADDRESS_LIFE: Duration = Duration::from_mins(15);
 
 /// The number of different hashes (24 bits).
 const HASHES: f64 = 16_777_216.0;
+
+/// A phone's new address follows its old one, so the keys that were found last are tried first:
+/// as many as a busy shop has members in it at a time.
+const RECENT: usize = 128;
 
 /// Recognises addresses made with enrolled keys.
 pub(super) struct IrkResolver {
     settings: IdentitySettings,
     seed: AddressSeed,
-    keys: Vec<(Aes128, SubjectIndex)>,
-    /// Addresses that are known to be a subject's, as fingerprints.
-    members: BTreeMap<u64, (SubjectIndex, Uptime)>,
+    keys: KeyRing,
+    /// Places of the keys that were found last, the latest at the end.
+    recent: ArrayVec<usize, RECENT>,
+    members: Members,
     strangers: StrangerCache,
     rate: StrangerRate,
-    confirmations: BTreeMap<SubjectIndex, Confirmation>,
-}
-
-/// What is known about a subject while single matches are not trusted.
-#[derive(Clone, Copy, Debug)]
-struct Confirmation {
-    /// The fingerprint of the address that matched last.
-    address: u64,
-    at: Uptime,
-    confirmed: bool,
+    searches: Searches,
+    budget: Budget,
+    effort: Effort,
+    /// The keys are not the same as when the strangers and the searches last met them.
+    changed: bool,
 }
 
 // === impl IrkResolver ===
 
 impl IrkResolver {
     pub(super) fn new(registry: &Registry, settings: IdentitySettings, seed: AddressSeed) -> Self {
-        let keys: Vec<(Aes128, SubjectIndex)> = registry
-            .identifiers()
-            .filter_map(|(subject, identifier)| match identifier {
-                Identifier::Irk(key) => Some((Aes128::new(&key.0.into()), subject)),
-                _ => None,
-            })
-            .collect();
-        Self {
+        let is_irk = |identifier: &Identifier| matches!(identifier, Identifier::Irk(_));
+        let count = registry.identifiers().filter(|(_, identifier)| is_irk(identifier)).count();
+        let mut resolver = Self {
             settings,
             seed,
-            strangers: StrangerCache::new(!keys.is_empty()),
-            keys,
-            members: BTreeMap::new(),
+            keys: KeyRing::with_capacity(count),
+            recent: ArrayVec::new(),
+            members: Members::default(),
+            strangers: StrangerCache::new(),
             rate: StrangerRate::default(),
-            confirmations: BTreeMap::new(),
+            searches: Searches::new(),
+            budget: Budget::new(settings.irk_checks_per_second),
+            effort: Effort::default(),
+            changed: false,
+        };
+        for (subject, identifier) in registry.identifiers() {
+            resolver.insert(subject, identifier);
+        }
+        resolver
+    }
+
+    /// The same for another registry. What was measured and counted stays true.
+    pub(super) fn rebuilt(&self, registry: &Registry) -> Self {
+        let (rate, effort) = (self.rate.clone(), self.effort);
+        Self { rate, effort, ..Self::new(registry, self.settings, self.seed) }
+    }
+
+    /// Takes in a subject's key; passes over other identifiers.
+    pub(super) fn insert(&mut self, subject: SubjectIndex, identifier: &Identifier) {
+        if let Identifier::Irk(key) = identifier {
+            self.keys.insert(subject, key);
+            self.changed = true;
         }
     }
 
-    /// The same for another registry. The measured rate of strangers stays true.
-    pub(super) fn rebuilt(&self, registry: &Registry) -> Self {
-        Self { rate: self.rate.clone(), ..Self::new(registry, self.settings, self.seed) }
+    /// Takes a subject's key out, and forgets whatever was recognised by the subject's keys.
+    pub(super) fn remove(&mut self, subject: SubjectIndex, identifier: &Identifier) {
+        let Identifier::Irk(key) = identifier else { return };
+        if let Some(place) = self.keys.remove(subject, key) {
+            let moved = self.keys.len();
+            self.recent.retain(|recent| *recent != place);
+            for recent in self.recent.iter_mut().filter(|recent| **recent == moved) {
+                *recent = place;
+            }
+        }
+        self.members.forget(subject);
+        self.changed = true;
     }
 
-    /// Whose address it is. `None` for strangers and for matches that still want confirming.
+    /// Whose address it is. `None` for strangers, for matches that still want confirming, and while
+    /// the address is being looked for.
     pub(super) fn resolve(&mut self, now: Uptime, address: DeviceAddress) -> Option<SubjectIndex> {
         if self.keys.is_empty() || !address.is_resolvable() {
             return None;
         }
+        self.take_over_keys();
         let fingerprint = self.fingerprint(address);
-        if let Some((subject, last)) = self.members.get_mut(&fingerprint) {
-            *last = now;
-            let subject = *subject;
-            return self.trusted(subject, fingerprint, now).then_some(subject);
+        if let Some(subject) = self.members.find(now, fingerprint) {
+            return self.is_trusted(subject, now).then_some(subject);
         }
-        if self.strangers.contains(now, fingerprint) {
+        if self.strangers.contains(now, fingerprint) || self.searches.contains(fingerprint) {
             return None;
         }
-        let Some(subject) = self.search(address) else {
-            self.strangers.insert(now, fingerprint);
-            self.rate.count(now);
-            return None;
-        };
-        self.remember(now, fingerprint, subject);
-        self.trusted(subject, fingerprint, now).then_some(subject)
+        self.budget.top_up(now);
+        let found = self.search(fingerprint, Probe::of(address))?;
+        let subject = self.conclude(now, Ended { fingerprint, found })?;
+        self.is_trusted(subject, now).then_some(subject)
     }
 
     /// The subject was recognised beyond doubt by another identifier.
-    pub(super) fn confirm(&mut self, subject: SubjectIndex, now: Uptime) {
-        if let Some(confirmation) = self.confirmations.get_mut(&subject) {
-            *confirmation = Confirmation { at: now, confirmed: true, ..*confirmation };
+    pub(super) fn confirm(&mut self, now: Uptime, subject: SubjectIndex) {
+        if !self.keys.is_empty() {
+            self.members.confirm(now, subject);
         }
     }
 
-    /// Tries every key. An address that fits two keys fits neither.
-    fn search(&self, address: DeviceAddress) -> Option<SubjectIndex> {
-        let [p2, p1, p0, h2, h1, h0] = address.octets();
-        let random = u32::from_be_bytes([0, p2, p1, p0]);
-        let hash = u32::from_be_bytes([0, h2, h1, h0]);
-        let plain: aes::Block = u128::from(random).to_be_bytes().into();
-        let mut found = None;
-        for (cipher, subject) in &self.keys {
-            let mut block = plain;
-            cipher.encrypt_block(&mut block);
-            let made = u128::from_be_bytes(block.into()) & 0xff_ffff;
-            if made == u128::from(hash) && found.replace(*subject).is_some() {
-                return None;
+    /// Goes on with the searches that were not ended at once, for one slice.
+    pub(super) fn work(&mut self, now: Uptime) {
+        if self.searches.is_empty() {
+            return;
+        }
+        self.take_over_keys();
+        self.budget.top_up(now);
+        let allowed = self.slice();
+        if self.budget.spend_spare(allowed) {
+            let (made, ended) = self.searches.advance(&self.keys, allowed);
+            self.count(made);
+            for ended in ended {
+                self.conclude(now, ended);
             }
         }
-        found
     }
 
-    /// Whether this match may be believed now.
-    fn trusted(&mut self, subject: SubjectIndex, address: u64, now: Uptime) -> bool {
+    /// When [`IrkResolver::work`] has something to do and the budget for it.
+    pub(super) fn next_work(&self) -> Option<Uptime> {
+        (!self.searches.is_empty()).then(|| self.budget.spare_at(self.slice()))
+    }
+
+    /// What trying keys has cost so far.
+    pub(super) fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// How much is done of what waits, in one call.
+    fn slice(&self) -> usize {
+        self.budget.slice().min(self.searches.checks_left())
+    }
+
+    /// Looks for an address at once, if that is little work, or lets it wait for its turn.
+    fn search(&mut self, fingerprint: u64, probe: Probe) -> Option<Found> {
+        let keys = self.keys.len();
+        if keys <= self.budget.slice() && self.budget.spend(keys) {
+            self.count(keys);
+            let mut found = Found::Nobody;
+            self.keys.try_range(0..keys, &[probe], |_, place| {
+                found = found.and(place, &self.keys);
+            });
+            return Some(found);
+        }
+        // That another key fits as well has odds of keys / 2^24, one in 1,700 for 10,000 keys; and
+        // then it is still more likely the one who was here a moment ago.
+        if self.budget.spend(self.recent.len()) {
+            self.count(self.recent.len());
+            let latest_first = self.recent.iter().rev().copied();
+            if let Some(place) = self.keys.try_places(latest_first, probe) {
+                return Some(Found::At(place));
+            }
+        }
+        // Nobody's address is held for much longer than a second.
+        let waits = self.searches.checks_left().saturating_add(keys);
+        let in_time = self.searches.is_empty() || waits <= self.budget.per_second();
+        if !in_time || !self.searches.push(fingerprint, probe, keys) {
+            self.effort.untried += 1;
+        }
+        None
+    }
+
+    /// Remembers what came of a search.
+    fn conclude(&mut self, now: Uptime, ended: Ended) -> Option<SubjectIndex> {
+        let place = match ended.found {
+            Found::At(place) => Some(place),
+            Found::Nobody | Found::TooMany => None,
+        };
+        let Some((place, subject)) = place.and_then(|at| Some((at, self.keys.owner(at)?))) else {
+            if self.strangers.insert(now, ended.fingerprint) {
+                self.rate.count(now);
+            }
+            return None;
+        };
+        self.recent.retain(|recent| *recent != place);
+        if self.recent.is_full() {
+            self.recent.remove(0);
+        }
+        self.recent.push(place);
+        self.members.note(now, ended.fingerprint, subject);
+        Some(subject)
+    }
+
+    /// Whether a match may be believed now.
+    fn is_trusted(&self, subject: SubjectIndex, now: Uptime) -> bool {
         let strangers = self.rate.per_day(now, self.settings.irk_strangers_per_day);
         #[expect(clippy::cast_precision_loss, reason = "there are far fewer than 2^52 keys")]
         let expected = self.keys.len() as f64 * strangers / HASHES;
-        let fresh = Confirmation { address, at: now, confirmed: false };
-        let known = self.confirmations.entry(subject).or_insert(fresh);
-        if now.since(known.at) > CONFIRMATION_LIFE {
-            *known = fresh;
-        }
-        let confirmed = known.confirmed || known.address != address;
-        *known = Confirmation { address, at: now, confirmed };
-        confirmed || expected < self.settings.irk_max_false_per_day
+        expected < self.settings.irk_max_false_per_day || self.members.is_confirmed(now, subject)
     }
 
-    fn remember(&mut self, now: Uptime, fingerprint: u64, subject: SubjectIndex) {
-        // A key has one address at a time, so anything beyond a few for each is stale.
-        if self.members.len() > self.keys.len().saturating_mul(4) {
-            self.members.retain(|_, (_, last)| now.since(*last) < ADDRESS_LIFE);
+    /// After a change of the keys, whoever was a stranger may be none, and no search is right that
+    /// is under way.
+    fn take_over_keys(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            self.strangers.try_again();
+            self.searches.restart(self.keys.len());
         }
-        self.members.insert(fingerprint, (subject, now));
+    }
+
+    fn count(&mut self, checks: usize) {
+        self.effort.checks += u64::try_from(checks).unwrap_or(u64::MAX);
     }
 
     fn fingerprint(&self, address: DeviceAddress) -> u64 {
@@ -177,218 +277,5 @@ impl std::fmt::Debug for IrkResolver {
     }
 }
 
-/// Addresses that no key has made, so that the keys need not be tried again.
-///
-/// Holds 40 bits of a keyed hash of each and no address: neither memory nor a core image gives one
-/// back. Bounded: a newcomer takes the place of whoever was there.
-#[derive(Debug)]
-struct StrangerCache {
-    /// 24 bits of hash and 8 bits of era in each; the index is 16 bits more of the hash.
-    slots: Box<[u32]>,
-    era: u8,
-    started: Uptime,
-}
-
-impl StrangerCache {
-    const SLOTS: usize = 1 << 16;
-    /// Entries are forgotten after one or two eras.
-    const ERA: Duration = ADDRESS_LIFE;
-
-    fn new(needed: bool) -> Self {
-        let slots = if needed { vec![0; Self::SLOTS] } else { Vec::new() };
-        Self { slots: slots.into(), era: 1, started: Uptime::ZERO }
-    }
-
-    fn contains(&mut self, now: Uptime, fingerprint: u64) -> bool {
-        self.age(now);
-        let (index, tag) = Self::place(fingerprint);
-        self.slots.get(index).is_some_and(|slot| slot >> 8 == tag && slot & 0xff != 0)
-    }
-
-    fn insert(&mut self, now: Uptime, fingerprint: u64) {
-        self.age(now);
-        let (index, tag) = Self::place(fingerprint);
-        if let Some(slot) = self.slots.get_mut(index) {
-            *slot = tag << 8 | u32::from(self.era);
-        }
-    }
-
-    /// Forgets what is two eras old.
-    fn age(&mut self, now: Uptime) {
-        if now.since(self.started) < Self::ERA {
-            return;
-        }
-        let long_gone = now.since(self.started) >= Self::ERA * 2;
-        let last = self.era;
-        for slot in &mut self.slots {
-            if long_gone || *slot & 0xff != u32::from(last) {
-                *slot = 0;
-            }
-        }
-        self.era = if last == 1 { 2 } else { 1 };
-        self.started = now;
-    }
-
-    const fn place(fingerprint: u64) -> (usize, u32) {
-        ((fingerprint & 0xffff) as usize, (fingerprint >> 16 & 0xff_ffff) as u32)
-    }
-}
-
-/// How many different strangers' resolvable addresses a day brings. Counts only.
-#[derive(Clone, Debug, Default)]
-struct StrangerRate {
-    /// Number of the hour since start, and addresses counted in it; at most 24.
-    hours: VecDeque<(u64, u32)>,
-}
-
-impl StrangerRate {
-    const HOUR: u64 = 3600;
-
-    fn count(&mut self, now: Uptime) {
-        let hour = Self::hour(now);
-        match self.hours.back_mut() {
-            Some((last, count)) if *last == hour => *count = count.saturating_add(1),
-            _ => self.hours.push_back((hour, 1)),
-        }
-        while self.hours.front().is_some_and(|(first, _)| first + 24 <= hour) {
-            self.hours.pop_front();
-        }
-    }
-
-    /// The last 24 hours' count; in the first 24 hours at least what was assumed beforehand.
-    fn per_day(&self, now: Uptime, assumed: f64) -> f64 {
-        let hour = Self::hour(now);
-        let counted: u64 = self
-            .hours
-            .iter()
-            .filter(|(at, _)| at + 24 > hour)
-            .map(|&(_, count)| u64::from(count))
-            .sum();
-        #[expect(clippy::cast_precision_loss, reason = "24 counts of 32 bits fit exactly")]
-        let counted = counted as f64;
-        if hour < 24 { counted.max(assumed) } else { counted }
-    }
-
-    fn hour(now: Uptime) -> u64 {
-        now.since(Uptime::ZERO).as_secs() / Self::HOUR
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::{AddressKind, Key, Pseudonym, Subject, SubjectKind};
-
-    fn subject(n: usize, irk: [u8; 16]) -> Subject {
-        Subject {
-            pseudonym: Pseudonym::new(&format!("s{n}")),
-            kind: SubjectKind::Asset,
-            identifiers: vec![Identifier::Irk(Key::new(irk))],
-            consent: None,
-        }
-    }
-
-    fn resolver(irks: &[[u8; 16]], settings: IdentitySettings) -> IrkResolver {
-        let subjects = irks.iter().enumerate().map(|(n, irk)| subject(n, *irk)).collect();
-        IrkResolver::new(&Registry::new(subjects, vec![]).unwrap(), settings, AddressSeed::new(7))
-    }
-
-    fn address(text: &str) -> DeviceAddress {
-        DeviceAddress::new(crate::engine::parse_octets(text).unwrap(), AddressKind::Random)
-    }
-
-    fn key(text: &str) -> [u8; 16] {
-        let mut octets = [0; 16];
-        hex::decode_to_slice(text, &mut octets).unwrap();
-        octets
-    }
-
-    /// Core Specification, Vol 3 Part H, Appendix D.7.
-    const SAMPLE: (&str, &str) = ("ec0234a357c8ad05341010a60a397d9b", "70:81:94:0d:fb:aa");
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn the_specifications_sample_resolves_and_its_neighbours_do_not() {
-        let mut resolver = resolver(&[key(SAMPLE.0)], IdentitySettings::default());
-        assert!(resolver.resolve(Uptime::ZERO, address(SAMPLE.1)).is_some());
-        for other in ["70:81:94:0d:fb:ab", "70:81:95:0d:fb:aa", "f0:81:94:0d:fb:aa"] {
-            assert!(resolver.resolve(Uptime::ZERO, address(other)).is_none(), "{other}");
-        }
-    }
-
-    #[test]
-    fn addresses_of_the_all_zero_key_published_elsewhere_resolve() {
-        let mut resolver = resolver(&[[0; 16]], IdentitySettings::default());
-        for (text, resolves) in [
-            ("40:01:02:0a:c4:a6", true),
-            ("40:02:03:d2:74:ce", true),
-            ("40:00:00:d2:74:ce", false),
-            ("00:01:ff:a0:3a:76", false),
-        ] {
-            let found = resolver.resolve(Uptime::ZERO, address(text)).is_some();
-            assert_eq!(found, resolves, "{text}");
-        }
-    }
-
-    #[test]
-    fn while_false_matches_are_likely_a_second_address_must_confirm_the_first() {
-        let strict = IdentitySettings { irk_max_false_per_day: 0.0, ..Default::default() };
-        let mut resolver = resolver(&[[0; 16]], strict);
-        let (first, second) = (address("40:01:02:0a:c4:a6"), address("40:02:03:d2:74:ce"));
-        let at = |n: u32| Uptime::ZERO + SECOND * n;
-        assert_eq!(resolver.resolve(at(0), first), None);
-        assert_eq!(resolver.resolve(at(1), first), None, "the same address confirms nothing");
-        assert!(resolver.resolve(at(2), second).is_some());
-        assert!(resolver.resolve(at(3), second).is_some(), "and it stays confirmed");
-        let much_later = Uptime::ZERO + CONFIRMATION_LIFE * 2;
-        assert_eq!(resolver.resolve(much_later, first), None, "for a day");
-    }
-
-    #[test]
-    fn another_identifier_confirms_as_well() {
-        let strict = IdentitySettings { irk_max_false_per_day: 0.0, ..Default::default() };
-        let mut resolver = resolver(&[[0; 16]], strict);
-        let first = address("40:01:02:0a:c4:a6");
-        assert_eq!(resolver.resolve(Uptime::ZERO, first), None);
-        let (_, subject) = resolver.keys[0].clone();
-        resolver.confirm(subject, Uptime::ZERO);
-        assert_eq!(resolver.resolve(Uptime::ZERO + SECOND, first), Some(subject));
-    }
-
-    #[test]
-    fn the_bound_compares_keys_and_strangers_with_the_size_of_the_hash() {
-        // 84 keys x 20,000 strangers / 2^24 is 0.1001; 83 keys stay below.
-        let irks = |n: u8| (0..n).map(|n| [n; 16]).collect::<Vec<_>>();
-        let sure = |n| {
-            let mut resolver = resolver(&irks(n), IdentitySettings::default());
-            resolver.resolve(Uptime::ZERO, address("40:01:02:0a:c4:a6")).is_some()
-        };
-        assert!(sure(83));
-        assert!(!sure(84));
-    }
-
-    #[test]
-    fn a_stranger_is_tried_once_and_forgotten_within_half_an_hour() {
-        let mut resolver = resolver(&[[0; 16]], IdentitySettings::default());
-        let stranger = address("40:00:00:d2:74:ce");
-        let fingerprint = resolver.fingerprint(stranger);
-        assert!(!resolver.strangers.contains(Uptime::ZERO, fingerprint));
-        resolver.resolve(Uptime::ZERO, stranger);
-        assert!(resolver.strangers.contains(Uptime::ZERO, fingerprint));
-        assert!(!resolver.strangers.contains(Uptime::ZERO + ADDRESS_LIFE * 2, fingerprint));
-        assert!(resolver.strangers.slots.iter().all(|&slot| slot == 0));
-    }
-
-    #[test]
-    fn strangers_are_counted_by_the_hour_and_forgotten_after_a_day() {
-        let mut rate = StrangerRate::default();
-        let hour = |n: u64| Uptime::ZERO + Duration::from_hours(n);
-        for n in 0..48 {
-            rate.count(hour(n));
-            rate.count(hour(n));
-        }
-        assert!((rate.per_day(hour(47), 0.0) - 48.0).abs() < 1e-9);
-        assert!((rate.per_day(hour(60), 0.0) - 22.0).abs() < 1e-9);
-        assert!((StrangerRate::default().per_day(hour(2), 20_000.0) - 20_000.0).abs() < 1e-9);
-    }
-}
+mod tests;

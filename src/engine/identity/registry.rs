@@ -1,13 +1,18 @@
 //! Who is enrolled, which fixtures there are, and the tables that find them by what they send.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fmt,
-    time::Duration,
-};
+mod enrolment;
+mod lookup;
+mod store;
 
-use rustc_hash::FxBuildHasher;
+use std::{collections::BTreeMap, fmt, time::Duration};
+
 use thiserror::Error;
+use zeroize::Zeroize;
+
+pub use enrolment::{Enrolment, EnrolmentReport, Refusal};
+pub(super) use lookup::{Lookup, Target};
+pub use store::Registry;
+pub(super) use store::{Leaver, Upserted};
 
 use super::{Consent, ConsentLedger, DeviceAddress, Frame, Key, Pseudonym, Purposes, UnixTime};
 use crate::engine::{Uptime, WallClock, ZoneId, frame::Quantity};
@@ -60,6 +65,37 @@ impl Identifier {
             Self::Irk(_) => "irk",
         }
     }
+
+    /// What makes the device: the same key is the same device, whatever else is said about it.
+    const fn device(self) -> Self {
+        match self {
+            Self::EddystoneEid { identity_key, .. } => Self::EddystoneEid {
+                identity_key,
+                rotation_exponent: 0,
+                clock_zero: UnixTime::from_millis(0),
+            },
+            other => other,
+        }
+    }
+}
+
+impl Zeroize for Identifier {
+    fn zeroize(&mut self) {
+        match self {
+            Self::Address(octets) => octets.zeroize(),
+            Self::IBeacon { proximity_uuid, major, minor } => {
+                proximity_uuid.zeroize();
+                major.zeroize();
+                minor.zeroize();
+            }
+            Self::AltBeacon(id) => id.zeroize(),
+            Self::EddystoneUid { namespace, instance } => {
+                namespace.zeroize();
+                instance.zeroize();
+            }
+            Self::EddystoneEid { identity_key: key, .. } | Self::Irk(key) => key.0.zeroize(),
+        }
+    }
 }
 
 impl fmt::Debug for Identifier {
@@ -104,6 +140,15 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// What the consent covers at a moment.
+    pub fn purposes_at(&self, unix: UnixTime) -> Purposes {
+        match &self.consent {
+            Some(consent) => consent.purposes_at(unix),
+            None if self.kind == SubjectKind::Asset => Purposes::ALL,
+            None => Purposes::NONE,
+        }
+    }
+
     /// What may be made of what happened at `at`, as far as the clock can tell.
     pub fn purposes_made_at(&self, wall: &WallClock, at: Uptime) -> Purposes {
         match &self.consent {
@@ -111,6 +156,11 @@ impl Subject {
             None if self.kind == SubjectKind::Asset => Purposes::ALL,
             None => Purposes::NONE,
         }
+    }
+
+    /// Overwrites the identifiers and keys where they lie, before the memory is given back.
+    fn scrub(&mut self) {
+        self.identifiers.iter_mut().for_each(Zeroize::zeroize);
     }
 }
 
@@ -187,183 +237,4 @@ pub enum AmbiguousRegistry {
         /// The kind of identifier.
         kind: &'static str,
     },
-}
-
-/// Everyone and everything that can be recognised.
-#[derive(Debug, Default)]
-pub struct Registry {
-    subjects: Vec<Subject>,
-    fixtures: Vec<Fixture>,
-}
-
-// === impl Registry ===
-
-impl Registry {
-    /// Checks that no two entries can be confused.
-    pub fn new(subjects: Vec<Subject>, fixtures: Vec<Fixture>) -> Result<Self, AmbiguousRegistry> {
-        let mut names = BTreeSet::new();
-        let mut taken = HashMap::with_hasher(FxBuildHasher);
-        let mut take = |identifier: Identifier, name: String| {
-            // The same key is the same device, whatever else is said about it.
-            let same = match identifier {
-                Identifier::EddystoneEid { identity_key, .. } => Identifier::EddystoneEid {
-                    identity_key,
-                    rotation_exponent: 0,
-                    clock_zero: UnixTime::default(),
-                },
-                other => other,
-            };
-            match taken.insert(same, name.clone()) {
-                None => Ok(()),
-                Some(first) => Err(AmbiguousRegistry::Identifier {
-                    first,
-                    second: name,
-                    kind: identifier.kind(),
-                }),
-            }
-        };
-        for subject in &subjects {
-            let name = subject.pseudonym.to_string();
-            if !names.insert(name.clone()) {
-                return Err(AmbiguousRegistry::Pseudonym(name));
-            }
-            for &identifier in &subject.identifiers {
-                take(identifier, name.clone())?;
-            }
-        }
-        let mut ids = BTreeSet::new();
-        for fixture in &fixtures {
-            if !ids.insert(&fixture.id) {
-                return Err(AmbiguousRegistry::FixtureId(fixture.id.clone()));
-            }
-            take(fixture.identifier, fixture.id.clone())?;
-        }
-        Ok(Self { subjects, fixtures })
-    }
-
-    /// How many subjects are enrolled.
-    pub fn subject_count(&self) -> usize {
-        self.subjects.len()
-    }
-
-    /// How many fixtures are configured.
-    pub fn fixture_count(&self) -> usize {
-        self.fixtures.len()
-    }
-
-    /// Everyone enrolled.
-    pub fn subjects(&self) -> &[Subject] {
-        &self.subjects
-    }
-
-    /// Everything configured.
-    pub fn fixtures(&self) -> &[Fixture] {
-        &self.fixtures
-    }
-
-    /// One subject.
-    pub fn subject(&self, index: SubjectIndex) -> Option<&Subject> {
-        self.subjects.get(index.0 as usize)
-    }
-
-    /// One fixture.
-    pub fn fixture(&self, index: FixtureIndex) -> Option<&Fixture> {
-        self.fixtures.get(index.0 as usize)
-    }
-
-    /// Finds subjects by name, for what was remembered under another registry.
-    pub(crate) fn by_pseudonym(&self) -> BTreeMap<Pseudonym, SubjectIndex> {
-        self.indexed().map(|(index, subject)| (subject.pseudonym.clone(), index)).collect()
-    }
-
-    /// True while any purpose of the subject's consent is live.
-    pub fn is_live(&self, subject: SubjectIndex, wall: &WallClock, at: Uptime) -> bool {
-        self.subject(subject).is_some_and(|subject| !subject.purposes_made_at(wall, at).is_empty())
-    }
-
-    /// Who agreed to what, without identifiers.
-    pub fn ledger(&self) -> ConsentLedger {
-        ConsentLedger::new(
-            self.subjects
-                .iter()
-                .map(|subject| (subject.pseudonym.clone(), subject.consent.clone())),
-        )
-    }
-
-    /// Every subject's identifiers.
-    pub(super) fn identifiers(&self) -> impl Iterator<Item = (SubjectIndex, &Identifier)> {
-        self.indexed().flat_map(|(index, subject)| {
-            subject.identifiers.iter().map(move |identifier| (index, identifier))
-        })
-    }
-
-    fn indexed(&self) -> impl Iterator<Item = (SubjectIndex, &Subject)> {
-        (0..).map(SubjectIndex).zip(&self.subjects)
-    }
-}
-
-/// Who is behind a fixed identifier.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Target {
-    Subject(SubjectIndex),
-    Fixture(FixtureIndex),
-}
-
-/// The tables for identifiers that never change.
-#[derive(Debug, Default)]
-pub(super) struct Lookup {
-    addresses: HashMap<[u8; 6], Target, FxBuildHasher>,
-    ibeacons: HashMap<([u8; 16], u16, u16), Target, FxBuildHasher>,
-    altbeacons: HashMap<[u8; 20], Target, FxBuildHasher>,
-    eddystone_uids: HashMap<([u8; 10], [u8; 6]), Target, FxBuildHasher>,
-}
-
-// === impl Lookup ===
-
-impl Lookup {
-    pub(super) fn new(registry: &Registry) -> Self {
-        let mut lookup = Self::default();
-        for (subject, identifier) in registry.identifiers() {
-            lookup.insert(identifier, Target::Subject(subject));
-        }
-        for (index, fixture) in (0..).map(FixtureIndex).zip(&registry.fixtures) {
-            lookup.insert(&fixture.identifier, Target::Fixture(index));
-        }
-        lookup
-    }
-
-    fn insert(&mut self, identifier: &Identifier, target: Target) {
-        match *identifier {
-            Identifier::Address(octets) => {
-                self.addresses.insert(octets, target);
-            }
-            Identifier::IBeacon { proximity_uuid, major, minor } => {
-                self.ibeacons.insert((proximity_uuid, major, minor), target);
-            }
-            Identifier::AltBeacon(id) => {
-                self.altbeacons.insert(id, target);
-            }
-            Identifier::EddystoneUid { namespace, instance } => {
-                self.eddystone_uids.insert((namespace, instance), target);
-            }
-            Identifier::EddystoneEid { .. } | Identifier::Irk(_) => {}
-        }
-    }
-
-    pub(super) fn by_address(&self, address: DeviceAddress) -> Option<Target> {
-        self.addresses.get(&address.octets()).copied()
-    }
-
-    pub(super) fn by_frame(&self, frame: &Frame<'_>) -> Option<Target> {
-        match frame {
-            Frame::IBeacon(beacon) => {
-                self.ibeacons.get(&(beacon.proximity_uuid, beacon.major, beacon.minor)).copied()
-            }
-            Frame::AltBeacon(beacon) => self.altbeacons.get(&beacon.id).copied(),
-            Frame::EddystoneUid(beacon) => {
-                self.eddystone_uids.get(&(beacon.namespace, beacon.instance)).copied()
-            }
-            _ => None,
-        }
-    }
 }

@@ -143,12 +143,14 @@ pub struct VisitRecord {
 }
 
 impl VisitRecord {
-    /// Forgets the stays before the present one.
-    pub(in crate::engine) fn forget_path(&mut self) {
+    /// Forgets the stays before the present one. Says whether there were any.
+    pub(in crate::engine) fn forget_path(&mut self) -> bool {
         let present = if self.in_zone { self.stays.pop() } else { None };
+        let had_path = !self.stays.is_empty() || !self.dwell.is_empty();
         self.stays.clear();
         self.dwell.clear();
         self.stays.extend(present);
+        had_path
     }
 }
 

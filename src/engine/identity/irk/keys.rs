@@ -1,0 +1,178 @@
+//! The enrolled keys, ready to be tried: addresses in, the keys that made them out.
+//!
+//! The key schedules are made once. All addresses that are being looked for are tried against one
+//! key before the next key is fetched: with AES instructions, eight blocks fill their pipeline;
+//! without, four blocks cost as much as one (`aes` works on four at a time then).
+
+use aes::{
+    Aes128Enc, Block,
+    cipher::{BlockEncrypt, KeyInit},
+};
+use zeroize::Zeroize;
+
+use super::{DeviceAddress, Key, SubjectIndex};
+
+/// How many addresses are tried at once.
+pub(super) const LANES: usize = 8;
+
+/// What an address says about the key that made it: 24 random bits, and 24 bits of their hash.
+#[derive(Clone, Copy)]
+pub(super) struct Probe {
+    random: u32,
+    hash: u32,
+}
+
+/// The keys, in no particular order, each at a place.
+#[derive(Default)]
+pub(super) struct KeyRing {
+    /// Overwritten on drop, by the `zeroize` feature of `aes`.
+    schedules: Vec<Aes128Enc>,
+    owners: Vec<SubjectIndex>,
+}
+
+// === impl Probe ===
+
+impl Probe {
+    /// The upper half of an address is random, its two top bits say that it is resolvable, and the
+    /// lower half is the hash (Core Specification 5.4, Vol 6 Part B 1.3.2.2).
+    pub(super) fn of(address: DeviceAddress) -> Self {
+        let [p2, p1, p0, h2, h1, h0] = address.octets();
+        Self {
+            random: u32::from_be_bytes([0, p2, p1, p0]),
+            hash: u32::from_be_bytes([0, h2, h1, h0]),
+        }
+    }
+
+    fn block(self) -> Block {
+        u128::from(self.random).to_be_bytes().into()
+    }
+}
+
+impl Zeroize for Probe {
+    fn zeroize(&mut self) {
+        self.random.zeroize();
+        self.hash.zeroize();
+    }
+}
+
+// === impl KeyRing ===
+
+impl KeyRing {
+    pub(super) fn with_capacity(keys: usize) -> Self {
+        Self { schedules: Vec::with_capacity(keys), owners: Vec::with_capacity(keys) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.owners.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.owners.is_empty()
+    }
+
+    /// Whose key stands at a place.
+    pub(super) fn owner(&self, place: usize) -> Option<SubjectIndex> {
+        self.owners.get(place).copied()
+    }
+
+    /// Takes in a key, at the last place.
+    pub(super) fn insert(&mut self, owner: SubjectIndex, key: &Key) {
+        self.schedules.push(Aes128Enc::new(&key.0.into()));
+        self.owners.push(owner);
+    }
+
+    /// Takes a key out, if it is its owner's. The last key takes its place, which is returned.
+    pub(super) fn remove(&mut self, owner: SubjectIndex, key: &Key) -> Option<usize> {
+        // Which of the owner's keys it is, only what it makes can tell: the schedules tell nothing.
+        let wanted = Aes128Enc::new(&key.0.into());
+        let makes = |schedule: &Aes128Enc| {
+            let mut block = Block::default();
+            schedule.encrypt_block(&mut block);
+            block
+        };
+        let place =
+            self.owners.iter().zip(&self.schedules).position(|(other, schedule)| {
+                *other == owner && makes(schedule) == makes(&wanted)
+            })?;
+        let last = self.owners.len().checked_sub(1)?;
+        self.owners.swap_remove(place);
+        // Not `swap_remove`, which would leave the last schedule's octets behind it.
+        self.schedules.swap(place, last);
+        self.schedules.truncate(last);
+        Some(place)
+    }
+
+    /// Tries the keys of a range of places against up to [`LANES`] addresses; tells which address
+    /// fits the key at which place.
+    pub(super) fn try_range(
+        &self,
+        places: std::ops::Range<usize>,
+        probes: &[Probe],
+        fits: impl FnMut(usize, usize),
+    ) {
+        let keys = self.schedules.get(places.clone()).unwrap_or_default();
+        let keys = (places.start..).zip(keys);
+        match probes.len() {
+            0 => {}
+            1 => sweep::<1>(keys, probes, fits),
+            2..=4 => sweep::<4>(keys, probes, fits),
+            _ => sweep::<LANES>(keys, probes, fits),
+        }
+    }
+
+    /// Tries one address against the keys at some places, in order, until one fits.
+    pub(super) fn try_places(
+        &self,
+        places: impl Iterator<Item = usize>,
+        probe: Probe,
+    ) -> Option<usize> {
+        for place in places {
+            let mut found = None;
+            self.try_range(place..place.saturating_add(1), &[probe], |_, place| {
+                found = Some(place);
+            });
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+}
+
+/// The inner loop: one key after the other against `N` blocks.
+fn sweep<'a, const N: usize>(
+    keys: impl Iterator<Item = (usize, &'a Aes128Enc)>,
+    probes: &[Probe],
+    mut fits: impl FnMut(usize, usize),
+) {
+    let mut plain = [Block::default(); N];
+    // A lane without an address waits for a hash that has more than 24 bits.
+    let mut wanted = [u32::MAX; N];
+    for ((plain, wanted), probe) in plain.iter_mut().zip(&mut wanted).zip(probes) {
+        (*plain, *wanted) = (probe.block(), probe.hash);
+    }
+    for (place, key) in keys {
+        let mut made = plain;
+        key.encrypt_blocks(&mut made);
+        // Without a branch for each lane: a fit is one in 16 million.
+        let any =
+            made.iter().zip(&wanted).fold(false, |any, (made, hash)| any | (low(made) == *hash));
+        if any {
+            for (lane, (made, hash)) in made.iter().zip(&wanted).enumerate() {
+                if low(made) == *hash {
+                    fits(lane, place);
+                }
+            }
+        }
+    }
+    for block in &mut plain {
+        block.as_mut_slice().zeroize();
+    }
+    wanted.zeroize();
+}
+
+/// The least significant 24 bits: `ah` (Core Specification 5.4, Vol 3 Part H 2.2.2).
+fn low(block: &Block) -> u32 {
+    let whole = u128::from_be_bytes((*block).into());
+    u32::try_from(whole & 0xff_ffff).unwrap_or(u32::MAX)
+}
