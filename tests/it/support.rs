@@ -4,9 +4,11 @@ pub(crate) mod cutter;
 pub(crate) mod fake_broker;
 pub(crate) mod memory_outbox;
 pub(crate) mod mosquitto;
+pub(crate) mod publisher;
 pub(crate) mod rig;
 #[cfg(feature = "demo")]
 pub(crate) mod rumqttd;
+pub(crate) mod signer;
 pub(crate) mod subscriber;
 
 use std::{

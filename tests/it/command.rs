@@ -1,0 +1,7 @@
+//! The room of the platform's commands, at a real mosquitto, with a stand-in for the corridor.
+
+mod gate;
+mod large;
+mod order;
+mod refusals;
+mod rig;
