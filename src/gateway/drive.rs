@@ -141,7 +141,11 @@ impl Drive {
                 }
                 () = sleep => engine.handle_timeout(self.clock.now()),
                 _ = ticks.tick() => {
-                    engine.handle_clock(self.clock.wall());
+                    let wall = self.clock.wall();
+                    if std::mem::replace(&mut quality, wall.quality) != wall.quality {
+                        self.reconsider.send_replace(());
+                    }
+                    engine.handle_clock(wall);
                     forget::burn_stack();
                 }
             }

@@ -1,7 +1,7 @@
 //! The registry alone: slots, names, and who has which identifier.
 
 use super::*;
-use crate::engine::{Key, ReportPolicy, SubjectKind};
+use crate::engine::{Key, ReportPolicy, SubjectKind, UnixTime};
 
 fn subject(name: &str, identifiers: &[Identifier]) -> Subject {
     Subject {
