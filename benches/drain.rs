@@ -98,6 +98,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
     let (outbox, Ends { requests, durable }) = MemoryOutbox::start();
     let (_state, state) = watch::channel(b"{}".to_vec());
     let (_metrics, metrics) = watch::channel(Vec::new());
+    let (_reconsider, reconsider) = watch::channel(());
     let (link, mut online) = watch::channel(LinkState::default());
     let (stop, stop_receiver) = oneshot::channel();
     let courier = |stored: &Stored| Dispatch::Publish {
@@ -116,6 +117,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
         courier,
         outbox: requests,
         durable,
+        reconsider,
         documents: Documents { state, vanished: b"{}".to_vec(), stopped: Vec::new(), metrics },
         link,
         counters: Arc::<Counters>::default(),

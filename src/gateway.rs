@@ -161,6 +161,7 @@ pub async fn run(
     let (state_tx, state) = watch::channel(house.report(Pulse::default()).state());
     let (metrics_tx, metrics) = watch::channel(Vec::new());
     let (link_tx, link) = watch::channel(LinkState::default());
+    let (_reconsider_tx, reconsider) = watch::channel(());
 
     let (durable_tx, durable) = watch::channel(None);
     let outbox_end = store.end;

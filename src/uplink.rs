@@ -4,6 +4,8 @@
 //! - Only records the outbox calls durable are published, oldest first, and one leaves the outbox
 //!   only when the broker has acknowledged it: at least once, in order, nothing lost. What breaks
 //!   with a connection is sent again, so a consumer needs the events' ids.
+//! - A record that cannot be sent yet, because it depends on something not known, is passed over:
+//!   others go on, and what is about one person stays in order.
 //! - It never blocks the outbox or the engine: requests go into a bounded channel when there is
 //!   room, and the answer comes by a channel of its own.
 //! - It never gives up on a broker: every fault but an unusable configuration is cured by trying
@@ -37,7 +39,7 @@ mod tls;
 mod topic;
 mod wire;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
@@ -88,6 +90,9 @@ pub struct Uplink<C> {
     pub outbox: mpsc::Sender<Read>,
     /// Up to which record everything is durable.
     pub durable: watch::Receiver<Option<Sequence>>,
+    /// Changes when the courier should [reconsider](Courier::reconsider) what it passed over. A
+    /// change that it does not care about costs next to nothing.
+    pub reconsider: watch::Receiver<()>,
     /// What is published beside the records.
     pub documents: Documents,
     /// Where the state of the link is published.
@@ -117,8 +122,10 @@ pub struct Documents {
 /// What outlives a connection.
 #[derive(Debug)]
 struct Carried {
-    /// The last record that was ever sent.
-    last_sent: Option<Sequence>,
+    /// Records that were written to a connection, or put off by the broker, and not acknowledged.
+    unanswered: BTreeSet<Sequence>,
+    /// Everything up to here was passed over, or is gone.
+    floor: Option<Sequence>,
     /// The next connection begins with one record at a time.
     careful: bool,
     /// Delays while the broker puts records off.
@@ -126,6 +133,10 @@ struct Carried {
     /// Records that may be what connections break of.
     suspects: Suspects,
 }
+
+/// So many unanswered records are remembered; beyond that the oldest is forgotten, and not counted
+/// as redelivered.
+const UNANSWERED: usize = 16_384;
 
 /// The order to stop.
 #[derive(Debug)]
@@ -145,7 +156,8 @@ pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>)
     let (min, max) = (settings.backoff_min.0, settings.backoff_max.0);
     let mut backoff = Backoff::new(min, max);
     let mut carried = Carried {
-        last_sent: None,
+        unanswered: BTreeSet::new(),
+        floor: None,
         careful: false,
         put_off: Backoff::new(min, max),
         suspects: Suspects::default(),
@@ -219,6 +231,19 @@ impl<C> fmt::Debug for Uplink<C> {
             .field("client_id", &self.client_id)
             .field("access", &self.access)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Carried ===
+
+impl Carried {
+    /// What has been written and not acknowledged is sent again, and counted as that.
+    fn remember_unanswered(&mut self, records: impl IntoIterator<Item = Sequence>) {
+        self.unanswered.extend(records);
+        // The oldest may be long gone: the outbox does not say whom it erased.
+        while self.unanswered.len() > UNANSWERED {
+            self.unanswered.pop_first();
+        }
     }
 }
 

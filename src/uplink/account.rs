@@ -37,6 +37,7 @@ pub struct Counters {
     unreadable: AtomicU64,
     erased: AtomicU64,
     refused: AtomicU64,
+    passed_over: AtomicU64,
     connections: AtomicU64,
     faults: AtomicU64,
     last_round_trip_micros: AtomicU64,
@@ -60,6 +61,8 @@ pub struct Totals {
     pub erased: u64,
     /// Times the broker put a record off; it was kept.
     pub refused: u64,
+    /// Times a record was passed over because it cannot be sent yet; it was kept.
+    pub passed_over: u64,
     /// Connections the broker accepted.
     pub connections: u64,
     /// Connections after the first.
@@ -82,6 +85,7 @@ impl Counters {
             unreadable: self.unreadable.load(Relaxed),
             erased: self.erased.load(Relaxed),
             refused: self.refused.load(Relaxed),
+            passed_over: self.passed_over.load(Relaxed),
             connections,
             reconnects: connections.saturating_sub(1),
             faults: self.faults.load(Relaxed),
@@ -116,6 +120,10 @@ impl Counters {
 
     pub(super) fn refused(&self) {
         self.refused.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn passed_over(&self) {
+        self.passed_over.fetch_add(1, Relaxed);
     }
 
     pub(super) fn connected(&self) {

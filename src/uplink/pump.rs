@@ -1,7 +1,7 @@
 //! What one connection still has to send, may send, and has got rid of: decisions without a
 //! network. `session.rs` carries them out.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use tokio::sync::oneshot;
 
@@ -50,6 +50,14 @@ pub(super) struct Pump {
     searched: Option<Sequence>,
     /// How many records a fetch asks for.
     fetch_size: usize,
+    /// Records were passed over in the courier's present view of things. They are still in the
+    /// outbox; nothing is kept of them here, for there may be a million.
+    passed_over: bool,
+    /// Of all records up to here it is known that they were passed over in that view or are gone:
+    /// whoever starts again need not ask about them again.
+    floor: Option<Sequence>,
+    /// All that came of the last fetch was passed over.
+    fruitless: bool,
     /// What has to leave the outbox.
     leaving: Leaving,
 }
@@ -59,6 +67,10 @@ struct Fetch {
     reply: oneshot::Receiver<Vec<Stored>>,
     /// What was durable when it was asked.
     durable: Option<Sequence>,
+    /// How many were asked for.
+    limit: usize,
+    /// What was in flight when it was asked: it may be in the answer, and must not be sent twice.
+    in_flight: BTreeSet<Sequence>,
 }
 
 #[derive(Debug, Default)]
@@ -73,8 +85,9 @@ struct Leaving {
 pub(super) struct OutboxGone;
 
 impl Pump {
-    /// Starts a connection's deliveries at the oldest record.
-    pub(super) fn new(careful: bool) -> Self {
+    /// Starts a connection's deliveries at the oldest record, or behind those that an earlier
+    /// connection [passed over](Self::floor).
+    pub(super) fn new(careful: bool, floor: Option<Sequence>) -> Self {
         Self {
             in_flight: InFlight::default(),
             records_at_once: 0,
@@ -83,9 +96,12 @@ impl Pump {
             held_until: None,
             shelf: VecDeque::new(),
             fetch: None,
-            behind: None,
+            behind: floor,
             searched: None,
             fetch_size: *FETCH.start(),
+            passed_over: floor.is_some(),
+            floor,
+            fruitless: false,
             leaving: Leaving::default(),
         }
     }
@@ -120,6 +136,40 @@ impl Pump {
     /// A record was handed to the client.
     pub(super) fn requested(&mut self, sequence: Sequence, now: Uptime) {
         self.in_flight.requested(Parcel::Record(sequence), now);
+        self.fruitless = false;
+    }
+
+    /// The courier passes the record over that was last to be sent.
+    pub(super) fn pass_over(&mut self) {
+        self.passed_over = true;
+    }
+
+    /// Begins again at the oldest record: those that were passed over might be sent now. What is
+    /// in flight stays there and is not sent again.
+    pub(super) fn reconsider(&mut self) {
+        if self.passed_over {
+            self.begin_again();
+        }
+    }
+
+    /// Begins again at the oldest record.
+    pub(super) fn begin_again(&mut self) {
+        self.passed_over = false;
+        self.restart(None);
+    }
+
+    /// Up to where another connection need not look, as long as the courier does not
+    /// [reconsider](Self::reconsider): there is nothing that was not passed over or settled.
+    pub(super) fn floor(&self) -> Option<Sequence> {
+        if !self.passed_over {
+            return None;
+        }
+        let next = self.shelf.front().map(|stored| stored.sequence);
+        let unsettled = self.in_flight.sequences().chain(next).min();
+        match unsettled {
+            Some(unsettled) => unsettled.0.checked_sub(1).map(Sequence),
+            None => self.behind,
+        }
     }
 
     /// The broker has a record. Returns whether sending goes on as usual: what was in flight when
@@ -142,11 +192,14 @@ impl Pump {
         self.leaving.rejected.push(sequence);
     }
 
-    /// The broker puts records off: nothing is sent before `until`, then the oldest alone.
-    pub(super) fn hold(&mut self, until: Uptime) {
+    /// The broker puts records off, this one first: nothing is sent before `until`, then the oldest
+    /// alone.
+    pub(super) fn hold(&mut self, until: Uptime, put_off: Option<Sequence>) {
         self.held_until = Some(until);
         self.careful = true;
-        self.restart();
+        let before = put_off.and_then(|put_off| put_off.0.checked_sub(1)).map(Sequence);
+        let floor = self.floor();
+        self.restart(if put_off.is_some() { floor.min(before) } else { floor });
     }
 
     /// Sending is suspended.
@@ -162,12 +215,14 @@ impl Pump {
         }
     }
 
-    /// Forgets what was fetched; the next fetch begins at the oldest record.
-    fn restart(&mut self) {
+    /// Forgets what was fetched; the next fetch begins behind the floor.
+    fn restart(&mut self, floor: Option<Sequence>) {
         self.shelf.clear();
         self.fetch = None;
-        self.behind = None;
+        self.floor = floor;
+        self.behind = floor;
         self.searched = None;
+        self.fruitless = false;
     }
 
     /// The outbox is to be asked for something.
@@ -188,8 +243,11 @@ impl Pump {
             return None;
         }
         let (sender, reply) = oneshot::channel();
-        self.fetch = Some(Fetch { reply, durable });
-        Some(Read::Oldest { after: self.behind, limit: self.fetch_size, reply: sender })
+        // Through what is passed over it goes in large steps, to come to what can be sent.
+        let limit = if self.fruitless { *FETCH.end() } else { self.fetch_size };
+        let in_flight = self.in_flight.sequences().collect();
+        self.fetch = Some(Fetch { reply, durable, limit, in_flight });
+        Some(Read::Oldest { after: self.behind, limit, reply: sender })
     }
 
     /// The next removal, however small, for when the connection ends.
@@ -208,11 +266,15 @@ impl Pump {
     /// Takes what was fetched, without the records that are to be left out.
     pub(super) fn shelve(&mut self, batch: Vec<Stored>, left_out: impl Fn(Sequence) -> bool) {
         let Some(fetch) = self.fetch.take() else { return };
-        if batch.len() < self.fetch_size {
+        if batch.len() < fetch.limit {
             self.searched = self.searched.max(fetch.durable);
         }
         self.behind = batch.last().map_or(self.behind, |last| Some(last.sequence));
-        self.shelf.extend(batch.into_iter().filter(|stored| !left_out(stored.sequence)));
+        let in_flight = fetch.in_flight;
+        let new =
+            |stored: &Stored| !left_out(stored.sequence) && !in_flight.contains(&stored.sequence);
+        self.shelf.extend(batch.into_iter().filter(new));
+        self.fruitless = self.passed_over;
     }
 
     /// Everything durable has been sent and answered, or cannot be sent now.
@@ -268,7 +330,7 @@ mod tests {
     }
 
     fn opened(window: u16) -> Pump {
-        let mut pump = Pump::new(false);
+        let mut pump = Pump::new(false, None);
         pump.open(window, welcome(u16::MAX));
         pump
     }
@@ -313,7 +375,7 @@ mod tests {
 
     #[test]
     fn nothing_is_fetched_or_sent_before_the_broker_says_welcome() {
-        let mut pump = Pump::new(false);
+        let mut pump = Pump::new(false, None);
         assert_eq!(asks(&mut pump, 9), None);
         pump.open(64, welcome(20));
         assert_eq!(asks(&mut pump, 9), Some(0), "the oldest");
@@ -322,7 +384,7 @@ mod tests {
     #[test]
     fn the_window_is_the_smaller_of_ours_and_the_brokers_less_a_place_for_the_state() {
         for (window, granted, records) in [(64, 20, 19), (64, 65_535, 64), (64, 2, 1), (64, 1, 1)] {
-            let mut pump = Pump::new(false);
+            let mut pump = Pump::new(false, None);
             pump.open(window, welcome(granted));
             assert_eq!(pump.limit(), records);
             asks(&mut pump, 500);
@@ -380,7 +442,7 @@ mod tests {
             answer(&mut pump, packet_id);
         }
         pump.rejected(Sequence(21));
-        pump.restart();
+        pump.begin_again();
         let kinds: Vec<_> = std::iter::from_fn(|| pump.next_request(Some(Sequence(1000))))
             .map(|read| match read {
                 Read::Remove { why, .. } => Some(why),
@@ -397,7 +459,7 @@ mod tests {
         asks(&mut pump, 100);
         pump.shelve(stored(1..=32), everything);
         assert_eq!(send(&mut pump).len(), 16);
-        pump.hold(until);
+        pump.hold(until, None);
         assert_eq!((pump.next_record(), asks(&mut pump, 100)), (None, None));
         pump.resume(until);
         assert_eq!(pump.held_until(), Some(until), "sixteen are still in flight");
@@ -417,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_careful_connection_sends_one_record_until_it_is_accepted() {
-        let mut pump = Pump::new(true);
+        let mut pump = Pump::new(true, None);
         pump.open(16, welcome(u16::MAX));
         asks(&mut pump, 100);
         pump.shelve(stored(1..=32), |sequence| sequence == Sequence(1));
@@ -442,7 +504,106 @@ mod tests {
         answer(&mut pump, 2);
         assert!(pump.is_idle(durable));
         assert!(!pump.is_idle(Some(Sequence(3))));
-        pump.hold(Uptime::ZERO);
+        pump.hold(Uptime::ZERO, None);
         assert!(pump.is_idle(Some(Sequence(3))));
+    }
+
+    /// Fetches behind `after` (0: from the oldest), and sends what this courier does not pass over.
+    fn go_through(
+        pump: &mut Pump,
+        after: u64,
+        batch: Vec<Stored>,
+        passes: fn(u64) -> bool,
+    ) -> Vec<u64> {
+        assert_eq!(asks(pump, 10_000), Some(after));
+        pump.shelve(batch, everything);
+        let mut sent = Vec::new();
+        while let Some(stored) = pump.next_record() {
+            if passes(stored.sequence.0) {
+                pump.pass_over();
+            } else {
+                pump.requested(stored.sequence, Uptime::ZERO);
+                sent.push(stored.sequence.0);
+            }
+        }
+        sent
+    }
+
+    fn odd(sequence: u64) -> bool {
+        sequence % 2 == 1
+    }
+
+    #[test]
+    fn what_is_passed_over_stays_where_it_is_and_is_sent_from_the_oldest_when_all_is_reconsidered()
+    {
+        let mut pump = opened(16);
+        assert_eq!(go_through(&mut pump, 0, stored(1..=32), odd).len(), 16);
+        for packet_id in 1..=16 {
+            answer(&mut pump, packet_id);
+        }
+        assert!(matches!(pump.next_request(None), Some(Read::Remove { .. })));
+        pump.shelve(vec![], everything);
+        assert_eq!(go_through(&mut pump, 32, stored(33..=40), odd), [34, 36, 38, 40]);
+        pump.reconsider();
+        // The four are still in flight, and still in the outbox.
+        let left = stored((1..=31).step_by(2).chain([33, 34, 35, 36, 37, 38, 39, 40]));
+        let sent = go_through(&mut pump, 0, left, |_| false);
+        assert_eq!(sent, (1..=23).step_by(2).collect::<Vec<_>>(), "a window less four");
+        pump.reconsider();
+        assert_eq!(pump.shelf.len(), 8, "nothing was passed over since");
+    }
+
+    #[test]
+    fn what_was_acknowledged_while_a_fetch_from_the_oldest_was_on_its_way_is_not_sent_again() {
+        let mut pump = opened(16);
+        assert_eq!(go_through(&mut pump, 0, stored(1..=4), odd), [2, 4]);
+        pump.reconsider();
+        assert_eq!(asks(&mut pump, 4), Some(0));
+        answer(&mut pump, 1);
+        pump.shelve(stored(1..=4), everything);
+        assert_eq!(send(&mut pump), [1, 3]);
+    }
+
+    #[test]
+    fn a_pump_that_has_passed_over_everything_is_idle_and_asks_only_for_what_is_new() {
+        let mut pump = opened(16);
+        assert_eq!(go_through(&mut pump, 0, stored(1..=5), |_| true), [0; 0]);
+        pump.searched = Some(Sequence(5));
+        assert!(pump.is_idle(Some(Sequence(5))));
+        assert_eq!(asks(&mut pump, 5), None);
+        assert_eq!(asks(&mut pump, 6), Some(5));
+    }
+
+    #[test]
+    fn another_connection_begins_behind_what_was_passed_over_and_not_behind_what_was_in_flight() {
+        let mut pump = opened(16);
+        assert_eq!(go_through(&mut pump, 0, stored(1..=32), |sequence| sequence < 10).len(), 16);
+        assert_eq!(pump.floor(), Some(Sequence(9)));
+        for packet_id in 1..=16 {
+            answer(&mut pump, packet_id);
+        }
+        assert_eq!(pump.floor(), Some(Sequence(25)), "7 are fetched and not yet sent");
+        let floor = pump.floor();
+        let mut pump = Pump::new(false, floor);
+        pump.open(16, welcome(u16::MAX));
+        assert_eq!(send(&mut pump), [0; 0]);
+        assert_eq!(go_through(&mut pump, 25, stored(26..=32), |_| false).len(), 7);
+        pump.hold(Uptime::ZERO, Some(Sequence(24)));
+        assert_eq!(pump.floor, Some(Sequence(23)), "behind what the broker puts off");
+        pump.begin_again();
+        assert_eq!(pump.floor(), None);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_gone_through_in_large_steps() {
+        let mut pump = opened(16);
+        go_through(&mut pump, 0, stored(1..=32), |_| true);
+        match pump.next_request(Some(Sequence(9999))) {
+            Some(Read::Oldest { limit, .. }) => assert_eq!(limit, *FETCH.end()),
+            other => panic!("{other:?}"),
+        }
+        pump.shelve(stored(33..=544), everything);
+        assert_eq!(send(&mut pump).len(), 16);
+        assert!(!pump.has_request(Some(Sequence(9999))), "there is enough on the shelf");
     }
 }

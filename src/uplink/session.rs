@@ -102,13 +102,14 @@ enum Wake {
     State,
     Metrics,
     Stop,
-    /// Something to look at again: more is durable, the outbox has room, a time has come.
+    /// Something to look at again: more is durable, the outbox has room, a time has come, or the
+    /// courier may have another view of things.
     Look,
 }
 
 impl<'a, C: Courier> Session<'a, C> {
     pub(super) fn new(uplink: &'a mut Uplink<C>, carried: &'a mut Carried) -> Self {
-        let pump = Pump::new(carried.careful);
+        let pump = Pump::new(carried.careful, carried.floor);
         // Whatever was measured while there was no connection is old; the next document will do.
         uplink.documents.metrics.mark_unchanged();
         let documents = Pending {
@@ -141,6 +142,8 @@ impl<'a, C: Courier> Session<'a, C> {
         }
         drop((sender, line));
         let proved = self.judge(&why);
+        self.carried.remember_unanswered(self.pump.in_flight.written());
+        self.carried.floor = self.pump.floor();
         while let Some(removal) = self.pump.last_removal() {
             if self.uplink.outbox.send(removal).await.is_err() {
                 break;
@@ -166,11 +169,12 @@ impl<'a, C: Courier> Session<'a, C> {
                     alarm.set(tokio::time::sleep(delay.unwrap_or_default()));
                 }
                 let stopping = stop.is_told();
-                let Uplink { durable, documents, outbox, .. } = &mut *self.uplink;
+                let Uplink { durable, documents, outbox, reconsider, .. } = &mut *self.uplink;
                 let wake = tokio::select! {
                     signal = &mut next => Wake::Signal(signal),
                     batch = self.pump.fetched() => Wake::Fetched(batch),
                     () = changed(durable) => Wake::Look,
+                    () = changed(reconsider) => Wake::Look,
                     () = changed(&mut documents.state) => Wake::State,
                     () = changed(&mut documents.metrics) => Wake::Metrics,
                     () = stop.told(), if !stopping => Wake::Stop,

@@ -18,6 +18,7 @@ mod tidy;
 mod uplink_delivery;
 mod uplink_faults;
 mod uplink_link_cut;
+mod uplink_passing;
 mod uplink_refusals;
 mod uplink_tls;
 mod vectors;

@@ -1,7 +1,10 @@
 //! The outbox as the rooms around it see it.
 
+mod erasing;
 mod inspecting;
 mod losses;
 mod model;
 mod opening;
+mod scrubbing;
 mod serving;
+mod withdrawal;

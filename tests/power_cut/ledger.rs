@@ -46,6 +46,11 @@ impl Ledger {
                 self.next.held.remove(&sequence);
                 Ok(())
             }
+            ("replace", &[sequence, commit]) => {
+                let known = self.next.held.get_mut(&sequence);
+                *known.ok_or("a record was replaced that is not there")? = commit;
+                Ok(())
+            }
             ("commit", &[commit]) => {
                 self.next.commit = commit;
                 self.in_doubt = true;

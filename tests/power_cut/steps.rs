@@ -1,12 +1,12 @@
-//! Cuts the power after every single step of making a store, filling it, emptying it, replacing it
-//! and opening it again.
+//! Cuts the power after every single step of making a store, filling it, scrubbing it, emptying it,
+//! replacing it and opening it again.
 
 use std::path::Path;
 
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        Durability, Entry, Journal, Opened, OutboxError, Sequence, SledJournal, StoreOptions,
+        Durability, Entry, Journal, Opened, OutboxError, Scrub, Sequence, SledJournal, StoreOptions,
     },
 };
 
@@ -108,12 +108,23 @@ fn live(disk: &Mounted, outbox: &Path) -> Result<History, OutboxError> {
     };
     commit(&mut journal, 40, 0)?;
     commit(&mut journal, 5, 20)?;
+    scrub(&mut journal)?;
     commit(&mut journal, 0, 25)?;
     commit(&mut journal, 3, 0)?;
     drop(journal);
     let mut journal = SledJournal::open(outbox, OPTIONS, Clock::start())?.journal;
     commit(&mut journal, 2, 1)?;
+    scrub(&mut journal)?;
     Ok(history)
+}
+
+/// Frees the files of what was removed, which is more of a commit and changes nothing that can be
+/// seen.
+fn scrub(journal: &mut SledJournal) -> Result<(), OutboxError> {
+    journal.owe_scrub();
+    journal.sync()?;
+    while journal.scrub()? == Scrub::Underway {}
+    Ok(())
 }
 
 /// What is there, and whether nothing is missing and nothing was set aside.

@@ -12,7 +12,8 @@ use std::{
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        Durability, Entry, Journal, MAX_RECORD, OutboxError, Sequence, SledJournal, StoreOptions,
+        Durability, Entry, Journal, MAX_RECORD, OutboxError, Scrub, Sequence, SledJournal,
+        StoreOptions,
     },
 };
 
@@ -88,6 +89,7 @@ fn work(
     let pending = journal.pending();
     say(&format!("ready {kept} {last} {} {}", pending.records, pending.bytes));
 
+    let mut scrubbing = false;
     for commit in (kept + 1..).take(commits) {
         let appended = *random.choice(&[0, 1, 1, 2, 7, 16, 64, 200]).unwrap_or(&1);
         for _ in 0..appended {
@@ -109,10 +111,23 @@ fn work(
             journal.remove(Sequence(sequence))?;
             say(&format!("remove {sequence}"));
         }
+        // As when a consent is narrowed.
+        for _ in 0..random.usize(0..3) {
+            let Some(&sequence) = random.choice(held.iter()) else { break };
+            journal.replace(Sequence(sequence), pack(commit, sequence, random.usize(16..400)))?;
+            say(&format!("replace {sequence} {commit}"));
+        }
+        if random.u8(..) < 20 {
+            journal.owe_scrub();
+        }
         journal.keep(COMMIT.to_vec(), Some(commit.to_be_bytes().to_vec()))?;
         say(&format!("commit {commit}"));
         journal.sync()?;
         say(&format!("done {commit}"));
+        // A part of it between any two commits. On a full disk it fails, and nothing is lost.
+        if (journal.owes_scrub() || scrubbing) && random.bool() {
+            scrubbing = journal.scrub()? == Scrub::Underway;
+        }
     }
     Ok(())
 }

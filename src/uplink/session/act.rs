@@ -51,7 +51,11 @@ impl<C: Courier> Session<'_, C> {
         self.pump.resume(now);
         if self.carried.suspects.release(now) {
             // Sent alone, and not before what is in flight has been answered.
-            self.pump.hold(now);
+            self.pump.begin_again();
+            self.pump.hold(now, None);
+        }
+        if self.uplink.courier.reconsider() {
+            self.pump.reconsider();
         }
         self.publish_documents(sender, open, now).map_err(End::Broke)?;
         self.publish_records(sender, open, now).map_err(End::Broke)?;
@@ -119,6 +123,10 @@ impl<C: Courier> Session<'_, C> {
                         }
                         Some(flaw) => self.reject(sequence, flaw),
                     }
+                }
+                Dispatch::Later => {
+                    self.pump.pass_over();
+                    self.uplink.counters.passed_over();
                 }
                 Dispatch::Erase => {
                     self.carried.suspects.forget(sequence);

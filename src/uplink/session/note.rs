@@ -22,9 +22,7 @@ impl<C: Courier> Session<'_, C> {
             Signal::Welcome(welcome) => self.welcomed(welcome, now),
             Signal::Sent(packet_id) => {
                 if let Some(Parcel::Record(sequence)) = self.pump.in_flight.sent(packet_id) {
-                    // Records go out in order: what is not beyond the last was sent before.
-                    let again = Some(sequence) <= self.carried.last_sent;
-                    self.carried.last_sent = self.carried.last_sent.max(Some(sequence));
+                    let again = self.carried.unanswered.remove(&sequence);
                     self.uplink.counters.published(again);
                 }
             }
@@ -75,11 +73,12 @@ impl<C: Courier> Session<'_, C> {
 
     fn put_off(&mut self, sequence: Sequence, why: &'static str, now: Uptime) {
         self.uplink.counters.refused();
+        self.carried.remember_unanswered([sequence]);
         if self.pump.held_until().is_some() {
             return;
         }
         let delay = self.carried.put_off.failed((self.uplink.chance)());
-        self.pump.hold(now + delay);
+        self.pump.hold(now + delay, Some(sequence));
         self.carried.careful = true;
         warn!(
             sequence = sequence.0,

@@ -1,12 +1,16 @@
 //! A small outbox that is always full, whose power is cut: everything is accounted for.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
 
 use beacon_gateway::{
     clock::Clock,
     outbox::{
         Dropped, Entry, Held, Journal, Kept, MAX_RECORD, MemoryJournal, OutboxError, Pending, Read,
-        Removal, Sequence, Settings, Status, Stored, Write, serve,
+        Removal, Scrub, Sequence, Settings, Status, Stored, Tag, Write, serve,
     },
     settings::ByteSize,
 };
@@ -25,7 +29,7 @@ async fn whatever_is_lost_is_told_and_everything_is_accounted_for_across_power_c
 
 /// A journal that outlives the room that uses it, as a disk does.
 #[derive(Clone, Default)]
-struct Disk(Rc<RefCell<MemoryJournal>>);
+pub(super) struct Disk(pub(super) Rc<RefCell<MemoryJournal>>);
 
 impl Journal for Disk {
     fn epoch(&self) -> u32 {
@@ -51,6 +55,26 @@ impl Journal for Disk {
     }
     fn pending(&self) -> Pending {
         self.0.borrow().pending()
+    }
+    fn oldest_about(
+        &mut self,
+        who: &BTreeSet<Tag>,
+        after: Option<Sequence>,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        self.0.borrow_mut().oldest_about(who, after, limit)
+    }
+    fn replace(&mut self, sequence: Sequence, bytes: Vec<u8>) -> Result<bool, OutboxError> {
+        self.0.borrow_mut().replace(sequence, bytes)
+    }
+    fn owe_scrub(&mut self) {
+        self.0.borrow_mut().owe_scrub();
+    }
+    fn owes_scrub(&self) -> bool {
+        self.0.borrow().owes_scrub()
+    }
+    fn scrub(&mut self) -> Result<Scrub, OutboxError> {
+        self.0.borrow_mut().scrub()
     }
 }
 

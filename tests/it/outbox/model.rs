@@ -1,13 +1,13 @@
 //! Both journals against a model that is two maps: what is, and what a power cut would leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use beacon_gateway::{
     clock::Clock,
     engine::UnixTime,
     outbox::{
-        DropReason, Dropped, Durability, Entry, Held, Journal, Kept, MemoryJournal, Pending,
-        Sequence, SledJournal, StoreOptions,
+        DropReason, Dropped, Durability, Entry, Held, Journal, Kept, MemoryJournal, Pending, Scrub,
+        Sequence, SledJournal, StoreOptions, Tag,
     },
 };
 
@@ -56,8 +56,17 @@ struct Model {
 impl Model {
     fn oldest(&self, after: u64, limit: usize) -> Vec<Held> {
         let records = self.durable.records.range(after + 1..);
-        let records = records.filter(|(sequence, _)| self.is.records.contains_key(sequence));
-        records.take(limit).map(|(_, held)| held.clone()).collect()
+        // Without what is about to go, and with the bytes that it is about to have.
+        let shown = records.filter_map(|(sequence, _)| self.is.records.get(sequence));
+        shown.take(limit).cloned().collect()
+    }
+
+    fn oldest_about(&self, who: &BTreeSet<Tag>, after: u64, limit: usize) -> Vec<Held> {
+        let about = |held: &Held| who.iter().any(|tag| held.about == Some(*tag).into());
+        let mut records = self.oldest(after, usize::MAX);
+        records.retain(about);
+        records.truncate(limit);
+        records
     }
 
     fn kept(&self) -> Vec<Kept> {
@@ -78,7 +87,7 @@ fn compare<J: Journal>(journal: J, steps: u32, seed: u64, mut cut_power: impl Fn
     let mut journal = journal;
     for step in 0..steps {
         let at = format!("seed {seed}, step {step}");
-        match random.u8(0..20) {
+        match random.u8(0..24) {
             0..8 => append(&mut journal, &mut model, &mut random, &at),
             8..13 => {
                 // Also ones that are gone, or were never there.
@@ -106,6 +115,22 @@ fn compare<J: Journal>(journal: J, steps: u32, seed: u64, mut cut_power: impl Fn
                 }
                 model.is.records.clear();
             }
+            19..21 => {
+                let sequence = random.u64(0..model.is.last + 3);
+                let bytes = vec![random.u8(..); random.usize(0..200)];
+                let replaced = journal.replace(Sequence(sequence), bytes.clone()).unwrap();
+                let held = model.is.records.get_mut(&sequence);
+                assert_eq!(replaced, held.is_some(), "{at}");
+                if let Some(held) = held {
+                    held.bytes = bytes;
+                }
+            }
+            21 => journal.owe_scrub(),
+            22 => {
+                // So few records are one part.
+                assert_eq!(journal.scrub().unwrap(), Scrub::Done, "{at}");
+                assert!(!journal.owes_scrub(), "{at}");
+            }
             _ => {
                 journal = cut_power(journal);
                 model.is = model.durable.clone();
@@ -115,6 +140,9 @@ fn compare<J: Journal>(journal: J, steps: u32, seed: u64, mut cut_power: impl Fn
         let oldest = journal.oldest(Some(Sequence(after)), limit).unwrap();
         assert_eq!(oldest, model.oldest(after, limit), "{at}");
         assert_eq!(journal.oldest(None, usize::MAX).unwrap(), model.oldest(0, usize::MAX), "{at}");
+        let who = (0..random.u64(0..3)).map(|_| Tag(random.u64(0..4) << 40)).collect();
+        let about = journal.oldest_about(&who, Some(Sequence(after)), limit).unwrap();
+        assert_eq!(about, model.oldest_about(&who, after, limit), "{at}");
         assert_eq!(journal.kept().unwrap(), model.kept(), "{at}");
         assert_eq!(journal.pending(), model.pending(), "{at}");
         assert_eq!(journal.epoch(), 1, "{at}");
@@ -134,9 +162,11 @@ fn append<J: Journal>(journal: &mut J, model: &mut Model, random: &mut fastrand:
             .choice(&[DropReason::Full, DropReason::TooBig(4096), DropReason::TooOld])
             .unwrap(),
     });
-    let entry = Entry { bytes: bytes.clone(), made, about: None };
+    let about = random.bool().then(|| Tag(random.u64(0..4) << 40));
+    let entry = Entry { bytes: bytes.clone(), made, about };
     let sequence = journal.append(entry, notice.clone()).unwrap();
     model.is.last += 1;
     assert_eq!(sequence.0, model.is.last, "{at}");
-    model.is.records.insert(sequence.0, Held { sequence, made, notice, bytes });
+    let held = Held { sequence, made, notice, about: about.into(), bytes };
+    model.is.records.insert(sequence.0, held);
 }

@@ -1,6 +1,7 @@
 //! Stores that are damaged, foreign, too new, in use or full of old snapshots.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -9,7 +10,8 @@ use std::{
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        Durability, Entry, Journal, Opened, OutboxError, Sequence, SledJournal, StoreOptions,
+        About, Durability, Entry, Journal, Opened, OutboxError, Sequence, SledJournal,
+        StoreOptions, Tag,
     },
 };
 
@@ -208,6 +210,46 @@ fn a_store_of_a_later_version_is_left_alone() {
     let error = open(directory.path()).unwrap_err();
     assert!(matches!(error, OutboxError::NewerLayout { found: 3, .. }), "{error}");
     assert_eq!(aside(directory.path()), 0);
+}
+
+#[test]
+fn a_store_of_the_first_layout_is_read_and_what_is_in_it_may_be_about_anybody() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let sled = sled::Config::new().path(dir.join("store-1")).open().unwrap();
+    // Version, layout 1, epoch 7, last sequence 3, two records.
+    let head = [[1, 0, 1].as_slice(), &[0, 0, 0, 7], &[0; 7], &[3], &[0; 7], &[2]].concat();
+    sled.insert(b"h", head).unwrap();
+    for sequence in [2, 3] {
+        let key = [b"r".as_slice(), &[0; 7], &[sequence]].concat();
+        // Version, made at an unknown time, no notice, the record.
+        let value = [[1].as_slice(), &i64::MIN.to_be_bytes(), &[0], b"old ", &[sequence]].concat();
+        sled.insert(key, value).unwrap();
+    }
+    sled.insert(b"kvisit", b"\x01value").unwrap();
+    sled.flush().unwrap();
+    drop(sled);
+
+    let Opened { mut journal, quarantined, missing } = open(dir).unwrap();
+    assert_eq!((journal.epoch(), quarantined, missing), (7, None, 0));
+    assert_eq!(journal.kept().unwrap()[0].value, b"value");
+    let (ada, bob) = (Tag::of("ada"), Tag::of("bob"));
+    for about in [Some(ada), Some(bob), None] {
+        let entry = Entry { bytes: b"new".to_vec(), made: None, about };
+        journal.append(entry, None).unwrap();
+    }
+    journal.sync().unwrap();
+    assert!(journal.replace(Sequence(3), b"narrowed".to_vec()).unwrap());
+    journal.sync().unwrap();
+    drop(journal);
+    let mut journal = open(dir).unwrap().journal;
+    let about = journal.oldest_about(&BTreeSet::from([ada]), None, usize::MAX).unwrap();
+    let found: Vec<_> = about.iter().map(|held| (held.sequence.0, held.about)).collect();
+    let expected = [(2, About::Unknown), (3, About::Unknown), (4, About::Subject(ada))];
+    assert_eq!(found, expected);
+    let bytes: Vec<&[u8]> = about.iter().map(|held| held.bytes.as_slice()).collect();
+    assert_eq!(bytes, [b"old \x02".as_slice(), b"narrowed", b"new"]);
+    assert_eq!(held(&mut journal), [2, 3, 4, 5, 6]);
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(crate) struct Rig {
     pub(crate) outbox: MemoryOutbox,
     pub(crate) state: watch::Sender<Vec<u8>>,
     pub(crate) metrics: watch::Sender<Vec<u8>>,
+    /// Changes when the courier should look anew.
+    pub(crate) reconsider: watch::Sender<()>,
     pub(crate) link: watch::Receiver<LinkState>,
     pub(crate) counters: Arc<Counters>,
     stop: oneshot::Sender<()>,
@@ -90,6 +92,7 @@ impl Rig {
         let (state, state_receiver) = watch::channel(ONLINE.into());
         let (metrics, metrics_receiver) = watch::channel(Vec::new());
         let (link_sender, link) = watch::channel(LinkState::default());
+        let (reconsider, reconsider_receiver) = watch::channel(());
         let (stop, stop_receiver) = oneshot::channel();
         let counters = Arc::<Counters>::default();
         let mut random = fastrand::Rng::with_seed(7);
@@ -102,6 +105,7 @@ impl Rig {
             courier,
             outbox: requests,
             durable,
+            reconsider: reconsider_receiver,
             documents: Documents {
                 state: state_receiver,
                 vanished: VANISHED.into(),
@@ -114,7 +118,7 @@ impl Rig {
             chance: Box::new(move || random.f64()),
         };
         let task = tokio::spawn(uplink::run(uplink, stop_receiver));
-        Self { outbox, state, metrics, link, counters, stop, task }
+        Self { outbox, state, metrics, reconsider, link, counters, stop, task }
     }
 
     pub(crate) async fn online(&mut self) {
@@ -146,10 +150,10 @@ impl Rig {
 
     /// Tells it to stop and waits for its totals. What is seen of it is given back with them.
     pub(crate) async fn stop(self) -> (Totals, MemoryOutbox) {
-        let Self { outbox, stop, task, state, metrics, .. } = self;
+        let Self { outbox, stop, task, state, metrics, reconsider, .. } = self;
         drop(stop);
         let totals = tokio::time::timeout(super::DEADLINE, task).await.unwrap().unwrap();
-        drop((state, metrics));
+        drop((state, metrics, reconsider));
         (totals, outbox)
     }
 
