@@ -18,7 +18,7 @@ pub mod frame;
 mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Enrolment, EnrolmentReport, Fixture,
-    FixtureIndex, Identifier, Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes,
+    FixtureIndex, Grant, Identifier, Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes,
     Refusal, Registry, ReportPolicy, Resolution, Standing, Subject, SubjectIndex, SubjectKind,
 };
 
@@ -258,7 +258,8 @@ impl Engine {
         self.settle();
         let old = self.identity.registry();
         let new_place = |index| registry.by_pseudonym(old.subject(index)?.pseudonym.as_str());
-        let enrolled = |subject: &&Subject| registry.by_pseudonym(subject.pseudonym.as_str()).is_some();
+        let enrolled =
+            |subject: &&Subject| registry.by_pseudonym(subject.pseudonym.as_str()).is_some();
         let stay = old.subjects().filter(enrolled).count();
         let mut report = EnrolmentReport {
             added: count(registry.subject_count().saturating_sub(stay)),

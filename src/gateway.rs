@@ -43,19 +43,20 @@ pub use status::{Status, StatusError};
 
 use crate::{
     clock::Clock,
-    command::{self, Command},
+    command,
     engine::{AddressSeed, Engine, FootfallSeed, Identity, Registry, UnixTime},
     outbox::{
-        self, Dropped, Judge, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
+        self, Dropped, Judge, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions,
+        Write,
         record::{Body, DroppedRecords, Record, RunId},
     },
     scan::{CanarySightings, SourceEnds},
     settings::Settings,
-    uplink::{self, Access, Documents, LinkState, Uplink, UplinkError},
+    uplink::{self, Access, LinkState, UplinkError},
 };
 use drive::Drive;
 use enrolment::Keeper;
-use house::House;
+use house::{House, UplinkEnds};
 use office::{Office, RoomEnd, Stops};
 use registrar::Registrar;
 use status::StatusFile;
@@ -161,53 +162,30 @@ pub async fn run(
     let (state_tx, state) = watch::channel(house.report(Pulse::default()).state());
     let (metrics_tx, metrics) = watch::channel(Vec::new());
     let (link_tx, link) = watch::channel(LinkState::default());
-    let (_reconsider_tx, reconsider) = watch::channel(());
 
     let (durable_tx, durable) = watch::channel(None);
     let outbox_end = store.end;
     rooms.spawn(async move { RoomEnd::Outbox(outbox_end.await) });
     tokio::spawn(follow(store.status, durable_tx));
     tokio::spawn(forward(caught_up.clone(), reconsider_tx.clone()));
-    let command = Command {
-        settings: house.settings.command.clone(),
-        uplink: house.settings.uplink.clone(),
-        access: access.clone(),
-        credentials: credentials.clone(),
-        client_id: house.client_id(),
-        topics: house.settings.topics()?,
-        standing: enrolled.standing,
-        orders: orders_tx,
-        caught_up: caught_up_tx,
-        counters: Arc::clone(&house.command),
-        clock,
-        wall: Box::new(move || clock.wall()),
-        chance: Box::new(fastrand::f64),
-    };
+    let entry = (access, credentials);
+    let command = house.command(entry.clone(), enrolled.standing, orders_tx, caught_up_tx)?;
     rooms.spawn(async move {
         command::run(command, command_stop_rx).await;
         RoomEnd::Command
     });
-    let uplink = Uplink {
-        settings: house.settings.uplink.clone(),
-        access,
-        credentials,
-        client_id: house.client_id(),
-        topics: house.settings.topics()?,
-        courier: house.courier(caught_up)?,
-        outbox: store.reads,
-        durable: durable.clone(),
-        reconsider,
-        documents: Documents {
+    let uplink = house.uplink(
+        entry,
+        house.courier(caught_up)?,
+        UplinkEnds {
+            outbox: store.reads,
+            durable: durable.clone(),
+            reconsider,
             state,
-            vanished: report::offline(false),
-            stopped: report::offline(true),
             metrics,
+            link: link_tx,
         },
-        link: link_tx,
-        counters: Arc::clone(&house.uplink),
-        clock,
-        chance: Box::new(fastrand::f64),
-    };
+    )?;
     rooms.spawn(async move {
         uplink::run(uplink, uplink_stop_rx).await;
         RoomEnd::Uplink
@@ -273,7 +251,12 @@ pub async fn run(
         state: state_tx,
         metrics: metrics_tx,
     };
-    office.run(rooms, Stops { scan: scan_stop, command: Some(command_stop), uplink: Some(uplink_stop) }).await
+    office
+        .run(
+            rooms,
+            Stops { scan: scan_stop, command: Some(command_stop), uplink: Some(uplink_stop) },
+        )
+        .await
 }
 
 /// What it takes to be let in by the broker; warns of what should be changed about it.

@@ -10,7 +10,7 @@ mod registry;
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 
-pub use consent::{Consent, ConsentLedger, Purpose, Purposes, Standing};
+pub use consent::{Consent, ConsentLedger, Grant, Purpose, Purposes, Standing};
 pub use irk::AddressSeed;
 pub use registry::{
     AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIndex, Identifier, Refusal,

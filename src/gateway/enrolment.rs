@@ -74,10 +74,8 @@ impl Keeper {
     /// Reads everything. Blocks.
     pub(super) fn read(&mut self) -> Result<Enrolled, GatewayError> {
         self.seen = store::stamp(&self.state_dir);
-        let file = match self.file.as_os_str().is_empty() {
-            true => Vec::new(),
-            false => registry::read(&self.file)?,
-        };
+        let has_file = !self.file.as_os_str().is_empty();
+        let file = if has_file { registry::read(&self.file)? } else { Vec::new() };
         match RegistryStore::open_existing(&self.state_dir, &self.keys(), self.clock) {
             Ok(None) => {
                 let registry = Registry::new(file, self.fixtures.clone())?;

@@ -3,7 +3,9 @@
 use thiserror::Error;
 
 use crate::{
-    engine::AmbiguousRegistry, outbox::OutboxError, registry::{RegistryError, store::RegistryStoreError},
+    engine::AmbiguousRegistry,
+    outbox::OutboxError,
+    registry::{RegistryError, store::RegistryStoreError},
     settings::Invalid,
     uplink::UplinkError,
 };

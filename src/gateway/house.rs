@@ -1,25 +1,30 @@
 //! What is known about the gateway as a whole: what it is made of, and what it says about itself.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use super::{
-    Pulse, consent::Ledger, courier::ConsentingCourier, enrolment::Enrolled, identity,
-    report::Report, with_footfall,
+    Pulse,
+    consent::Ledger,
+    courier::ConsentingCourier,
+    enrolment::Enrolled,
+    identity,
+    report::{self, Report},
+    with_footfall,
 };
 use crate::{
     checkpoint,
     clock::Clock,
-    command,
+    command::{self, Command},
     engine::{Engine, Pseudonym, Registry, VisitId, VisitRecord, WallClock},
     outbox::{
-        self, Opening,
+        self, Opening, Read, Sequence,
         record::{Body, Record, RunId, Started},
     },
     scan::ScanCounters,
     settings::{GatewaySettings, Invalid, Settings},
-    uplink::{self, payload::Origin},
+    uplink::{self, Access, Documents, LinkState, Uplink, payload::Origin},
 };
 
 /// What is known about the gateway as a whole.
@@ -40,6 +45,19 @@ pub(super) struct House {
     pub(super) uplink: Arc<uplink::Counters>,
     pub(super) command: Arc<command::Counters>,
 }
+
+/// What ties the uplink to the other rooms.
+pub(super) struct UplinkEnds {
+    pub(super) outbox: mpsc::Sender<Read>,
+    pub(super) durable: watch::Receiver<Option<Sequence>>,
+    pub(super) reconsider: watch::Receiver<()>,
+    pub(super) state: watch::Receiver<Vec<u8>>,
+    pub(super) metrics: watch::Receiver<Vec<u8>>,
+    pub(super) link: watch::Sender<LinkState>,
+}
+
+/// What it takes to be let in by the broker, and where to look for it anew.
+type Entry = (Access, Option<PathBuf>);
 
 // === impl House ===
 
@@ -125,6 +143,62 @@ impl House {
             time_zone: self.settings.time_zone()?,
             opening_hours: self.settings.opening_hours()?,
             historical_after_ms: i64::try_from(historical_after).unwrap_or(i64::MAX),
+        })
+    }
+
+    /// The room that takes the platform's commands.
+    pub(super) fn command(
+        &self,
+        (access, credentials): Entry,
+        standing: command::Standing,
+        orders: mpsc::Sender<command::Order>,
+        caught_up: watch::Sender<bool>,
+    ) -> Result<Command, Invalid> {
+        let clock = self.clock;
+        Ok(Command {
+            settings: self.settings.command.clone(),
+            uplink: self.settings.uplink.clone(),
+            access,
+            credentials,
+            client_id: self.client_id(),
+            topics: self.settings.topics()?,
+            standing,
+            orders,
+            caught_up,
+            counters: Arc::clone(&self.command),
+            clock,
+            wall: Box::new(move || clock.wall()),
+            chance: Box::new(fastrand::f64),
+        })
+    }
+
+    /// The room that forwards.
+    pub(super) fn uplink(
+        &self,
+        (access, credentials): Entry,
+        courier: ConsentingCourier,
+        ends: UplinkEnds,
+    ) -> Result<Uplink<ConsentingCourier>, Invalid> {
+        Ok(Uplink {
+            settings: self.settings.uplink.clone(),
+            access,
+            credentials,
+            client_id: self.client_id(),
+            topics: self.settings.topics()?,
+            courier,
+            outbox: ends.outbox,
+            durable: ends.durable,
+            reconsider: ends.reconsider,
+            documents: Documents {
+                state: ends.state,
+                vanished: report::offline(false),
+                stopped: report::offline(true),
+                metrics: ends.metrics,
+            },
+            link: ends.link,
+            counters: Arc::clone(&self.uplink),
+            clock: self.clock,
+            chance: Box::new(fastrand::f64),
         })
     }
 

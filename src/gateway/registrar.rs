@@ -27,7 +27,7 @@ use super::{
 use crate::{
     clock::Clock,
     command::{Carried, Change, NotCarried, Order, RefusedEntry, Standing, Withdrawn},
-    engine::{Consent, Enrolment, EnrolmentReport, Pseudonym, Subject},
+    engine::{Enrolment, EnrolmentReport, Grant, Pseudonym, Subject},
     outbox::{
         Judge, Tag, Write,
         record::{Body, Receipt, Record, RunId},
@@ -96,10 +96,10 @@ impl Registrar {
                 () = self.engine.closed() => return,
                 Some(order) = self.orders.recv() => self.carry(order).await,
                 Some(()) = self.asks.recv() => self.read_again().await,
-                _ = look.tick() => match self.keeper.changed_by_others() {
-                    true => self.read_again().await,
-                    false => Ok(()),
-                },
+                _ = look.tick() => {
+                    let changed = self.keeper.changed_by_others();
+                    if changed { self.read_again().await } else { Ok(()) }
+                }
             };
             match done {
                 Ok(()) => {}
@@ -154,7 +154,7 @@ impl Registrar {
         (number, standing): (u64, Standing),
     ) -> Result<Carried, Failed> {
         // Whoever agreed to less is asked for less at once.
-        let mut before: BTreeMap<Pseudonym, Option<Option<Consent>>> = BTreeMap::new();
+        let mut before: BTreeMap<Pseudonym, Option<Grant>> = BTreeMap::new();
         for subject in &subjects {
             let grant = self.ledger.write().enrol(subject);
             before.entry(subject.pseudonym.clone()).or_insert(grant);
@@ -236,11 +236,11 @@ impl Registrar {
     ) -> Result<Carried, Failed> {
         let ledger = enrolled.ledger();
         let (mut gone, mut before) = (Vec::new(), BTreeMap::new());
-        for (name, consent) in self.ledger.read().subjects() {
+        for (name, grant) in self.ledger.read().subjects() {
             if !ledger.is_enrolled(name.as_str()) {
                 gone.push(name.clone());
-            } else if ledger.covers_less(name.as_str(), consent) {
-                before.insert(name.clone(), Some(consent.cloned()));
+            } else if ledger.covers_less(name.as_str(), &grant) {
+                before.insert(name.clone(), Some(grant));
             }
         }
         if enrolled.lost {
@@ -333,11 +333,10 @@ impl Registrar {
     // --- who is concerned ---
 
     /// Those whose grant covers less than the one they had before.
-    fn narrowed(&self, before: BTreeMap<Pseudonym, Option<Option<Consent>>>) -> Vec<Pseudonym> {
+    fn narrowed(&self, before: BTreeMap<Pseudonym, Option<Grant>>) -> Vec<Pseudonym> {
         let ledger = self.ledger.read();
-        let less = |(name, consent): (Pseudonym, Option<Option<Consent>>)| {
-            let before = consent?;
-            ledger.covers_less(name.as_str(), before.as_ref()).then_some(name)
+        let less = |(name, before): (Pseudonym, Option<Grant>)| {
+            ledger.covers_less(name.as_str(), &before?).then_some(name)
         };
         before.into_iter().filter_map(less).collect()
     }

@@ -73,13 +73,9 @@ fn subject(name: &str, identifier: Identifier) -> Subject {
 }
 
 fn heard(octets: [u8; 6]) -> Advertisement {
-    Advertisement {
-        heard: Uptime::ZERO,
-        receiver: ReceiverId::default(),
-        address: DeviceAddress::new(octets, AddressKind::Random),
-        rssi: Some(Rssi(-50)),
-        data: vec![2, 1, 6],
-    }
+    let address = DeviceAddress::new(octets, AddressKind::Random);
+    let rssi = Some(Rssi(-50));
+    Advertisement::new(Uptime::ZERO, ReceiverId::default(), address, rssi, &[2, 1, 6])
 }
 
 fn hear(engine: &mut Engine, now: Uptime, n: u8) {

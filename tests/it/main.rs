@@ -4,8 +4,8 @@
 mod command;
 mod config;
 mod demo;
-mod footfall;
 mod enrolment;
+mod footfall;
 mod gateway;
 mod outbox;
 mod payload;

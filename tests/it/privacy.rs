@@ -94,13 +94,9 @@ fn the_report_names_nobody() {
 /// Half of them carry an exposure notification.
 fn stranger(n: u8) -> Advertisement {
     let data = if n.is_multiple_of(2) { vec![3, 0x03, 0x6f, 0xfd] } else { vec![2, 0x01, 0x06] };
-    Advertisement {
-        heard: Uptime::ZERO,
-        receiver: ReceiverId::default(),
-        address: DeviceAddress::new([0x40, 1, 2, 3, 4, n], AddressKind::Random),
-        rssi: Some(Rssi(-60)),
-        data,
-    }
+    let address = DeviceAddress::new([0x40, 1, 2, 3, 4, n], AddressKind::Random);
+    let rssi = Some(Rssi(-60));
+    Advertisement::new(Uptime::ZERO, ReceiverId::default(), address, rssi, &data)
 }
 
 /// A directory with the files of one gateway.

@@ -158,6 +158,10 @@ impl Standing {
     const NOTHING: Self = Self::May { purposes: Purposes::NONE, from: None };
 }
 
+/// By what somebody is enrolled: a person by a consent, a thing without one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Grant(Option<Consent>);
+
 /// Who agreed to what, without any identifier: what is asked again before a record is sent.
 #[derive(Clone, Debug, Default)]
 pub struct ConsentLedger {
@@ -196,26 +200,24 @@ impl ConsentLedger {
 
     /// Enters a grant, in place of the subject's last one, and returns that: `None` for somebody
     /// new.
-    #[expect(clippy::option_option, reason = "a thing is enrolled without a consent")]
-    pub fn enrol(&mut self, subject: &Subject) -> Option<Option<Consent>> {
-        self.grants.insert(subject.pseudonym.clone(), subject.consent.clone())
+    pub fn enrol(&mut self, subject: &Subject) -> Option<Grant> {
+        let grant = Grant(subject.consent.clone());
+        self.grants.insert(subject.pseudonym.clone(), grant.0).map(Grant)
     }
 
     /// Puts back what [`Self::enrol`] had returned.
-    #[expect(clippy::option_option, reason = "a thing is enrolled without a consent")]
-    pub fn put_back(&mut self, subject: &Pseudonym, grant: Option<Option<Consent>>) {
+    pub fn put_back(&mut self, subject: &Pseudonym, grant: Option<Grant>) {
         match grant {
-            Some(consent) => drop(self.grants.insert(subject.clone(), consent)),
+            Some(Grant(consent)) => drop(self.grants.insert(subject.clone(), consent)),
             None => drop(self.grants.remove(subject)),
         }
     }
 
     /// True when a subject's grant covers less than `before` did.
-    pub fn covers_less(&self, subject: &str, before: Option<&Consent>) -> bool {
-        match (self.grants.get(subject), before) {
-            (None, _) => true,
+    pub fn covers_less(&self, subject: &str, before: &Grant) -> bool {
+        match (self.grants.get(subject), &before.0) {
             (Some(None), _) => false,
-            (Some(Some(_)), None) => true,
+            (None, _) | (Some(Some(_)), None) => true,
             (Some(Some(now)), Some(before)) => !now.covers(before),
         }
     }
@@ -245,8 +247,8 @@ impl ConsentLedger {
     }
 
     /// Everyone enrolled.
-    pub fn subjects(&self) -> impl Iterator<Item = (&Pseudonym, Option<&Consent>)> {
-        self.grants.iter().map(|(subject, consent)| (subject, consent.as_ref()))
+    pub fn subjects(&self) -> impl Iterator<Item = (&Pseudonym, Grant)> {
+        self.grants.iter().map(|(subject, consent)| (subject, Grant(consent.clone())))
     }
 }
 

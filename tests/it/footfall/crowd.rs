@@ -49,13 +49,17 @@ pub(super) fn advertisement(
     receiver: &str,
     dbm: Option<i8>,
 ) -> Advertisement {
-    Advertisement {
-        heard: Uptime::ZERO,
-        receiver: ReceiverId::new(receiver),
-        address,
-        rssi: dbm.map(Rssi),
-        data: vec![2, 0x01, 0x06],
-    }
+    with_data(address, receiver, dbm, &[2, 0x01, 0x06])
+}
+
+fn with_data(
+    address: DeviceAddress,
+    receiver: &str,
+    dbm: Option<i8>,
+    data: &[u8],
+) -> Advertisement {
+    let receiver = ReceiverId::new(receiver);
+    Advertisement::new(Uptime::ZERO, receiver, address, dbm.map(Rssi), data)
 }
 
 impl Shop {
@@ -98,7 +102,7 @@ impl Shop {
             }
         };
         let address = device(0x1000_0000 + kind * 0x1_0000 + u32::from(n));
-        let advertisement = Advertisement { data, ..advertisement(address, "local", Some(dbm)) };
+        let advertisement = with_data(address, "local", Some(dbm), &data);
         self.engine.handle_advertisement(at, &advertisement);
     }
 
