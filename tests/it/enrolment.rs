@@ -290,20 +290,21 @@ fn a_phone_that_withdraws_is_a_stranger_from_then_on_and_while_it_is_looked_for(
     let now = rest(&mut engine, s(0));
     engine.handle_advertisement(now, &heard(phone(7, 1)));
     assert_eq!(engine.visits_open(), 1);
-    engine.handle_advertisement(now, &heard(phone(7, 2)));
-    let report = engine.handle_enrolment(now, vec![withdraw("p7")]);
-    assert_eq!((report.withdrawn, report.visits_closed), (1, 1));
-    for random in [1, 2, 3] {
+    // Another one is being looked for when both withdraw.
+    engine.handle_advertisement(now, &heard(phone(8, 1)));
+    let report = engine.handle_enrolment(now, vec![withdraw("p7"), withdraw("p8")]);
+    assert_eq!((report.withdrawn, report.visits_closed), (2, 1));
+    for address in [phone(7, 1), phone(7, 2), phone(8, 1), phone(8, 2)] {
         let now = rest(&mut engine, s(1));
-        engine.handle_advertisement(now, &heard(phone(7, random)));
+        engine.handle_advertisement(now, &heard(address));
         rest(&mut engine, now);
-        engine.handle_advertisement(now, &heard(phone(7, random)));
+        engine.handle_advertisement(now, &heard(address));
     }
     assert_eq!((engine.visits_open(), engine.counts().subject), (0, 1));
     let back = subject("p7", Identifier::Irk(Key::new(nth_key(7))));
     engine.handle_enrolment(s(2), vec![Enrolment::Upsert(back)]);
-    engine.handle_advertisement(s(3), &heard(phone(7, 3)));
+    engine.handle_advertisement(s(3), &heard(phone(7, 2)));
     let now = rest(&mut engine, s(3));
-    engine.handle_advertisement(now, &heard(phone(7, 3)));
+    engine.handle_advertisement(now, &heard(phone(7, 2)));
     assert_eq!(engine.counts().subject, 2, "whoever comes back is found");
 }
