@@ -12,6 +12,7 @@ mod check;
 #[cfg(feature = "demo")]
 mod demo;
 mod outbox;
+mod registry;
 mod replay;
 mod run;
 mod scan;
@@ -58,6 +59,8 @@ enum Command {
     Decode(DecodeOptions),
     /// Look into the store of events on disk.
     Outbox(outbox::Options),
+    /// Enrol, list, show, withdraw and export subjects; check and reseal their registry.
+    Registry(registry::Options),
 }
 
 /// Where the configuration comes from.
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Scan(options) => scan::run(&options),
         Command::Decode(options) => decode(&options),
         Command::Outbox(options) => outbox::run(&options),
+        Command::Registry(options) => registry::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,7 @@ mod demo;
 mod gateway;
 mod outbox;
 mod payload;
+mod registry;
 mod replay;
 mod simulate;
 mod simulation;
