@@ -13,6 +13,7 @@ mod check;
 mod demo;
 mod outbox;
 mod privacy;
+mod registry;
 mod replay;
 mod run;
 mod scan;
@@ -61,6 +62,8 @@ enum Command {
     Outbox(outbox::Options),
     /// Show what the gateway knows of people, and the counters that prove it.
     Privacy(privacy::Options),
+    /// Enrol, list, show, withdraw and export subjects; check and reseal their registry.
+    Registry(registry::Options),
 }
 
 /// Where the configuration comes from.
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Decode(options) => decode(&options),
         Command::Outbox(options) => outbox::run(&options),
         Command::Privacy(options) => privacy::run(&options),
+        Command::Registry(options) => registry::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

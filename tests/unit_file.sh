@@ -131,6 +131,7 @@ CONF
 
 check "systemd finds nothing to say about the unit" the_unit_is_valid
 check "nor with every drop-in" the_unit_is_valid monitor.conf dedicated-adapter.conf
+check "nor with the registry's key" the_unit_is_valid registry-key.conf
 check "nor about the drop-in for bluetoothd" the_drop_in_for_bluetoothd_is_valid
 check "each drop-in grants one capability, the unit none" each_drop_in_grants_one_capability
 check "the exposure is low" the_exposure_is_at_most 1.5

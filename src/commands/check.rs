@@ -42,7 +42,7 @@ enum Verdict {
     Wrong,
 }
 
-struct Finding {
+pub(super) struct Finding {
     what: &'static str,
     verdict: Verdict,
     text: String,
@@ -86,6 +86,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
         Err(invalid) => wrong("configuration", loader.invalid(invalid).to_string()),
     });
     found.push(registry(&settings));
+    found.extend(super::registry::findings(&settings));
     found.push(state_dir(&settings.gateway.state_dir));
     found.push(clock());
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
@@ -311,15 +312,15 @@ impl Known {
     }
 }
 
-fn good(what: &'static str, text: &str) -> Finding {
+pub(super) fn good(what: &'static str, text: &str) -> Finding {
     Finding { what, verdict: Verdict::Good, text: text.to_owned() }
 }
 
-fn advice(what: &'static str, text: String) -> Finding {
+pub(super) fn advice(what: &'static str, text: String) -> Finding {
     Finding { what, verdict: Verdict::Advice, text }
 }
 
-fn wrong(what: &'static str, text: String) -> Finding {
+pub(super) fn wrong(what: &'static str, text: String) -> Finding {
     Finding { what, verdict: Verdict::Wrong, text }
 }
 

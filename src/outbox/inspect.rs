@@ -9,7 +9,7 @@ use std::{
 use crate::engine::UnixTime;
 
 use super::{
-    Held, Journal, OutboxError, Pending, Sequence,
+    Held, Journal, Kept, OutboxError, Pending, Sequence,
     sled_journal::{Durability, LOCK, SledJournal, StoreOptions},
 };
 
@@ -83,6 +83,11 @@ impl Inspection {
     /// What the outbox holds, in numbers.
     pub fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Its kept values: checkpoints of open visits.
+    pub fn kept(&self) -> Result<Vec<Kept>, OutboxError> {
+        self.journal.kept()
     }
 
     /// Its records, oldest first.

@@ -97,6 +97,8 @@ pub struct Order {
     pub command: Option<u64>,
     /// Takes the place of what [`RegistryStore::platform`] gives, at most [`MAX_PLATFORM_STATE`].
     pub platform: Option<Vec<u8>>,
+    /// Whether a replacement enrols also those who withdrew: they agreed anew, somebody says.
+    pub again: bool,
 }
 
 /// What a change did.
@@ -215,7 +217,7 @@ impl RegistryStore {
         Self::enter(place, state_dir, keys, clock, Absent::BeginAfterLoss)
     }
 
-    /// Opens the registry if there is one; makes nothing.
+    /// Opens the registry if there is one; makes nothing, and sets nothing aside.
     pub fn open_existing(
         state_dir: &Path,
         keys: &KeySource,
@@ -240,7 +242,7 @@ impl RegistryStore {
             return Err(RegistryStoreError::Lost { dir: place.dir.clone(), why: why.clone() });
         }
         if let Some(number) = place.live()? {
-            return Self::adopt(place, number, keys, clock, lost.is_some());
+            return Self::adopt(place, (number, absent), keys, clock, lost.is_some());
         }
         let sealer = keys.load_or_make()?.sealer;
         let mut meta = Meta::new(&sealer).map_err(RegistryStoreError::Seal)?;
@@ -256,7 +258,7 @@ impl RegistryStore {
 
     fn adopt(
         place: Place,
-        number: u64,
+        (number, absent): (u64, Absent),
         keys: &KeySource,
         clock: Clock,
         lost: bool,
@@ -268,6 +270,9 @@ impl RegistryStore {
         let (generation, meta, survey, sealer) = match opened {
             Ok(opened) => opened,
             Err(Trouble::Around(error)) => return Err(error),
+            Err(Trouble::Store(source)) if absent == Absent::Leave => {
+                return Err(RegistryStoreError::Unreadable { dir: place.dir.clone(), source });
+            }
             Err(Trouble::Store(why)) => return Err(set_aside(&place, number, clock, why)),
         };
         place.clean(number);
@@ -393,6 +398,16 @@ impl RegistryStore {
         changes: &[Change],
         order: &Order,
     ) -> Result<Applied, RegistryStoreError> {
+        self.apply_with(changes, order, &mut |_| ())
+    }
+
+    /// Like [`Self::apply`], for very many: `progress` is told how many entries were written.
+    pub fn apply_with(
+        &mut self,
+        changes: &[Change],
+        order: &Order,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Applied, RegistryStoreError> {
         let meta = self.ordered(order)?;
         let mut last = BTreeMap::new();
         for change in changes {
@@ -426,7 +441,7 @@ impl RegistryStore {
                     }
                 }
             }
-            self.write(&contents, meta, &mut |_| ())?;
+            self.write(&contents, meta, progress)?;
         }
         Ok(applied)
     }
@@ -519,7 +534,7 @@ impl RegistryStore {
         for subject in subjects {
             let hash = meta.hash(subject.pseudonym.as_str());
             let gone = contents.tombstones.get(&hash);
-            let anew = |gone: &Tombstone| gone.is_outlived_by(subject, order);
+            let anew = |gone: &Tombstone| order.again || gone.is_outlived_by(subject, order);
             if named.contains(&subject.pseudonym) || gone.is_some_and(|gone| !anew(gone)) {
                 replaced.passed_over.push(subject.pseudonym.clone());
                 continue;
@@ -692,12 +707,13 @@ impl Source {
 impl Order {
     /// By the operator of this gateway.
     pub const fn local() -> Self {
-        Self { source: Source::File, command: None, platform: None }
+        Self { source: Source::File, command: None, platform: None, again: false }
     }
 
     /// By a command of the platform.
     pub const fn platform(command: u64) -> Self {
-        Self { source: Source::Platform, command: Some(command), platform: None }
+        let (source, command) = (Source::Platform, Some(command));
+        Self { source, command, platform: None, again: false }
     }
 }
 

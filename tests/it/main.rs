@@ -10,6 +10,7 @@ mod gateway;
 mod outbox;
 mod payload;
 mod privacy;
+mod registry;
 mod replay;
 mod simulate;
 mod simulation;

@@ -193,6 +193,10 @@ pub(super) fn at(dir: &Path) -> impl Fn(io::Error) -> OutboxError {
     }
 }
 
+/// What others of this program keep in the state directory: the registry and its key may be made
+/// before the first outbox is.
+const NEIGHBOURS: &str = "registry";
+
 /// Refuses a directory that has something in it but nothing of ours.
 fn refuse_foreign(dir: &Path) -> Result<(), OutboxError> {
     let names = names(dir).map_err(at(dir))?;
@@ -200,6 +204,7 @@ fn refuse_foreign(dir: &Path) -> Result<(), OutboxError> {
         [LOCK, EPOCH, EPOCH_NEW, NEW].contains(&name.as_str())
             || name.starts_with(STORE)
             || name.starts_with(CORRUPT)
+            || name.starts_with(NEIGHBOURS)
     };
     if names.iter().any(ours) {
         return Ok(());

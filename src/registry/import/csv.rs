@@ -58,6 +58,7 @@ pub(super) fn parse(text: &[u8], progress: &mut dyn FnMut(usize)) -> Parsed {
         .from_reader(text);
     let mut record = ByteRecord::new();
     let mut columns: Option<Vec<&'static str>> = None;
+    let mut lines = Lines { text, at: 0, line: 1 };
     let mut told = 0;
     loop {
         match reader.read_byte_record(&mut record) {
@@ -66,13 +67,12 @@ pub(super) fn parse(text: &[u8], progress: &mut dyn FnMut(usize)) -> Parsed {
             Err(_) => {
                 // Bytes cannot fail to be read, and records may differ in length: this is for a
                 // reader that some day finds another reason.
-                let line = line_number(reader.position().line());
-                parsed.problems.add(line, "the rest of the file is not CSV".to_owned());
+                parsed.problems.add(lines.line, "the rest of the file is not CSV".to_owned());
                 break;
             }
         }
-        let line = record.position().map_or(0, |position| line_number(position.line()));
-        let read = usize::try_from(reader.position().byte()).unwrap_or(usize::MAX);
+        let line = lines.of(record.position().map_or(0, |position| offset(position.byte())));
+        let read = offset(reader.position().byte());
         if read / PROGRESS_STEP != told / PROGRESS_STEP {
             told = read;
             progress(read);
@@ -208,6 +208,39 @@ fn identifier(kind: &'static str, value: &str) -> Result<Value, String> {
     }
 }
 
-fn line_number(line: u64) -> usize {
-    usize::try_from(line).unwrap_or(usize::MAX)
+fn offset(byte: u64) -> usize {
+    usize::try_from(byte).unwrap_or(usize::MAX)
+}
+
+/// Counts lines. The reader's own count is that of where it was before it passed over empty lines
+/// and comments.
+struct Lines<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    /// The line in which the record begins that the reader looked for from `start` on.
+    fn of(&mut self, start: usize) -> usize {
+        while self.at < start.min(self.text.len()) {
+            self.step();
+        }
+        loop {
+            match self.text.get(self.at) {
+                Some(b'\r' | b'\n') => self.step(),
+                Some(b'#') => {
+                    while !matches!(self.text.get(self.at), None | Some(b'\n')) {
+                        self.step();
+                    }
+                }
+                _ => return self.line,
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        self.line += usize::from(self.text.get(self.at) == Some(&b'\n'));
+        self.at += 1;
+    }
 }

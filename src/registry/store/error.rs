@@ -94,6 +94,17 @@ pub enum RegistryStoreError {
         /// What is wrong with it.
         source: Cause,
     },
+    /// The store cannot be read, and whoever asked only wanted to look.
+    #[error(
+        "failed to read the registry in {}: it is damaged; the gateway, or whoever changes the \
+         registry next, sets it aside. {AFTER_LOSS}", dir.display()
+    )]
+    Unreadable {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with it.
+        source: Cause,
+    },
     /// A damaged store was set aside earlier, and nothing has taken its place yet.
     #[error("failed to find a registry in {}: {}. {AFTER_LOSS}", dir.display(), why.trim())]
     Lost {

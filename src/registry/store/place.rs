@@ -5,7 +5,7 @@
 //! | `lock` | locked by the process that has the registry open |
 //! | `store-N` | generation N; the one with the highest number is live |
 //! | `new` | a generation in the making; worthless after a crash |
-//! | `corrupt-T` | a store set aside at Unix time T because it could not be read |
+//! | `corrupt-T` | a store set aside at Unix time T because it could not be read; there until another is |
 //! | `lost` | why: a store was set aside, and nothing has taken its place yet |
 //! | `changed` | how often the registry was changed, in decimal: what the daemon looks at |
 //!
@@ -173,10 +173,14 @@ impl Place {
         }
     }
 
-    /// Something has taken the place of what was lost.
+    /// Something has taken the place of what was lost. What was set aside is removed: it may have
+    /// people in it who withdrew.
     pub(super) fn found_again(&self) -> io::Result<()> {
         fs::remove_file(self.dir.join(LOST))?;
-        sync_dir(&self.dir)
+        sync_dir(&self.dir)?;
+        let names = names(&self.dir)?;
+        let aside = names.iter().filter(|name| name.starts_with(CORRUPT));
+        aside.map(|name| self.dir.join(name)).try_for_each(|path| remove(&path))
     }
 
     /// The number for the next generation in a directory without a live one: none that was used.

@@ -38,22 +38,17 @@ impl RegistryStore {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Rotation, RegistryStoreError> {
         let found = self.reload(keys)?;
-        // More keys than one mean that somebody began: this program, or who made the credential.
-        let completed = self.sealer.numbers().count() > 1;
+        // More keys than one mean that somebody began: this program, or who made the credential. So
+        // do two places with keys.
+        let completed =
+            self.sealer.numbers().count() > 1 || matches!(found, KeyOrigin::Both { .. });
         if !completed {
-            match found {
-                KeyOrigin::File => {
-                    keys.add_key()?;
-                    self.reload(keys)?;
-                }
-                KeyOrigin::Credential | KeyOrigin::Both { .. } => {
-                    if let KeyOrigin::Both { .. } = found {
-                        keys.remove_file()?;
-                    }
-                    let number = self.sealer.current().saturating_add(1);
-                    return Ok(Rotation::NewKeyNeeded { number });
-                }
+            if found == KeyOrigin::Credential {
+                let number = self.sealer.current().saturating_add(1);
+                return Ok(Rotation::NewKeyNeeded { number });
             }
+            keys.add_key()?;
+            self.reload(keys)?;
         }
         let current = self.sealer.current();
         let unreadable = if self.keys.iter().eq([&current]) { 0 } else { self.reseal(progress)? };

@@ -387,6 +387,9 @@ fn a_withdrawal_that_was_removed_or_altered_does_not_enrol_anybody() {
 fn a_damaged_registry_is_set_aside_and_nobody_is_recognised_until_there_is_another() {
     let shop = Shop::with(&subjects(["a"]));
     fs::write(shop.path("store-2/sled/db"), vec![0x5a; 600_000]).unwrap();
+    let looked = RegistryStore::open_existing(shop.dir.path(), &shop.keys, Clock::start());
+    assert!(matches!(looked, Err(RegistryStoreError::Unreadable { .. })));
+    assert!(shop.path("store-2").exists(), "looking sets nothing aside");
     let error = shop.try_open().unwrap_err();
     assert!(matches!(error, RegistryStoreError::Damaged { .. }), "{error}");
     for _ in 0..2 {
@@ -402,11 +405,12 @@ fn a_damaged_registry_is_set_aside_and_nobody_is_recognised_until_there_is_anoth
         || RegistryStore::open_after_loss(shop.dir.path(), &shop.keys, Clock::start()).unwrap();
     drop(anew());
     assert!(matches!(shop.try_open(), Err(RegistryStoreError::Lost { .. })));
+    assert!(shop.entries().iter().any(|name| name.starts_with("corrupt-")));
     let before = stamp(shop.dir.path()).unwrap();
     anew().replace(&subjects(["b"]), &[], &Order::local(), &mut |_| ()).unwrap();
     assert_eq!(shop.names(), ["b"]);
     assert!(stamp(shop.dir.path()).unwrap() > before);
-    assert!(shop.entries().iter().any(|name| name.starts_with("corrupt-")));
+    assert_eq!(shop.entries(), ["changed", "lock", "store-4"]);
 }
 
 #[test]
@@ -505,6 +509,11 @@ fn keys_move_from_the_file_to_a_credential() {
     assert!(matches!(rotation, Rotation::Done { key: 3, resealed: 1, .. }));
     put(&format!("3:{}\n", "ef".repeat(32)));
     assert_eq!(enrolled(&open()), ["a"]);
+    // A key file that says nothing new is a copy that should not lie about.
+    fs::copy(&credential, keys.key_file()).unwrap();
+    let rotation = open().rotate(&keys, &mut |_| ()).unwrap();
+    assert!(matches!(rotation, Rotation::Done { key: 3, now: KeyOrigin::Credential, .. }));
+    assert!(!keys.key_file().exists());
 }
 
 #[test]
