@@ -63,7 +63,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(accepted.standing.last >= before.last);
                 assert!(accepted.standing.floor >= before.floor);
                 assert!(accepted.standing.list >= before.list);
-                desk.carried(accepted.standing);
+                desk.carried(accepted.command, accepted.standing);
             }
             Decision::Noted(_) => assert!(sign, "nobody signed this"),
             Decision::Refuse(refusal) => assert!(sign || refusal.number.is_none()),

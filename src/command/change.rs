@@ -62,8 +62,10 @@ pub struct RefusedEntry {
 /// A part of a snapshot.
 pub(super) struct Part {
     pub(super) snapshot: String,
-    pub(super) part: u32,
-    pub(super) parts: u32,
+    /// Which it is, from 1.
+    pub(super) index: u32,
+    /// Of how many.
+    pub(super) of: u32,
     pub(super) subjects: Vec<Subject>,
     pub(super) refused: Vec<RefusedEntry>,
 }
@@ -133,7 +135,7 @@ pub(super) fn part(body: Value) -> Option<Part> {
         return None;
     }
     let (subjects, refused) = entries(subjects);
-    Some(Part { snapshot, part, parts, subjects, refused })
+    Some(Part { snapshot, index: part, of: parts, subjects, refused })
 }
 
 /// Reads the body of `withdrawn`: whom it lists, and as of which number. An entry whose time cannot

@@ -157,9 +157,9 @@ impl Desk {
         }
     }
 
-    /// An order was carried out.
-    pub fn carried(&mut self, standing: Standing) {
-        self.list_seen |= standing.list.is_some();
+    /// A command was carried out, and this is true now.
+    pub fn carried(&mut self, command: RegistryTopic, standing: Standing) {
+        self.list_seen |= command == RegistryTopic::Withdrawn;
         self.standing = standing;
         self.heard = self.heard.max(standing.last);
         self.snapshots.forget_up_to(standing.last);

@@ -41,7 +41,7 @@ pub(super) enum Collected {
 impl Collector {
     /// Takes a part of the snapshot of a number.
     pub(super) fn collect(&mut self, number: u64, part: Part) -> Collected {
-        let Part { snapshot, part, parts, subjects, refused } = part;
+        let Part { snapshot, index: part, of: parts, subjects, refused } = part;
         let same = |it: &Collection| it.number == number && it.snapshot == snapshot;
         let index = self.collections.iter().position(same).unwrap_or_else(|| {
             if self.collections.len() >= MOST_AT_ONCE {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::engine::{Identifier, Pseudonym, SubjectKind};
 
-    fn part(snapshot: &str, part: u32, parts: u32, subjects: &[&str]) -> Part {
+    fn part(snapshot: &str, index: u32, of: u32, subjects: &[&str]) -> Part {
         let subjects = subjects.iter().map(|name| Subject {
             pseudonym: Pseudonym::new(name),
             kind: SubjectKind::Asset,
@@ -135,7 +135,7 @@ mod tests {
             consent: None,
         });
         let (snapshot, subjects) = (snapshot.to_owned(), subjects.collect());
-        Part { snapshot, part, parts, subjects, refused: Vec::new() }
+        Part { snapshot, index, of, subjects, refused: Vec::new() }
     }
 
     fn names(collected: Collected) -> Vec<String> {

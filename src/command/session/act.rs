@@ -150,7 +150,7 @@ impl Session<'_> {
                 return Err(End::Broke(Why::NotCarried(why)));
             }
         };
-        self.desk.carried(standing);
+        self.desk.carried(command, standing);
         self.command.counters.carried();
         match command {
             RegistryTopic::Withdrawn => self.gate.list = List::Carried,
@@ -191,9 +191,9 @@ impl Session<'_> {
         let standing = self.desk.standing();
         if let (Reason::Replayed, true, Some(command), Some(number)) =
             (reason, again, command, number)
-            && number == standing.last
+            && number <= standing.last
         {
-            // It was carried out, and the connection broke before we could say so.
+            // It is in force, and the connection broke before the broker heard so.
             self.command.counters.noted();
             self.report(command.word(), report::done_before(command, number, standing));
             return;

@@ -1,4 +1,5 @@
 //! Commands that are refused: reported by a word, and nothing has changed.
+#![expect(clippy::indexing_slicing, reason = "the commands are those of the test itself")]
 
 use std::{
     io,

@@ -177,10 +177,8 @@ impl Rig {
             counters: Arc::clone(&counters),
             clock,
             wall: Box::new(move || {
-                let quality = match *synced_rx.borrow() {
-                    true => ClockQuality::Synced,
-                    false => ClockQuality::Unsynced,
-                };
+                let synced = *synced_rx.borrow();
+                let quality = if synced { ClockQuality::Synced } else { ClockQuality::Unsynced };
                 WallClock { quality, ..clock.wall() }
             }),
             chance: Box::new(move || random.f64()),

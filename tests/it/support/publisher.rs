@@ -18,7 +18,7 @@ impl Publisher {
     pub(crate) fn new(port: u16) -> Self {
         let id = format!("platform-{}", fastrand::u64(..));
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
-        options.set_max_packet_size(LARGEST, LARGEST).set_keep_alive(Duration::from_secs(60));
+        options.set_max_packet_size(LARGEST, LARGEST).set_keep_alive(Duration::from_mins(1));
         let (client, event_loop) = AsyncClient::new(options, 10);
         Self { client, event_loop }
     }
