@@ -121,6 +121,12 @@ impl View {
                 line.what = zone.map(|zone| format!("@ {zone}")).unwrap_or_default();
                 line.add(readings(data));
             }
+            ("occupancy", "counted") => {
+                line.what = format!("@ {}", zone_or("?"));
+                line.add(figure(data, "addresses").map(|count| format!("{count} addresses")));
+                let busiest = figure(data, "busiest_minute");
+                line.add(busiest.map(|count| format!("{count} in the busiest minute")));
+            }
             ("gateway", "started") => {
                 line.what.push_str("starts");
                 line.add(text(data, "version").map(|version| format!("version {version}")));
@@ -229,6 +235,12 @@ fn family_style(family: &str, kind: &str) -> Style {
         ("gateway", _) => style(AnsiColor::Yellow),
         _ => Style::new(),
     }
+}
+
+/// A figure of a count; how few it is when it is not told.
+fn figure(data: &Value, key: &str) -> Option<String> {
+    let told = number(data.get(key)?, "count");
+    told.or_else(|| number(data, "k").map(|k| format!("fewer than {k}")))
 }
 
 // === impl Line ===

@@ -83,7 +83,13 @@ fn messages() -> Vec<Received> {
             Some("cust_7f3a"),
             json!({"zone": "wine", "rule": "regular_at_the_shelf", "context": context(60, 372, 1)}),
         ),
-        ("occupancy", "counted", None, json!({"zone": "wine", "count": 15})),
+        (
+            "occupancy",
+            "counted",
+            None,
+            json!({"zone": "wine", "addresses": {"suppressed": false, "count": 85},
+                   "busiest_minute": {"suppressed": true}, "k": 10, "rounded_to": 5}),
+        ),
         ("gateway", "radio_deaf", None, json!({"cause": "powered_off"})),
         ("gateway", "radio_recovered", None, json!({"cause": "powered_off", "deaf_s": 7500})),
         (
