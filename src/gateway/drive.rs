@@ -24,8 +24,7 @@ use crate::{
     scan::{CanarySightings, Heard},
 };
 
-/// How often the engine's clock is compared with the wall clock, its counts are shown, and the stack
-/// is cleared of what strangers left there.
+/// How often the engine's clock is compared with the wall clock and its counts are shown.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How much is heard, or written, together at the most; more writes happen at once only when a crowd
@@ -112,12 +111,10 @@ impl Drive {
                     for heard in inbox.drain(..) {
                         self.hear(&mut engine, &mut radios, heard);
                     }
-                }
-                () = sleep => engine.handle_timeout(self.clock.now()),
-                _ = ticks.tick() => {
-                    engine.handle_clock(self.clock.wall());
                     forget::burn_stack();
                 }
+                () = sleep => engine.handle_timeout(self.clock.now()),
+                _ = ticks.tick() => engine.handle_clock(self.clock.wall()),
             }
             self.deliver(&mut engine).await?;
             self.show(&engine, &radios);
