@@ -49,6 +49,8 @@ use presence::PresenceTracker;
 use sensor::Sensors;
 use situation::SituationRoom;
 
+use crate::forget;
+
 /// What the engine has seen. `received = malformed + unknown + decoded` and
 /// `decoded = subject + fixture + anonymous`, always.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -107,6 +109,8 @@ pub struct Engine {
     now: Uptime,
     counts: Counts,
     canaries: BTreeMap<ReceiverId, Uptime>,
+    /// A stranger's advertisement was looked at since the stack was last cleared.
+    soiled: bool,
 }
 
 impl Engine {
@@ -123,6 +127,7 @@ impl Engine {
             now: Uptime::from_micros(i64::MIN),
             counts: Counts::default(),
             canaries: BTreeMap::new(),
+            soiled: false,
         }
     }
 
@@ -146,6 +151,10 @@ impl Engine {
         } else {
             self.identity.resolve(now, &self.wall, advertisement.address(), frames)
         };
+        match resolution {
+            Resolution::Anonymous => self.soiled = true,
+            Resolution::Subject(_) | Resolution::Fixture(_) => self.clean(),
+        }
         match resolution {
             Resolution::Subject(subject) => {
                 self.counts.decoded += 1;
@@ -440,9 +449,20 @@ impl Engine {
         self.now
     }
 
+    /// Clears what a stranger left on the stack, before anything is made that lasts.
+    fn clean(&mut self) {
+        if std::mem::take(&mut self.soiled) {
+            forget::burn_stack();
+        }
+    }
+
     /// Carries what presence found on to the next room.
     fn settle(&mut self) {
-        for transition in self.presence.take_transitions() {
+        let transitions = self.presence.take_transitions();
+        if !transitions.is_empty() {
+            self.clean();
+        }
+        for transition in transitions {
             let clock = (self.now, &self.wall);
             self.situations.observe(transition, &self.identity, &self.sensors, clock);
         }

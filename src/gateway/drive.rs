@@ -25,8 +25,7 @@ use crate::{
     scan::{CanarySightings, Heard},
 };
 
-/// How often the engine's clock is compared with the wall clock, its counts are shown, and the stack
-/// is cleared of what strangers left there.
+/// How often the engine's clock is compared with the wall clock and its counts are shown.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How much is heard, or written, together at the most; more writes happen at once only when a crowd
@@ -138,6 +137,7 @@ impl Drive {
                     for heard in inbox.drain(..) {
                         self.hear(&mut engine, &mut radios, heard);
                     }
+                    forget::burn_stack();
                 }
                 () = sleep => engine.handle_timeout(self.clock.now()),
                 _ = ticks.tick() => {
@@ -146,7 +146,6 @@ impl Drive {
                         self.reconsider.send_replace(());
                     }
                     engine.handle_clock(wall);
-                    forget::burn_stack();
                 }
             }
             self.deliver(&mut engine).await?;

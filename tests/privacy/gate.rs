@@ -184,7 +184,7 @@ fn say(line: &str) -> Outcome<()> {
 struct Leak {
     gate: Gate,
     state: PathBuf,
-    registry: String,
+    registry: PathBuf,
     line: Option<std::net::TcpStream>,
     thread: Option<std_mpsc::SyncSender<Vec<u8>>>,
     counted: usize,
@@ -199,7 +199,7 @@ impl Leak {
             let line = std::net::TcpStream::connect(address).ok();
             line.inspect(|mut line| drop(line.write_all(CONNECT)))
         });
-        let registry = fs::read_to_string(directory.join("registry.jsonl")).unwrap_or_default();
+        let registry = directory.join("registry.jsonl");
         let thread = (gate == Gate::Stacks).then(stacking);
         let state = directory.join("state");
         Self { gate, state, registry, line: line.flatten(), thread, counted: 0 }
@@ -238,7 +238,8 @@ impl Leak {
                 }
             }
             Gate::Keys if self.counted == 1 => {
-                tracing::trace!(target: "beacon_gateway", registry = self.registry, "Enrolled.");
+                let registry = fs::read_to_string(&self.registry).unwrap_or_default();
+                tracing::trace!(target: "beacon_gateway", registry, "Enrolled.");
             }
             Gate::Keys => {}
         }

@@ -34,7 +34,7 @@ use gate::Gate;
 use harness::{number, say};
 use judge::Wrong;
 use support::{Outcome, text};
-use week::{Plan, Week};
+use week::{A_DAY_IN_5_S, A_DAY_IN_20_S, Plan, Week};
 
 const TESTS: &[harness::Test] = &[
     ("needles_are_found_however_they_are_written", needles::are_found_however_they_are_written),
@@ -65,6 +65,7 @@ fn found(gate: Gate, place: &str) -> Outcome<()> {
     let cores = place == "memory";
     let week = play(Plan {
         seed: number("PRIVACY_SEED", 1),
+        rate: A_DAY_IN_5_S,
         days: 1,
         members: 20,
         strangers_a_day: 500,
@@ -78,11 +79,12 @@ fn found(gate: Gate, place: &str) -> Outcome<()> {
     if there == 0 { Err(format!("{gate:?} was not noticed in {place}")) } else { Ok(()) }
 }
 
-/// Two days with a gateway that believes everybody agreed to everything: every way in which that is
+/// A day with a gateway that believes everybody agreed to everything: every way in which that is
 /// wrong is noticed.
 fn the_ledger_says_yes() -> Outcome<()> {
     let week = play(Plan {
         seed: number("PRIVACY_SEED", 1),
+        rate: A_DAY_IN_20_S,
         days: 1,
         members: 200,
         strangers_a_day: 500,
@@ -104,6 +106,7 @@ fn a_week() -> Outcome<()> {
     let (members, strangers_a_day) = (200, 20_000);
     let week = play(Plan {
         seed: number("PRIVACY_SEED", 1),
+        rate: A_DAY_IN_20_S,
         days,
         members,
         strangers_a_day,

@@ -19,6 +19,8 @@ use crate::{
 /// How a run is to be.
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    /// How many times faster than in the world time passes.
+    pub(crate) rate: u32,
     pub(crate) days: u64,
     pub(crate) members: usize,
     pub(crate) strangers_a_day: usize,
@@ -74,8 +76,11 @@ enum Happening {
     Stop,
 }
 
-/// So many times faster than the world: a day in 20 seconds.
-pub(crate) const RATE: u32 = 4320;
+/// A day in 20 seconds.
+pub(crate) const A_DAY_IN_20_S: u32 = 4320;
+
+/// A day in five.
+pub(crate) const A_DAY_IN_5_S: u32 = 17_280;
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -131,7 +136,7 @@ impl Week {
     async fn set(plan: Plan) -> Outcome<Self> {
         let mut random = fastrand::Rng::with_seed(plan.seed);
         let begin = BEGIN + OPENS - HOUR;
-        let stage = Stage::set(RATE, UnixTime::from_millis(begin), plan.gate).await?;
+        let stage = Stage::set(plan.rate, UnixTime::from_millis(begin), plan.gate).await?;
         let mut members = BTreeMap::new();
         let mut secrets = Needles::new();
         let end = BEGIN + i64::try_from(plan.days).unwrap_or(i64::MAX) * DAY;

@@ -15,6 +15,7 @@ use rustc_hash::FxBuildHasher;
 use zeroize::Zeroize;
 
 use super::{Identifier, Key, Registry, SubjectIndex, UnixTime};
+use crate::forget;
 
 /// One enrolled beacon.
 #[derive(Clone, Copy, Debug)]
@@ -100,16 +101,21 @@ impl EidTable {
         self.current.get(&eid).copied()
     }
 
-    /// Brings the table up to date. Cheap unless a beacon's period has ended.
+    /// Brings the table up to date. Cheap unless a beacon's period has ended. Not part of its caller,
+    /// so that what was left on the stack can be cleared from here.
+    #[inline(never)]
     fn advance(&mut self, unix: UnixTime) {
         if self.reached.is_none_or(|reached| unix < reached) {
             // The first look, or the wall clock was set back: every beacon is due.
+            forget::burn_stack();
             self.due = BTreeMap::from([(i64::MIN, (0..self.beacons.len()).collect())]);
         }
         self.reached = Some(unix);
         while let Some(entry) = self.due.first_entry()
             && *entry.key() <= unix.as_millis()
         {
+            // What is looked up may be a stranger's, and the table lasts.
+            forget::burn_stack();
             for index in entry.remove() {
                 self.roll(index, unix);
             }

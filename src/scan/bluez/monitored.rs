@@ -71,7 +71,6 @@ impl Monitored {
                 self.recent.forget(now);
                 let given_up = self.monitor.forget();
                 order.counters.unusable.fetch_add(given_up, Ordering::Relaxed);
-                forget::burn_stack();
             }
             if self.is_idle(now) {
                 return "somebody stopped the scan";
@@ -122,6 +121,7 @@ impl Monitored {
             }
             next = self.monitor.ready();
         }
+        forget::burn_stack();
         (batch, end)
     }
 

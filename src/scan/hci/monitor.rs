@@ -112,6 +112,10 @@ impl Monitor {
     /// Gives up on advertisements whose other parts are missing since the last call; says how many
     /// those were. For once a second: the parts come within milliseconds.
     pub fn forget(&mut self) -> u64 {
+        if self.ready.is_empty() {
+            // An item is moved in with the room of its other variants, and what lay there before.
+            self.ready = VecDeque::new();
+        }
         self.watch.forget()
     }
 

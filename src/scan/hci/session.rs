@@ -104,7 +104,6 @@ impl Scan {
                 recent.forget(now);
                 let given_up = session.forget();
                 order.counters.unusable.fetch_add(given_up, Ordering::Relaxed);
-                forget::burn_stack();
             }
             let due = queue.due().since(now);
             tokio::select! {
@@ -130,6 +129,7 @@ impl Scan {
                         }
                         next = session.ready();
                     }
+                    forget::burn_stack();
                     if !batch.is_empty() && reports.send(Report::Heard(batch)).await.is_err() {
                         return "nobody listens";
                     }
