@@ -23,3 +23,4 @@ mod uplink_passing;
 mod uplink_refusals;
 mod uplink_tls;
 mod vectors;
+mod withdrawal;
