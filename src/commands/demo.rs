@@ -55,6 +55,8 @@ tenant = "demo"
 store = "shop"
 name = "gateway"
 opening_hours = ["mon-sun 00:00-24:00"]
+# Nobody is misled by a day that is made up.
+clock = "always"
 
 [presence]
 smoothing = "2s"
