@@ -132,7 +132,13 @@ impl<'a> Session<'a> {
             Ok(()) => End::Stopped,
             Err(end) => end,
         };
-        if self.since.is_some() && !matches!(why, End::Broke(Why::Fault(_) | Why::Oversize)) {
+        if matches!(why, End::Broke(Why::Fault(_) | Why::Oversize)) {
+            for signal in line.rest() {
+                if let Signal::Answered(Some(why)) = signal {
+                    self.unpublished(why);
+                }
+            }
+        } else if self.since.is_some() {
             part(&sender, &mut line).await;
         }
         let proved = self.learn(&why);

@@ -158,11 +158,20 @@ impl Sender {
 }
 
 impl Line {
-    /// Waits for the next signal. Nothing may be called after an error.
+    /// Waits for the next signal. After an error nothing but [`Line::rest`] may be called.
     pub(super) async fn next(&mut self) -> Result<Signal, Break> {
         match self {
             Self::V4(line) => line.next().await,
             Self::V5(line) => line.next().await,
+        }
+    }
+
+    /// What was read and not yet taken when the connection ended: mosquitto refuses a publish and
+    /// then hangs up, so that the reason comes together with the end.
+    pub(super) fn rest(&mut self) -> Vec<Signal> {
+        match self {
+            Self::V4(line) => line.rest(),
+            Self::V5(line) => line.rest(),
         }
     }
 }

@@ -214,7 +214,6 @@ impl Leak {
         let address = advertisement.address().octets();
         let text = address.map(|octet| format!("{octet:02X}")).join(":");
         match self.gate {
-            Gate::Shut => {}
             Gate::Logs => tracing::trace!(target: "beacon_gateway", text, "Heard somebody."),
             Gate::Debugs => {
                 let data = advertisement.data();
@@ -241,7 +240,7 @@ impl Leak {
                 let registry = fs::read_to_string(&self.registry).unwrap_or_default();
                 tracing::trace!(target: "beacon_gateway", registry, "Enrolled.");
             }
-            Gate::Keys => {}
+            Gate::Shut | Gate::Keys => {}
         }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum Wrong {
 pub(crate) struct Slack {
     /// From a decision in the gateway to the arrival of what it sent.
     pub(crate) way: i64,
+    /// Nothing that arrives was sent before: the line was broken then.
+    pub(crate) since: i64,
     /// How far the gateway's clock is behind the test's.
     pub(crate) behind: i64,
 }
@@ -134,7 +136,7 @@ fn judge(member: &Member, needs: &[&str], time: i64, arrived: i64, slack: Slack)
     let ends = member.versions.iter().skip(1).map(|next| next.in_force).chain([i64::MAX]);
     let versions: Vec<_> = member.versions.iter().zip(ends).collect();
 
-    let sent = arrived.saturating_sub(slack.way);
+    let sent = arrived.saturating_sub(slack.way).max(slack.since).min(arrived);
     let when_sent =
         versions.iter().filter(|(version, end)| version.told <= arrived && sent <= *end);
     let mut wrong = None;

@@ -74,7 +74,7 @@ impl Listener {
 
 async fn listen(port: u16, clock: Clock, heard: Arc<Heard>) {
     let mut options = MqttOptions::new("recorder", "127.0.0.1", port);
-    options.set_max_packet_size(1 << 20, 1 << 20).set_keep_alive(Duration::from_secs(60));
+    options.set_max_packet_size(1 << 20, 1 << 20).set_keep_alive(Duration::from_mins(1));
     let (client, mut event_loop) = AsyncClient::new(options, 10);
     let mut retry = tokio::time::interval(RETRY);
     loop {

@@ -149,6 +149,11 @@ fn a_week() -> Outcome<()> {
     if !examples.is_empty() {
         return Err(examples.join("\n    "));
     }
+    for place in ["memory", "broker traffic", "log", "state directory"] {
+        if record.searched.get(place).is_none_or(|octets| *octets == 0) {
+            return Err(format!("nothing was looked at of {place}"));
+        }
+    }
     // Silence proves nothing: everything that is judged must have happened.
     for kind in ["visit/started", "visit/ended", "zone/entered", "zone/dwelled", "zone/exited"] {
         if judge.kinds.get(kind).is_none_or(|many| *many < 10 * days) {

@@ -66,9 +66,10 @@ impl Member {
         let mut mark = [0; 20];
         mark.fill_with(|| random.u8(1..));
         let [key @ .., _, _, _, _] = mark;
-        let [a, b, c, d, e, f, ..] = mark;
+        let [mut address @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _] = mark;
+        address[0] |= 0xc0;
         let device = match number % 10 {
-            0 | 1 => Device::Address([a | 0xc0, b, c, d, e, f]),
+            0 | 1 => Device::Address(address),
             2 | 3 => Device::IBeacon(key),
             4 => Device::AltBeacon(mark),
             5 => Device::EddystoneUid(key),
@@ -97,7 +98,6 @@ impl Member {
     /// The line for another consent than the member's.
     pub(crate) fn line_with(&self, grant: &Grant) -> String {
         let Self { name, device, .. } = self;
-        let mut line = format!(r#"{{"subject":"{name}","kind":"customer","identifiers":["#);
         let hex = |octets: &[u8]| hex::encode(octets);
         let identifier = match device {
             Device::Address(octets) => {
@@ -127,11 +127,11 @@ impl Member {
         let from = utc(UnixTime::from_millis(grant.from));
         let until = grant.until.map(|until| utc(UnixTime::from_millis(until)));
         let until = until.map_or(String::new(), |until| format!(r#""until":"{until}","#));
-        line.push_str(&format!(
-            r#"{identifier}],"consent":{{"purposes":[{purposes}],"from":"{from}",{until}"proof":"form-{name}"}}}}"#
-        ));
-        line.push('\n');
-        line
+        format!(
+            "{{\"subject\":\"{name}\",\"kind\":\"customer\",\"identifiers\":[{identifier}],\
+             \"consent\":{{\"purposes\":[{purposes}],\"from\":\"{from}\",{until}\
+             \"proof\":\"form-{name}\"}}}}\n"
+        )
     }
 
     /// What the member's device sends.

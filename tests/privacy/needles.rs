@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt};
 
 /// Things to look for.
 pub(crate) struct Needles {
-    needles: Vec<Needle>,
+    all: Vec<Needle>,
     /// The first needle that begins with four octets; the others follow by [`Needle::next`].
     by_head: HashMap<[u8; 4], usize>,
     /// Which three octets some needle begins with: one bit each.
@@ -56,7 +56,7 @@ pub(crate) const OVERLAP: usize = 64;
 
 impl Needles {
     pub(crate) fn new() -> Self {
-        Self { needles: Vec::new(), by_head: HashMap::new(), heads: vec![0; 1 << 18] }
+        Self { all: Vec::new(), by_head: HashMap::new(), heads: vec![0; 1 << 18] }
     }
 
     /// Adds octets to be looked for. Their first one is not zero: whole pages of zeros are passed
@@ -66,13 +66,13 @@ impl Needles {
         let head = head(octets);
         let place = index(octets);
         self.heads[place / 64] |= 1 << (place % 64);
-        let next = self.by_head.insert(head, self.needles.len());
-        self.needles.push(Needle { octets: octets.to_vec(), what, whose, next });
+        let next = self.by_head.insert(head, self.all.len());
+        self.all.push(Needle { octets: octets.to_vec(), what, whose, next });
     }
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.needles.len()
+        self.all.len()
     }
 
     /// Looks everywhere in a piece of a place that begins at `offset`.
@@ -105,7 +105,7 @@ impl Needles {
             if self.heads[place / 64] >> (place % 64) & 1 == 1 {
                 let mut next = self.by_head.get(&head(rest)).copied();
                 while let Some(number) = next {
-                    let needle = &self.needles[number];
+                    let needle = &self.all[number];
                     if rest.starts_with(&needle.octets) {
                         found(needle, at);
                     }

@@ -76,9 +76,9 @@ impl Line {
     fn join(self: &Arc<Self>, here: TcpStream) {
         let Ok(there) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.to)) else { return };
         drop((here.set_nodelay(true), there.set_nodelay(true)));
-        let ends = [&here, &there].map(TcpStream::try_clone);
-        let [Ok(also_here), Ok(also_there)] = ends else { return };
-        for (from, to) in [(here, also_there), (there, also_here)] {
+        let copies = [&here, &there].map(TcpStream::try_clone);
+        let [Ok(back), Ok(forth)] = copies else { return };
+        for (from, to) in [(here, forth), (there, back)] {
             let ends = [from.try_clone(), to.try_clone()];
             lock(&self.ends).extend(ends.into_iter().flatten());
             let line = Arc::clone(self);

@@ -43,6 +43,8 @@ pub(crate) struct Week {
     secrets: Needles,
     /// Those whose address is still in use: when it is heard next, and how many times more.
     around: Vec<(i64, u32, Stranger)>,
+    /// When the line to the broker was last mended.
+    mended: i64,
     pub(crate) judge: Judge,
     pub(crate) tally: Tally,
 }
@@ -103,7 +105,7 @@ const QUIET: i64 = 60_000;
 const QUIET_REAL: i64 = 3200;
 
 /// How long what the gateway decided to send may take to arrive, in milliseconds of the world.
-const WAY: i64 = 1500;
+const WAY: i64 = 2500;
 
 impl Week {
     pub(crate) async fn run(plan: Plan) -> Outcome<Self> {
@@ -119,7 +121,7 @@ impl Week {
                 week.judge.violations.len()
             ));
         }
-        week.stop(true).await?;
+        week.stop(true)?;
         week.listen();
         let end = week.stage.now();
         let expired = |member: &&Member| {
@@ -154,6 +156,7 @@ impl Week {
             strangers: Needles::new(),
             secrets,
             around: Vec::new(),
+            mended: i64::MIN,
             judge: Judge::default(),
             tally: Tally::default(),
         };
@@ -229,29 +232,35 @@ impl Week {
                 self.tally.outages += 1;
                 self.stage.break_line();
             }
-            Happening::Mended => self.stage.mend_line().await?,
+            Happening::Mended => {
+                self.listen();
+                self.mended = self.stage.now();
+                self.stage.mend_line().await?;
+            }
             Happening::Kill => {
                 self.tally.kills += 1;
                 self.stage.kill()?;
-                self.look_outside()?;
+                self.look_outside();
                 self.stage.start()?;
             }
             Happening::Stop => {
-                self.stop(false).await?;
+                self.stop(false)?;
                 self.stage.start()?;
             }
         }
-        self.look_outside()
+        self.look_outside();
+        Ok(())
     }
 
-    async fn stop(&mut self, in_silence: bool) -> Outcome<()> {
+    fn stop(&mut self, in_silence: bool) -> Outcome<()> {
         let stopped = self.stage.stop(in_silence)?;
         self.tally.stops += 1;
         self.tally.received += stopped.received;
         self.tally.of_subjects += stopped.of_subjects;
         self.tally.situations += stopped.situations;
         self.tally.erased += stopped.erased;
-        self.look_outside()
+        self.look_outside();
+        Ok(())
     }
 
     /// Some withdraw, some narrow what they agreed to, some agree again.
@@ -373,24 +382,25 @@ impl Week {
             }
             self.stage.look_into_memory(&[&self.strangers, &gone])?;
         }
-        self.look_outside()?;
+        self.look_outside();
         self.listen();
         // Half of the nights the gateway is restarted; the others it goes on.
         if self.random.bool() {
-            self.stop(true).await?;
+            self.stop(true)?;
             self.stage.start()?;
         }
         Ok(())
     }
 
-    fn look_outside(&mut self) -> Outcome<()> {
+    fn look_outside(&mut self) {
         self.listen();
-        self.stage.look_outside(&[&self.strangers, &self.secrets])
+        self.stage.look_outside(&[&self.strangers, &self.secrets]);
     }
 
     /// Holds what has arrived against what was agreed to.
     fn listen(&mut self) {
-        let slack = Slack { way: self.stage.real(WAY), behind: self.stage.behind };
+        let (way, behind) = (self.stage.real(WAY), self.stage.behind);
+        let slack = Slack { way, since: self.mended, behind };
         for message in self.stage.listener.take() {
             self.judge.hear(&message, &self.members, slack);
         }

@@ -71,6 +71,10 @@ impl Line {
             }
         }
     }
+
+    pub(super) fn rest(&mut self) -> Vec<Signal> {
+        self.0.state.events.drain(..).filter_map(signal).collect()
+    }
 }
 
 fn broken(error: ConnectionError) -> Break {

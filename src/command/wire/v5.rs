@@ -97,6 +97,10 @@ impl Line {
         }
     }
 
+    pub(super) fn rest(&mut self) -> Vec<Signal> {
+        self.event_loop.state.events.drain(..).filter_map(signal).collect()
+    }
+
     /// Looks at what the broker cannot do, and at its keep-alive: with 0 (off), rumqttc would ping
     /// without pause.
     fn respect(&mut self, ack: &ConnAck) -> Result<(), Break> {
