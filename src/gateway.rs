@@ -142,8 +142,14 @@ pub async fn run(
     // The outbox opens first: the others need its epoch.
     let run = RunId(fastrand::u64(..));
     let store = open_store(&settings, clock, run).await?;
-    let house =
-        House::new((clock, run), settings, &enrolled, (store.opening, store.status.clone()));
+    let (caught_up_tx, caught_up) = watch::channel(settings.command.is_off());
+    let house = House::new(
+        (clock, run),
+        settings,
+        &enrolled,
+        caught_up,
+        (store.opening, store.status.clone()),
+    );
     sweep(&house, &store.writes).await?;
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
@@ -152,7 +158,6 @@ pub async fn run(
     let (enrolments_tx, enrolments) = mpsc::channel(1);
     let (orders_tx, orders) = mpsc::channel(1);
     let (asks_tx, asks) = mpsc::channel(1);
-    let (caught_up_tx, caught_up) = watch::channel(house.settings.command.is_off());
     let (reconsider_tx, reconsider) = watch::channel(());
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
@@ -167,7 +172,7 @@ pub async fn run(
     let outbox_end = store.end;
     rooms.spawn(async move { RoomEnd::Outbox(outbox_end.await) });
     tokio::spawn(follow(store.status, durable_tx));
-    tokio::spawn(forward(caught_up.clone(), reconsider_tx.clone()));
+    tokio::spawn(forward(house.caught_up.clone(), reconsider_tx.clone()));
     let entry = (access, credentials);
     let command = house.command(entry.clone(), enrolled.standing, orders_tx, caught_up_tx)?;
     rooms.spawn(async move {
@@ -176,7 +181,6 @@ pub async fn run(
     });
     let uplink = house.uplink(
         entry,
-        house.courier(caught_up)?,
         UplinkEnds {
             outbox: store.reads,
             durable: durable.clone(),

@@ -44,6 +44,7 @@ pub(super) struct House {
     pub(super) scan: Arc<ScanCounters>,
     pub(super) uplink: Arc<uplink::Counters>,
     pub(super) command: Arc<command::Counters>,
+    pub(super) caught_up: watch::Receiver<bool>,
 }
 
 /// What ties the uplink to the other rooms.
@@ -66,6 +67,7 @@ impl House {
         (clock, run): (Clock, RunId),
         settings: Settings,
         enrolled: &Enrolled,
+        caught_up: watch::Receiver<bool>,
         (opening, status): (Opening, watch::Receiver<outbox::Status>),
     ) -> Self {
         Self {
@@ -81,6 +83,7 @@ impl House {
             status,
             uplink: Arc::default(),
             command: Arc::default(),
+            caught_up,
         }
     }
 
@@ -176,7 +179,6 @@ impl House {
     pub(super) fn uplink(
         &self,
         (access, credentials): Entry,
-        courier: ConsentingCourier,
         ends: UplinkEnds,
     ) -> Result<Uplink<ConsentingCourier>, Invalid> {
         Ok(Uplink {
@@ -185,7 +187,7 @@ impl House {
             credentials,
             client_id: self.client_id(),
             topics: self.settings.topics()?,
-            courier,
+            courier: self.courier()?,
             outbox: ends.outbox,
             durable: ends.durable,
             reconsider: ends.reconsider,
@@ -202,10 +204,8 @@ impl House {
         })
     }
 
-    pub(super) fn courier(
-        &self,
-        caught_up: watch::Receiver<bool>,
-    ) -> Result<ConsentingCourier, Invalid> {
+    fn courier(&self) -> Result<ConsentingCourier, Invalid> {
+        let caught_up = self.caught_up.clone();
         let names = (self.origin()?, self.settings.topics()?);
         Ok(ConsentingCourier::new(names, self.ledger.clone(), self.clock, caught_up))
     }
@@ -219,6 +219,9 @@ impl House {
             uplink: self.uplink.totals(),
             scan: &self.scan,
             enrolled: self.ledger.read().count(),
+            registry_lost: self.ledger.read().is_lost(),
+            command: self.command.totals(),
+            caught_up: (!self.settings.command.is_off()).then(|| *self.caught_up.borrow()),
             fixtures: self.fixtures,
             quarantined: self.opening.quarantined.as_ref().map(|old| old.why.as_str()),
         }

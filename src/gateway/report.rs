@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Pulse, status::Status};
 use crate::{
+    command,
     engine::{RadioState, WallClock},
     outbox,
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
@@ -20,7 +21,12 @@ pub(super) struct Report<'a> {
     pub(super) outbox: outbox::Status,
     pub(super) uplink: uplink::Totals,
     pub(super) scan: &'a ScanCounters,
+    /// Who is enrolled, and whether that is known at all.
     pub(super) enrolled: usize,
+    pub(super) registry_lost: bool,
+    pub(super) command: command::Totals,
+    /// Whether everything that the platform has said was carried out; `None` when it is not heard.
+    pub(super) caught_up: Option<bool>,
     pub(super) fixtures: usize,
     pub(super) quarantined: Option<&'a str>,
 }
@@ -38,6 +44,12 @@ impl Report<'_> {
             "receivers": self.receivers(),
             "visits_open": self.pulse.visits_open,
             "subjects_enrolled": self.enrolled,
+            "registry": if self.registry_lost { "lost" } else { "known" },
+            "commands": match self.caught_up {
+                None => "off",
+                Some(true) => "caught_up",
+                Some(false) => "behind",
+            },
             "fixtures": self.fixtures,
             "outbox": {
                 "epoch": self.outbox.epoch,
@@ -65,6 +77,9 @@ impl Report<'_> {
     fn counters(&self) -> Value {
         let (counts, outbox, uplink) = (self.pulse.counts, self.outbox.totals, self.uplink);
         let scan = self.scan.totals();
+        let refused = self.command.refused.iter();
+        let refused: Map<_, _> =
+            refused.map(|(reason, count)| (reason.word().to_owned(), (*count).into())).collect();
         json!({
             "time": utc(self.wall.unix_at(self.wall.at)),
             "scan": {
@@ -105,6 +120,17 @@ impl Report<'_> {
                 "refused": uplink.refused,
                 "reconnects": uplink.reconnects,
                 "round_trip_ms": uplink.last_round_trip.as_millis(),
+            },
+            "command": {
+                "received": self.command.received,
+                "carried": self.command.carried,
+                "noted": self.command.noted,
+                "failed": self.command.failed,
+                "refused": refused,
+                "snapshots_asked": self.command.asked,
+                "connections": self.command.connections,
+                "faults": self.command.faults,
+                "discarded": self.command.discarded,
             },
         })
     }

@@ -182,6 +182,11 @@ impl ConsentLedger {
         Self { lost: true, ..Self::default() }
     }
 
+    /// Whether the registry was lost.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
     /// What may be sent about a subject at the moment of a clock reading.
     pub fn standing(&self, subject: &str, now: &WallClock) -> Standing {
         match self.grants.get(subject) {
