@@ -45,6 +45,7 @@ use crate::{
     clock::Clock,
     command,
     engine::{AddressSeed, Engine, FootfallSeed, Identity, Registry, UnixTime},
+    forget,
     outbox::{
         self, Dropped, Judge, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions,
         Write,
@@ -138,6 +139,7 @@ pub async fn run(
     let access = access(&settings, credentials.as_deref())?;
     let mut keeper = Keeper::new(&settings, credentials.as_deref(), clock)?;
     let enrolled = keeper.read()?;
+    forget::burn_stack();
 
     // The outbox opens first: the others need its epoch.
     let run = RunId(fastrand::u64(..));

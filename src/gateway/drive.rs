@@ -126,6 +126,8 @@ impl Drive {
                         Who::All(registry) => engine.handle_registry(now, registry),
                         Who::Change(enrolments) => engine.handle_enrolment(now, enrolments),
                     };
+                    // Keys were on the stack; they are not to be carried into what is made next.
+                    forget::burn_stack();
                     // What it led to is on its way to the disk before anybody is told.
                     self.deliver(&mut engine).await?;
                     drop(reply.send(report));

@@ -28,6 +28,7 @@ use crate::{
     clock::Clock,
     command::{Carried, Change, NotCarried, Order, RefusedEntry, Standing, Withdrawn},
     engine::{Enrolment, EnrolmentReport, Grant, Pseudonym, Subject},
+    forget,
     outbox::{
         Judge, Tag, Write,
         record::{Body, Receipt, Record, RunId},
@@ -279,6 +280,8 @@ impl Registrar {
         let mut keeper = self.keeper.clone();
         let work = move || {
             let done = work(&mut keeper);
+            // This thread will do other work, and keys were on its stack.
+            forget::burn_stack();
             (done, keeper)
         };
         let (done, keeper) =
