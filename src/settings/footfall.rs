@@ -63,7 +63,7 @@ impl FootfallSection {
 
     /// As the engine takes it; `None` while it is off.
     pub fn build(&self) -> Option<FootfallSettings> {
-        self.enabled.then(|| FootfallSettings {
+        self.enabled.then_some(FootfallSettings {
             bin: self.bin.0,
             min_rssi: self.min_rssi,
             k: self.k,

@@ -28,7 +28,7 @@ pub(super) struct Report {
     /// What must hold of the counters whatever was heard.
     pub(super) laws: Vec<Law>,
     pub(super) registry: RegistryPart,
-    pub(super) recognition: Recognition,
+    pub(super) irk: Irk,
     pub(super) footfall: Footfall,
     pub(super) never_processed: Vec<NeverProcessed>,
     pub(super) retention: Retention,
@@ -88,15 +88,15 @@ pub(super) struct RegistryPart {
     pub(super) enrolled: Enrolled,
 }
 
-/// How often a stranger may be taken for a subject.
+/// Recognition by resolvable addresses: how often a stranger may be taken for a subject.
 #[derive(Debug, Serialize)]
-pub(super) struct Recognition {
-    pub(super) irk_keys: usize,
-    pub(super) irk_strangers_per_day: f64,
-    pub(super) irk_expected_false_matches_per_day: f64,
-    pub(super) irk_max_false_per_day: f64,
+pub(super) struct Irk {
+    pub(super) keys: usize,
+    pub(super) strangers_per_day: f64,
+    pub(super) expected_false_matches_per_day: f64,
+    pub(super) max_false_per_day: f64,
     /// Otherwise a second address must confirm the first.
-    pub(super) irk_one_match_is_enough: bool,
+    pub(super) one_match_is_enough: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,7 +151,7 @@ impl Report {
             state,
             laws: counters.as_ref().map_or_else(Vec::new, |counters| laws(&counters.values)),
             counters,
-            recognition: Recognition::of(settings, &enrolled),
+            irk: Irk::of(settings, &enrolled),
             registry: RegistryPart {
                 source: settings.identity.registry.display().to_string(),
                 sealed: false,
@@ -220,18 +220,18 @@ impl Counters {
     }
 }
 
-impl Recognition {
+impl Irk {
     fn of(settings: &Settings, enrolled: &Enrolled) -> Self {
         let identity = settings.identity();
-        let irk_keys = enrolled.identifiers.get("irk").copied().unwrap_or(0);
+        let keys = enrolled.identifiers.get("irk").copied().unwrap_or(0);
         #[expect(clippy::cast_precision_loss, reason = "there are far fewer than 2^52 keys")]
-        let expected = irk_keys as f64 * identity.irk_strangers_per_day / f64::from(1_u32 << 24);
+        let expected = keys as f64 * identity.irk_strangers_per_day / f64::from(1_u32 << 24);
         Self {
-            irk_keys,
-            irk_strangers_per_day: identity.irk_strangers_per_day,
-            irk_expected_false_matches_per_day: expected,
-            irk_max_false_per_day: identity.irk_max_false_per_day,
-            irk_one_match_is_enough: expected < identity.irk_max_false_per_day,
+            keys,
+            strangers_per_day: identity.irk_strangers_per_day,
+            expected_false_matches_per_day: expected,
+            max_false_per_day: identity.irk_max_false_per_day,
+            one_match_is_enough: expected < identity.irk_max_false_per_day,
         }
     }
 }
@@ -331,10 +331,10 @@ mod tests {
         let mut enrolled = Enrolled::default();
         let mut of = |keys| {
             enrolled.identifiers.insert("irk", keys);
-            Recognition::of(&settings, &enrolled)
+            Irk::of(&settings, &enrolled)
         };
-        assert!(of(83).irk_one_match_is_enough && !of(84).irk_one_match_is_enough);
-        let many = of(10_000).irk_expected_false_matches_per_day;
+        assert!(of(83).one_match_is_enough && !of(84).one_match_is_enough);
+        let many = of(10_000).expected_false_matches_per_day;
         assert!((many - 11.92).abs() < 0.01, "{many}");
     }
 }

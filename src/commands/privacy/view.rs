@@ -33,12 +33,12 @@ pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     }
     enrolled(out, report)?;
     section(out, "Recognition by resolvable addresses")?;
-    let recognition = &report.recognition;
-    row(out, "keys", recognition.irk_keys)?;
-    row(out, "strangers' addresses a day, reckoned", recognition.irk_strangers_per_day)?;
-    let expected = recognition.irk_expected_false_matches_per_day;
+    let irk = &report.irk;
+    row(out, "keys", irk.keys)?;
+    row(out, "strangers' addresses a day, reckoned", irk.strangers_per_day)?;
+    let expected = irk.expected_false_matches_per_day;
     row(out, "false matches a day, expected", format!("{expected:.4}"))?;
-    let enough = if recognition.irk_one_match_is_enough { "yes" } else { "no, two" };
+    let enough = if irk.one_match_is_enough { "yes" } else { "no, two" };
     row(out, "one match is enough", enough)?;
     section(out, "Footfall")?;
     let footfall = &report.footfall;

@@ -73,6 +73,10 @@ impl Salt {
     }
 
     /// What an address is within this bin.
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "a stranger's address is copied to as few places as can be"
+    )]
     pub(in crate::engine) fn mark(&self, address: &DeviceAddress) -> Mark {
         let mut block = aes::Block::default();
         let plain = std::iter::once(address.kind() as u8).chain(address.octets());

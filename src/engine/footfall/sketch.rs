@@ -1,8 +1,8 @@
-//! How many different devices there were, without knowing any: HyperLogLog.
+//! How many different devices there were, without knowing any: `HyperLogLog`.
 //!
 //! Marks in, an estimate of how many differ out. Source: Flajolet, Fusy, Gandouet and Meunier,
-//! "HyperLogLog", 2007, with 64-bit hashes (Heule, Nunkesser and Hall, 2013) and the estimator of
-//! Ertl, "New cardinality estimation algorithms for HyperLogLog sketches", 2017, algorithm 6, which
+//! 2007 (`HyperLogLog`), with 64-bit hashes (Heule, Nunkesser and Hall, 2013) and the estimator of
+//! Ertl, "New cardinality estimation algorithms for `HyperLogLog` sketches", 2017, algorithm 6, which
 //! is unbiased from zero up and needs no tables of corrections.
 
 use super::salt::Mark;

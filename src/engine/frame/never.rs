@@ -73,14 +73,15 @@ pub fn never_processed(data: &[u8]) -> bool {
 }
 
 fn named_by_16(uuid: [u8; 2]) -> bool {
-    is_refused(u16::from_le_bytes(uuid))
+    is_never_processed(u16::from_le_bytes(uuid))
 }
 
 fn named_by_32(uuid: [u8; 4]) -> bool {
-    u16::try_from(u32::from_le_bytes(uuid)).is_ok_and(is_refused)
+    u16::try_from(u32::from_le_bytes(uuid)).is_ok_and(is_never_processed)
 }
 
-fn is_refused(uuid: u16) -> bool {
+/// True for the UUID of a service that is never processed.
+pub(super) fn is_never_processed(uuid: u16) -> bool {
     SERVICES.iter().any(|(refused, _)| *refused == uuid)
 }
 

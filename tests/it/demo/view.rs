@@ -83,13 +83,7 @@ fn messages() -> Vec<Received> {
             Some("cust_7f3a"),
             json!({"zone": "wine", "rule": "regular_at_the_shelf", "context": context(60, 372, 1)}),
         ),
-        (
-            "occupancy",
-            "counted",
-            None,
-            json!({"zone": "wine", "addresses": {"suppressed": false, "count": 85},
-                   "busiest_minute": {"suppressed": true}, "k": 10, "rounded_to": 5}),
-        ),
+        ("occupancy", "counted", None, counted()),
         ("gateway", "radio_deaf", None, json!({"cause": "powered_off"})),
         ("gateway", "radio_recovered", None, json!({"cause": "powered_off", "deaf_s": 7500})),
         (
@@ -119,6 +113,16 @@ fn messages() -> Vec<Received> {
     messages.push(message("contract", &json!({"asyncapi": "3.0.0"})));
     messages.push(raw("something/else", "1"));
     messages
+}
+
+fn counted() -> Value {
+    json!({
+        "zone": "wine",
+        "addresses": {"suppressed": false, "count": 85},
+        "busiest_minute": {"suppressed": true},
+        "k": 10,
+        "rounded_to": 5,
+    })
 }
 
 fn context(dwell_s: u32, visit_s: impl Into<Value>, here: u32) -> Value {

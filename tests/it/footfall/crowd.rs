@@ -40,8 +40,9 @@ pub(super) fn shop(minutes: u64) -> Shop {
 
 /// The address of a device that has only that.
 pub(super) fn device(n: u32) -> DeviceAddress {
-    let [a, b, c, d] = n.to_be_bytes();
-    DeviceAddress::new([0x40, 0x01, a, b, c, d], AddressKind::Random)
+    let mut octets = [0x40, 0x01, 0, 0, 0, 0];
+    octets[2..].copy_from_slice(&n.to_be_bytes());
+    DeviceAddress::new(octets, AddressKind::Random)
 }
 
 pub(super) fn advertisement(
