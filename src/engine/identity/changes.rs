@@ -130,12 +130,12 @@ fn answers(identity: &mut Identity, now: Uptime, wall: &WallClock) -> Vec<String
 
 #[test]
 fn changes_one_by_one_come_to_the_same_as_building_anew() {
-    for seed in 0..60 {
+    for seed in 0..10 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut enrolled: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
         let mut changing = identity(&enrolled);
         let mut refused = 0;
-        for step in 0..120 {
+        for step in 0..80 {
             let name = random.u8(..NAMES);
             if random.u8(..3) == 0 {
                 let gone = changing.withdraw(&Pseudonym::new(&format!("s{name}"))).is_some();
@@ -169,6 +169,6 @@ fn changes_one_by_one_come_to_the_same_as_building_anew() {
             assert_eq!(expected.iter().filter(|who| !who.is_empty()).count(), known);
             assert_eq!(changing.registry().subject_count(), enrolled.len());
         }
-        assert!(refused > 10, "seed {seed}: hardly anything collided");
+        assert!(refused > 5, "seed {seed}: hardly anything collided");
     }
 }

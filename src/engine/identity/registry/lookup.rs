@@ -1,10 +1,15 @@
 //! The tables for identifiers that never change: an address or a frame in, who sent it out.
 //!
-//! Each costs one look, however many are enrolled.
+//! Each costs one look, however many are enrolled. What is taken out is overwritten.
 
-use std::collections::HashMap;
+use std::{
+    fmt,
+    hash::{BuildHasher, Hash},
+};
 
+use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
+use zeroize::Zeroize;
 
 use super::{DeviceAddress, FixtureIndex, Frame, Identifier, Registry, SubjectIndex};
 
@@ -16,13 +21,16 @@ pub(in crate::engine::identity) enum Target {
 }
 
 /// The tables for identifiers that never change.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(in crate::engine::identity) struct Lookup {
-    addresses: HashMap<[u8; 6], Target, FxBuildHasher>,
-    ibeacons: HashMap<([u8; 16], u16, u16), Target, FxBuildHasher>,
-    altbeacons: HashMap<[u8; 20], Target, FxBuildHasher>,
-    eddystone_uids: HashMap<([u8; 10], [u8; 6]), Target, FxBuildHasher>,
+    addresses: Table<[u8; 6]>,
+    ibeacons: Table<([u8; 16], u16, u16)>,
+    altbeacons: Table<[u8; 20]>,
+    eddystone_uids: Table<([u8; 10], [u8; 6])>,
 }
+
+/// A hash table that leaves nothing behind where an entry was.
+struct Table<K>(HashTable<(K, Target)>);
 
 // === impl Lookup ===
 
@@ -60,11 +68,11 @@ impl Lookup {
     /// Takes an identifier out.
     pub(in crate::engine::identity) fn remove(&mut self, identifier: &Identifier) {
         match identifier {
-            Identifier::Address(octets) => drop(self.addresses.remove(octets)),
+            Identifier::Address(octets) => self.addresses.remove(octets),
             &Identifier::IBeacon { proximity_uuid, major, minor } => {
                 self.ibeacons.remove(&(proximity_uuid, major, minor));
             }
-            Identifier::AltBeacon(id) => drop(self.altbeacons.remove(id)),
+            Identifier::AltBeacon(id) => self.altbeacons.remove(id),
             &Identifier::EddystoneUid { namespace, instance } => {
                 self.eddystone_uids.remove(&(namespace, instance));
             }
@@ -73,19 +81,55 @@ impl Lookup {
     }
 
     pub(in crate::engine::identity) fn by_address(&self, address: DeviceAddress) -> Option<Target> {
-        self.addresses.get(&address.octets()).copied()
+        self.addresses.get(&address.octets())
     }
 
     pub(in crate::engine::identity) fn by_frame(&self, frame: &Frame<'_>) -> Option<Target> {
         match frame {
             Frame::IBeacon(beacon) => {
-                self.ibeacons.get(&(beacon.proximity_uuid, beacon.major, beacon.minor)).copied()
+                self.ibeacons.get(&(beacon.proximity_uuid, beacon.major, beacon.minor))
             }
-            Frame::AltBeacon(beacon) => self.altbeacons.get(&beacon.id).copied(),
+            Frame::AltBeacon(beacon) => self.altbeacons.get(&beacon.id),
             Frame::EddystoneUid(beacon) => {
-                self.eddystone_uids.get(&(beacon.namespace, beacon.instance)).copied()
+                self.eddystone_uids.get(&(beacon.namespace, beacon.instance))
             }
             _ => None,
         }
+    }
+}
+
+impl fmt::Debug for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lookup(redacted)")
+    }
+}
+
+// === impl Table ===
+
+impl<K: Copy + Eq + Hash + Zeroize> Table<K> {
+    fn get(&self, key: &K) -> Option<Target> {
+        let found = self.0.find(FxBuildHasher.hash_one(key), |(other, _)| other == key);
+        found.map(|(_, target)| *target)
+    }
+
+    fn insert(&mut self, key: K, target: Target) {
+        self.remove(&key);
+        let hasher = |(key, _): &(K, Target)| FxBuildHasher.hash_one(key);
+        self.0.insert_unique(FxBuildHasher.hash_one(key), (key, target), hasher);
+    }
+
+    fn remove(&mut self, key: &K) {
+        let hash = FxBuildHasher.hash_one(key);
+        if let Ok(mut entry) = self.0.find_entry(hash, |(other, _)| other == key) {
+            // Overwritten where it lies, because a table only marks an entry's place as free.
+            entry.get_mut().0.zeroize();
+            entry.remove();
+        }
+    }
+}
+
+impl<K> Default for Table<K> {
+    fn default() -> Self {
+        Self(HashTable::new())
     }
 }

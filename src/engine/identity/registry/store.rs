@@ -185,6 +185,10 @@ impl Registry {
     fn add(&mut self, subject: Subject) -> Result<Upserted, AmbiguousRegistry> {
         let hash = HASHER.hash_one(subject.pseudonym.as_str());
         let index = self.free.pop().unwrap_or_else(|| {
+            if self.subjects.len() == self.subjects.capacity() {
+                // By an eighth: twice the room would be half of it empty.
+                self.subjects.reserve_exact(self.subjects.len() / 8 + 8);
+            }
             self.subjects.push(None);
             SubjectIndex(slot_number(self.subjects.len() - 1))
         });
