@@ -318,6 +318,10 @@ impl<J: Journal> Room<J> {
                 info!(took_ms, records, "The outbox was freed of what had been erased.");
             }
         }
+        if self.staged.due.is_some() {
+            // The next commit says it.
+            return Ok(());
+        }
         let (durable_up_to, took) = {
             let status = self.status.borrow();
             (status.durable_up_to, status.commit_took)

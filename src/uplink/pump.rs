@@ -56,8 +56,8 @@ pub(super) struct Pump {
     /// Of all records up to here it is known that they were passed over in that view or are gone:
     /// whoever starts again need not ask about them again.
     floor: Option<Sequence>,
-    /// All that came of the last fetch was passed over.
-    fruitless: bool,
+    /// Something that came of the last fetch was sent.
+    fruitful: bool,
     /// What has to leave the outbox.
     leaving: Leaving,
 }
@@ -101,7 +101,7 @@ impl Pump {
             fetch_size: *FETCH.start(),
             passed_over: floor.is_some(),
             floor,
-            fruitless: false,
+            fruitful: false,
             leaving: Leaving::default(),
         }
     }
@@ -136,7 +136,7 @@ impl Pump {
     /// A record was handed to the client.
     pub(super) fn requested(&mut self, sequence: Sequence, now: Uptime) {
         self.in_flight.requested(Parcel::Record(sequence), now);
-        self.fruitless = false;
+        self.fruitful = true;
     }
 
     /// The courier passes the record over that was last to be sent.
@@ -222,7 +222,7 @@ impl Pump {
         self.floor = floor;
         self.behind = floor;
         self.searched = None;
-        self.fruitless = false;
+        self.fruitful = false;
     }
 
     /// The outbox is to be asked for something.
@@ -244,7 +244,8 @@ impl Pump {
         }
         let (sender, reply) = oneshot::channel();
         // Through what is passed over it goes in large steps, to come to what can be sent.
-        let limit = if self.fruitless { *FETCH.end() } else { self.fetch_size };
+        let fruitless = self.passed_over && !self.fruitful;
+        let limit = if fruitless { *FETCH.end() } else { self.fetch_size };
         let in_flight = self.in_flight.sequences().collect();
         self.fetch = Some(Fetch { reply, durable, limit, in_flight });
         Some(Read::Oldest { after: self.behind, limit, reply: sender })
@@ -274,7 +275,7 @@ impl Pump {
         let new =
             |stored: &Stored| !left_out(stored.sequence) && !in_flight.contains(&stored.sequence);
         self.shelf.extend(batch.into_iter().filter(new));
-        self.fruitless = self.passed_over;
+        self.fruitful = false;
     }
 
     /// Everything durable has been sent and answered, or cannot be sent now.

@@ -11,9 +11,11 @@ use std::{
 };
 
 use beacon_gateway::{
+    clock::Clock,
+    engine::Uptime,
     outbox::{Removal, Stored},
     settings::Span,
-    uplink::{Courier, Dispatch, Protocol},
+    uplink::{Courier, Dispatch, Protocol, Settings},
 };
 
 use crate::support::{
@@ -149,11 +151,8 @@ async fn the_order_holds_while_the_conditions_change_all_the_time_and_the_link_i
 async fn a_stop_does_not_wait_for_what_is_passed_over_nor_does_another_connection_ask_again() {
     let mut mosquitto = Mosquitto::start("");
     let (_known, courier) = patient();
-    let drain_timeout = Span::secs(600);
-    let settings = {
-        let port = mosquitto.port();
-        beacon_gateway::uplink::Settings { drain_timeout, ..settings(Protocol::V311, port) }
-    };
+    let drain_timeout = Span::secs(60);
+    let settings = Settings { drain_timeout, ..settings(Protocol::V311, mosquitto.port()) };
     let mut rig = Rig::start_with(settings, courier);
     rig.outbox.append(numbered(1..=1000));
     eventually("what does not depend on it", || rig.outbox.pending() == 300).await;
@@ -163,6 +162,9 @@ async fn a_stop_does_not_wait_for_what_is_passed_over_nor_does_another_connectio
     rig.online().await;
     rig.outbox.append(numbered(1001..=1010));
     eventually("the new ones", || rig.outbox.pending() == 303).await;
+    let clock = Clock::start();
     let (totals, outbox) = rig.stop().await;
+    let took = clock.now().since(Uptime::ZERO);
+    assert!(took < drain_timeout.0 / 2, "it waited for {took:?}");
     assert_eq!((totals.passed_over, outbox.pending()), (303, 303));
 }

@@ -68,7 +68,7 @@ pub(super) fn files_with(dir: &Path, text: &str) -> usize {
             files_with(&path, text)
         } else {
             let bytes = fs::read(&path).unwrap();
-            usize::from(bytes.windows(text.len()).any(|window| window == text.as_bytes()))
+            usize::from(String::from_utf8_lossy(&bytes).contains(text))
         };
     }
     found
