@@ -245,7 +245,12 @@ impl<'a> Session<'a> {
             }
             End::Broke(_) | End::Stopped => {}
         }
-        self.joining.is_done()
+        // What ends each connection anew must not make us try as fast as we can.
+        let lasting = matches!(
+            end,
+            End::Broke(Why::Oversize | Why::NotCarried(_) | Why::Fault(Fault::TakenOver))
+        );
+        self.joining.is_done() && !lasting
     }
 
     /// Tells the corridor whether everything was carried out.

@@ -10,7 +10,13 @@ use super::{
     refusals::Journal,
     rig::{Corridor, Happened, Mood, PROTOCOLS, Platform, Rig},
 };
-use crate::support::{eventually, mosquitto::Mosquitto};
+use crate::support::{
+    eventually,
+    fake_broker::{FakeBroker, Packet, Say, puback, publish, suback, well_behaved},
+    mosquitto::Mosquitto,
+    rig::topics,
+    signer::Signer,
+};
 
 #[tokio::test]
 async fn the_retained_withdrawal_list_is_carried_out_before_the_gate_opens() {
@@ -113,5 +119,65 @@ async fn a_broker_that_does_not_let_us_publish_leaves_the_gate_closed_and_is_tol
     eventually("an error that says what to change", told).await;
     assert!(journal.text().contains("beacon/v1/acme/berlin-03/gw1/command/fence"));
     assert!(!rig.gate());
+    rig.stop().await;
+}
+
+/// The packet identifier with which the fake brings a fence back.
+const FENCE: u16 = 7;
+
+/// Does what a broker does, fences included.
+fn obliging(packet: &Packet) -> Vec<Say> {
+    match packet {
+        Packet::Publish { packet_id, topic, payload } if topic.ends_with("/command/fence") => {
+            vec![puback(*packet_id), publish(FENCE, topic, payload.as_bytes())]
+        }
+        packet => well_behaved(packet),
+    }
+}
+
+#[tokio::test]
+async fn a_refused_subscription_leaves_the_gate_closed_and_names_what_to_allow() {
+    let (journal, _guard) = Journal::start();
+    let broker = FakeBroker::start(|_, packet| match packet {
+        Packet::Subscribe { packet_id, filters } => {
+            let reason = |filter: &String| if filter.ends_with("/withdraw") { 0x87 } else { 1 };
+            vec![suback(*packet_id, &filters.iter().map(reason).collect::<Vec<_>>())]
+        }
+        packet => obliging(packet),
+    })
+    .await;
+    let signer = Signer::new("platform-1", 1);
+    let rig = Rig::start(PROTOCOLS[0], broker.port(), &signer, &Corridor::default());
+    let fenced = (1, Packet::Acknowledge { packet_id: FENCE });
+    eventually("a fence that was noticed", || broker.heard().contains(&fenced)).await;
+    let log = journal.text();
+    assert!(log.contains("The broker refuses this subscription"), "{log}");
+    assert!(log.contains("beacon/v1/acme/berlin-03/registry/withdraw") && log.contains("0x87"));
+    assert!(!rig.gate());
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_that_the_broker_sends_behind_the_fence_is_waited_for() {
+    let signer = Signer::new("platform-1", 1);
+    let list = signer.withdrawn(1, &["ann"]);
+    let topic = topics().spell_registry(Withdrawn);
+    let broker = FakeBroker::start(move |_, packet| match packet {
+        Packet::Acknowledge { packet_id: FENCE } => vec![publish(8, &topic, &list)],
+        packet => obliging(packet),
+    })
+    .await;
+    let corridor = Corridor::with(Standing { list: Some(1), last: 1, ..Standing::default() });
+    let rig = Rig::start(PROTOCOLS[0], broker.port(), &signer, &corridor);
+    rig.mood.send_replace(Mood::Slow);
+    rig.ordered(1).await;
+    // Not acknowledged before it was carried out.
+    let acknowledged = (1, Packet::Acknowledge { packet_id: 8 });
+    assert!(!broker.heard().contains(&acknowledged));
+    rig.mood.send_replace(Mood::Willing);
+    rig.caught_up().await;
+    eventually("an acknowledgement", || broker.heard().contains(&acknowledged)).await;
+    let list = Happened::Ordered(1, "withdrawn ann".to_owned());
+    assert_eq!(corridor.happened(), [list, Happened::Gate(true)]);
     rig.stop().await;
 }

@@ -17,8 +17,22 @@ use tokio::{
 /// A packet the uplink sent.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Packet {
-    Connect { version: u8 },
-    Publish { packet_id: u16, topic: String, payload: String },
+    Connect {
+        version: u8,
+    },
+    Publish {
+        packet_id: u16,
+        topic: String,
+        payload: String,
+    },
+    /// An acknowledgement of what the broker has published.
+    Acknowledge {
+        packet_id: u16,
+    },
+    Subscribe {
+        packet_id: u16,
+        filters: Vec<String>,
+    },
     Ping,
     Disconnect,
 }
@@ -107,8 +121,11 @@ pub(crate) fn well_behaved(packet: &Packet) -> Vec<Say> {
     match packet {
         Packet::Connect { version: 5 } => vec![connack(&[])],
         Packet::Connect { .. } => vec![Say::Bytes(vec![0x20, 2, 0, 0])],
-        Packet::Publish { packet_id: 0, .. } => vec![],
+        Packet::Publish { packet_id: 0, .. } | Packet::Acknowledge { .. } => vec![],
         Packet::Publish { packet_id, .. } => vec![puback(*packet_id)],
+        Packet::Subscribe { packet_id, filters } => {
+            vec![suback(*packet_id, &vec![1; filters.len()])]
+        }
         Packet::Ping => vec![Say::Bytes(vec![0xD0, 0])],
         Packet::Disconnect => vec![Say::HangUp],
     }
@@ -136,6 +153,32 @@ pub(crate) fn puback(packet_id: u16) -> Say {
 pub(crate) fn puback_with(packet_id: u16, reason: u8) -> Say {
     let [high, low] = packet_id.to_be_bytes();
     Say::Bytes(vec![0x40, 3, high, low, reason])
+}
+
+/// A SUBACK of MQTT 5 with these reasons.
+pub(crate) fn suback(packet_id: u16, reasons: &[u8]) -> Say {
+    let length = u8::try_from(3 + reasons.len()).unwrap();
+    let [high, low] = packet_id.to_be_bytes();
+    Say::Bytes([&[0x90, length, high, low, 0], reasons].concat())
+}
+
+/// A PUBLISH of MQTT 5 with `QoS` 1.
+pub(crate) fn publish(packet_id: u16, topic: &str, payload: &[u8]) -> Say {
+    let topic_length = u16::try_from(topic.len()).unwrap();
+    let mut length = 2 + topic.len() + 2 + 1 + payload.len();
+    let mut bytes = vec![0x32];
+    // The length, seven bits a byte (MQTT 5.0, 1.5.5).
+    while length >= 128 {
+        bytes.push(u8::try_from(length % 128).unwrap() | 128);
+        length /= 128;
+    }
+    bytes.push(u8::try_from(length).unwrap());
+    bytes.extend(topic_length.to_be_bytes());
+    bytes.extend(topic.as_bytes());
+    bytes.extend(packet_id.to_be_bytes());
+    bytes.push(0);
+    bytes.extend(payload);
+    Say::Bytes(bytes)
 }
 
 /// A DISCONNECT of MQTT 5 with a reason.
@@ -211,6 +254,19 @@ async fn read(stream: &mut TcpStream, version: &mut u8) -> Option<Packet> {
             }
             let payload = String::from_utf8(body[at..].to_vec()).unwrap();
             Some(Packet::Publish { packet_id, topic, payload })
+        }
+        4 => Some(Packet::Acknowledge { packet_id: u16::from_be_bytes([body[0], body[1]]) }),
+        8 => {
+            // The packet identifier, the properties of MQTT 5 (none), then filters and options.
+            let packet_id = u16::from_be_bytes([body[0], body[1]]);
+            let mut rest = &body[if *version == 5 { 3 } else { 2 }..];
+            let mut filters = Vec::new();
+            while let [high, low, tail @ ..] = rest {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                filters.push(String::from_utf8(tail[..length].to_vec()).unwrap());
+                rest = &tail[length + 1..];
+            }
+            Some(Packet::Subscribe { packet_id, filters })
         }
         12 => Some(Packet::Ping),
         14 => Some(Packet::Disconnect),
