@@ -258,7 +258,7 @@ fn measure_members(file: &Path) {
     // brings them up to date.
     let stranger_eid =
         vec![3, 0x03, 0xaa, 0xfe, 13, 0x16, 0xaa, 0xfe, 0x30, 0xee, 1, 2, 3, 4, 5, 6, 7, 8];
-    let eid = |n: u32| heard([0xc9, 0, 0, 0, 0, low(n)], stranger_eid.clone());
+    let eid = |n: u32| heard([0xc9, 0, 0, 0, 0, low(n)], &stranger_eid);
     let roll = |engine: &mut Shop, later: u64| {
         engine.now = engine.now + Duration::from_secs(later);
         let begin = clock.now();
@@ -280,9 +280,9 @@ fn measure_members(file: &Path) {
         }
         timed(begin).as_nanos() as f64 / 2000.0 / what.len() as f64
     };
-    let present: Vec<_> =
-        (0..100).map(|n| heard(static_address(n * 10 + 7), vec![2, 1, 6])).collect();
-    let beacons: Vec<_> = (0..100).map(|n| heard([0xc9, 0, 0, 0, 1, low(n)], ibeacon(n))).collect();
+    let present: Vec<_> = (0..100).map(|n| heard(static_address(n * 10 + 7), &[2, 1, 6])).collect();
+    let beacons: Vec<_> =
+        (0..100).map(|n| heard([0xc9, 0, 0, 0, 1, low(n)], &ibeacon(n))).collect();
     let eids: Vec<_> = (0..100).map(eid).collect();
     let mut strangers = Strangers(4);
     let phones: Vec<_> = (0..32).map(|_| strangers.next()).collect();
@@ -422,7 +422,7 @@ impl Strangers {
         let [_, _, first, octets @ ..] = mixed(self.0).to_be_bytes();
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let [p1, p0, h2, h1, h0] = octets;
-        heard([0x40 | first & 0x3f, p1, p0, h2, h1, h0], vec![2, 1, 6])
+        heard([0x40 | first & 0x3f, p1, p0, h2, h1, h0], &[2, 1, 6])
     }
 }
 
@@ -433,14 +433,10 @@ fn mixed(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn heard(octets: [u8; 6], data: Vec<u8>) -> Advertisement {
-    Advertisement {
-        heard: Uptime::ZERO,
-        receiver: ReceiverId::default(),
-        address: DeviceAddress::new(octets, AddressKind::Random),
-        rssi: Some(Rssi(-60)),
-        data,
-    }
+fn heard(octets: [u8; 6], data: &[u8]) -> Advertisement {
+    let address = DeviceAddress::new(octets, AddressKind::Random);
+    let rssi = Some(Rssi(-60));
+    Advertisement::new(Uptime::ZERO, ReceiverId::default(), address, rssi, data)
 }
 
 fn ibeacon(n: u32) -> Vec<u8> {

@@ -126,6 +126,10 @@ pub fn with_footfall(settings: &Settings, engine: Engine) -> Engine {
 /// Runs a gateway until it is asked to stop, its source ends, or a room fails.
 ///
 /// `ready` is called once everything is up.
+#[expect(
+    clippy::too_many_lines,
+    reason = "every channel is made and every room started here, in order"
+)]
 pub async fn run(
     settings: Settings,
     clock: Clock,

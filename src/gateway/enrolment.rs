@@ -163,5 +163,5 @@ fn is_newer(subject: &Subject, withdrawn: Option<UnixTime>) -> bool {
 fn order(command: u64, standing: Standing) -> Order {
     // A few numbers by name: this cannot fail.
     let platform = serde_json::to_vec(&standing).ok();
-    Order { source: Source::Platform, command: Some(command), platform }
+    Order { source: Source::Platform, command: Some(command), platform, again: false }
 }
