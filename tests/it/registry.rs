@@ -124,9 +124,9 @@ fn a_file_is_imported_listed_and_shown_without_its_identifiers() {
         (&3.into(), &3.into(), &0.into())
     );
     assert_eq!(shop.names(), ["p000", "p001", "phone"]);
-    let (list, show) = (shop.registry(&["list"]), shop.registry(&["show", "phone"]));
+    let (list, shown) = (shop.registry(&["list"]), shop.registry(&["show", "phone"]));
     assert!(list.contains("3 subjects, 0 withdrawals") && list.contains("presence,journey"));
-    assert!(show.contains("irk") && show.contains("form-1"), "{show}");
+    assert!(shown.contains("irk") && shown.contains("form-1"), "{shown}");
     let json = shop.registry(&["show", "phone", "--json"]);
     for shown in [&list, &show, &json] {
         assert!(!shown.contains(&IRK[..8]) && !shown.contains("C0:11"), "{shown}");
@@ -276,7 +276,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
             Checkpoint, Quality, ReceiverId, Stay, UnixTime, Uptime, VisitId, VisitRecord, ZoneId,
         },
         outbox::{
-            Durability, Entry, Journal, SledJournal, StoreOptions, Write,
+            Durability, Entry, Journal, SledJournal, StoreOptions, Tag, Write,
             record::{Body, Change, Context, Presence, Record, RunId},
         },
     };
@@ -293,6 +293,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
             purpose: "presence".to_owned(),
             proof: "form-1".to_owned(),
             purposes: vec!["presence".to_owned()],
+            wide_window: false,
             visit: (1, 2, 3),
             change: Change::VisitStarted { receiver: "local".to_owned() },
             context: Context::default(),
@@ -300,9 +301,9 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
         let body = Body::Presence(Box::new(presence));
         let record =
             Record { run: RunId(1), uptime_us: 0, unix_ms: 1_790_000_000_000, synced: true, body };
-        journal
-            .append(Entry { bytes: record.encode(), made: Some(UnixTime::default()) }, None)
-            .unwrap();
+        let about = Some(Tag::of(name));
+        let entry = Entry { bytes: record.encode(), made: Some(UnixTime::default()), about };
+        journal.append(entry, None).unwrap();
     }
     let visit = VisitRecord {
         id: VisitId { epoch: 1, run: 2, number: 3 },

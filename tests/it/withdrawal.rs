@@ -179,12 +179,14 @@ impl Shop {
             let SourceEnds { clock, heard, mut stop, .. } = ends;
             Box::pin(async move {
                 loop {
-                    tokio::select! {
-                        Some(()) = waves.recv() => {
-                            heard.send(Heard::Advertisement(advertisement(clock))).await.unwrap();
-                        }
-                        _ = stop.wait_for(|&stop| stop) => return,
+                    let wave = tokio::select! {
+                        wave = waves.recv() => wave,
+                        changed = stop.changed() => changed.ok().filter(|()| !*stop.borrow()),
+                    };
+                    if wave.is_none() {
+                        return;
                     }
+                    heard.send(Heard::Advertisement(advertisement(clock))).await.unwrap();
                 }
             })
         });

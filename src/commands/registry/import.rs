@@ -26,6 +26,7 @@ const MOST_NAMES: usize = 20;
 ways to be recognised: address, ibeacon (uuid/major/minor), altbeacon, eddystone_uid \
 (namespace/instance), eddystone_eid (key/exponent[/clock zero]), irk, service_token, rolling_uuid. \
 Several values in a cell are separated by spaces. JSON Lines: see registry.example.jsonl.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Options {
     /// The file: CSV if its name ends with `.csv`, else JSON Lines.
     #[arg(value_name = "FILE")]
@@ -91,12 +92,11 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         (true, true) => None,
     };
     let mut outcome = Outcome { read: parsed.entries.len(), ..Outcome::default() };
-    let others = match &store {
-        Some(store) => compare(store, options, &mut parsed, &mut outcome)?,
-        None => {
-            outcome.added = parsed.entries.len();
-            Vec::new()
-        }
+    let others = if let Some(store) = &store {
+        compare(store, options, &mut parsed, &mut outcome)?
+    } else {
+        outcome.added = parsed.entries.len();
+        Vec::new()
     };
     let fixtures = desk.settings.fixtures().map_err(GatewayError::Settings)?;
     import::find_conflicts(&mut parsed, &others, &fixtures);
