@@ -143,7 +143,10 @@ fn bare<const N: usize>(keys: &[Aes128Enc]) -> u64 {
     let mut sum = 0_u8;
     for key in keys {
         let mut blocks = black_box([Block::default(); N]);
-        key.encrypt_blocks(&mut blocks);
+        match blocks.as_mut_slice() {
+            [alone] => key.encrypt_block(alone),
+            several => key.encrypt_blocks(several),
+        }
         sum ^= blocks.iter().fold(0, |sum, block| sum ^ block.as_slice().last().unwrap());
     }
     black_box(sum);
