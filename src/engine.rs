@@ -14,9 +14,10 @@ pub mod frame;
 
 mod identity;
 pub use identity::{
-    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Fixture, FixtureIndex, Identifier,
-    Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes, Registry, ReportPolicy,
-    Resolution, Subject, SubjectIndex, SubjectKind,
+    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Fixture, FixtureIndex,
+    Identifier, Identity, IdentitySettings, Key, MemberKey, Pseudonym, Purpose, Purposes,
+    Recognition, Registry, ReportPolicy, Resolution, RollingForm, Subject, SubjectIndex,
+    SubjectKind, Tenant,
 };
 
 mod presence;
@@ -64,6 +65,9 @@ pub struct Counts {
     pub anonymous: u64,
     /// Situations made.
     pub situations: u64,
+    /// How often what makes a subject known came back to an address that it had left: what one
+    /// device does not do. Each identifier counts at most once in a quarter of an hour.
+    pub implausible_doubles: u64,
 }
 
 /// A change in what must be remembered of an open visit across a restart.
@@ -110,19 +114,21 @@ impl Engine {
         let now = self.advance(now);
         self.presence.heard(now, &advertisement.receiver);
         self.counts.received += 1;
-        let decoded = frame::decode(&advertisement.data);
+        let decoded = frame::decode_with(&advertisement.data, self.identity.token_uuid());
         let frames = decoded.as_deref().unwrap_or_default();
         let resolution = if frames.is_empty() && frame::never_processed(&advertisement.data) {
             Resolution::Anonymous
         } else {
-            self.identity.resolve(now, &self.wall, advertisement.address, frames)
+            let uuids = frame::rolling_uuids(&advertisement.data);
+            self.identity.resolve(now, &self.wall, advertisement.address, frames, uuids)
         };
         match resolution {
-            Resolution::Subject(subject) => {
+            Resolution::Subject(Recognition { subject, wide_window }) => {
                 self.counts.decoded += 1;
                 self.counts.subject += 1;
                 let receiver = &advertisement.receiver;
-                let sighting = Sighting { subject, receiver, rssi: advertisement.rssi };
+                let rssi = advertisement.rssi;
+                let sighting = Sighting { subject, receiver, rssi, wide_window };
                 self.presence.observe(now, &sighting);
             }
             Resolution::Fixture(index) => {
@@ -157,6 +163,7 @@ impl Engine {
     /// Lets time pass. Spurious calls are no-ops and therefore safe.
     pub fn handle_timeout(&mut self, now: Uptime) {
         let now = self.advance(now);
+        self.identity.work(now, &self.wall);
         self.presence.expire(now);
         self.settle();
     }
@@ -185,6 +192,8 @@ impl Engine {
     /// The wall clock was read.
     pub fn handle_clock(&mut self, wall: WallClock) {
         self.wall = wall;
+        // Uptimes of advertisements are a little older than those of clock readings.
+        self.identity.work(self.now.max(wall.at), &self.wall);
     }
 
     /// The registry was replaced. Who is no longer enrolled is forgotten at once: their open
@@ -242,7 +251,7 @@ impl Engine {
     /// When [`Engine::handle_timeout`] should next be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
-        self.presence.next_deadline()
+        [self.presence.next_deadline(), self.identity.next_work()].into_iter().flatten().min()
     }
 
     /// The next situation to deliver, oldest first.
@@ -264,7 +273,8 @@ impl Engine {
 
     /// What was seen so far.
     pub fn counts(&self) -> Counts {
-        Counts { situations: self.situations.total(), ..self.counts }
+        let implausible_doubles = self.identity.implausible_doubles();
+        Counts { situations: self.situations.total(), implausible_doubles, ..self.counts }
     }
 
     /// The registry and its tables.
@@ -282,8 +292,10 @@ impl Engine {
         if frame::never_processed(&advertisement.data) {
             return Resolution::Anonymous;
         }
-        let frames = frame::decode(&advertisement.data).unwrap_or_default();
-        self.identity.resolve(advertisement.heard, &self.wall, advertisement.address, &frames)
+        let Advertisement { data, heard, address, .. } = advertisement;
+        let frames = frame::decode_with(data, self.identity.token_uuid()).unwrap_or_default();
+        let uuids = frame::rolling_uuids(data);
+        self.identity.resolve(*heard, &self.wall, *address, &frames, uuids)
     }
 
     /// Time never runs backwards in here, whatever the shell says.

@@ -296,6 +296,7 @@ impl Player {
             fixture,
             anonymous,
             situations,
+            implausible_doubles,
         } = counts;
         for (count, what) in [
             (received, "advertisements heard"),
@@ -306,6 +307,7 @@ impl Player {
             (fixture, "  of fixtures"),
             (anonymous, "  of strangers, forgotten"),
             (situations, "situations"),
+            (implausible_doubles, "implausible doubles of subjects"),
         ] {
             writeln!(out, "  {count:>9}  {what}")?;
         }
@@ -347,6 +349,7 @@ impl Player {
             "fixture": counts.fixture,
             "anonymous": counts.anonymous,
             "situations": counts.situations,
+            "implausible_doubles": counts.implausible_doubles,
             "seconds": elapsed.as_secs_f64(),
             "per_second": rate(counts.received, elapsed),
         }})

@@ -72,6 +72,7 @@ impl Report<'_> {
                 "fixture": counts.fixture,
                 "anonymous": counts.anonymous,
                 "situations": counts.situations,
+                "implausible_doubles": counts.implausible_doubles,
             },
             "outbox": {
                 "recovered": outbox.recovered,

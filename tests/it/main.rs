@@ -7,6 +7,7 @@ mod gateway;
 mod outbox;
 mod payload;
 mod replay;
+mod rotating;
 mod simulate;
 mod simulation;
 mod support;

@@ -49,8 +49,13 @@ pub fn never_processed(data: &[u8]) -> bool {
     })
 }
 
+/// True for the UUID of a service that is never processed.
+pub(super) fn is_never_processed(uuid: u16) -> bool {
+    SERVICES.contains(&uuid)
+}
+
 fn named_by_16(uuid: [u8; 2]) -> bool {
-    SERVICES.contains(&u16::from_le_bytes(uuid))
+    is_never_processed(u16::from_le_bytes(uuid))
 }
 
 fn named_by_32(uuid: [u8; 4]) -> bool {

@@ -9,7 +9,9 @@ use std::{
 use rustc_hash::FxBuildHasher;
 use thiserror::Error;
 
-use super::{Consent, ConsentLedger, DeviceAddress, Frame, Key, Pseudonym, Purposes, UnixTime};
+use super::{
+    Consent, ConsentLedger, DeviceAddress, Frame, Key, MemberKey, Pseudonym, Purposes, UnixTime,
+};
 use crate::engine::{ZoneId, frame::Quantity};
 
 /// One way to recognise a device.
@@ -46,6 +48,10 @@ pub enum Identifier {
     },
     /// A device with resolvable private addresses, by its identity resolving key.
     Irk(Key),
+    /// An app that sends a token as service data, by its member key.
+    ServiceToken(MemberKey),
+    /// An app that names a service anew every 15 minutes, by its member key.
+    RollingUuid(MemberKey),
 }
 
 impl Identifier {
@@ -58,6 +64,8 @@ impl Identifier {
             Self::EddystoneUid { .. } => "eddystone_uid",
             Self::EddystoneEid { .. } => "eddystone_eid",
             Self::Irk(_) => "irk",
+            Self::ServiceToken(_) => "service_token",
+            Self::RollingUuid(_) => "rolling_uuid",
         }
     }
 }
@@ -346,7 +354,10 @@ impl Lookup {
             Identifier::EddystoneUid { namespace, instance } => {
                 self.eddystone_uids.insert((namespace, instance), target);
             }
-            Identifier::EddystoneEid { .. } | Identifier::Irk(_) => {}
+            Identifier::EddystoneEid { .. }
+            | Identifier::Irk(_)
+            | Identifier::ServiceToken(_)
+            | Identifier::RollingUuid(_) => {}
         }
     }
 
