@@ -147,3 +147,46 @@ impl OpenVisit {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visit() -> VisitRecord {
+        VisitRecord {
+            id: VisitId { epoch: 1, run: 2, number: 3 },
+            started: Uptime::ZERO,
+            last_seen: Uptime::from_micros(5_000_000),
+            first_receiver: ReceiverId::default(),
+            last_receiver: ReceiverId::default(),
+            stays: Vec::new(),
+            stays_cut: false,
+            in_zone: false,
+            dwelled: 0,
+            dwell: BTreeMap::new(),
+            quality: Quality { sightings: 7, wide_window: true, ..Quality::default() },
+        }
+    }
+
+    fn restored(value: &[u8]) -> Option<Quality> {
+        let wall = WallClock { at: Uptime::from_micros(9_000_000), ..WallClock::default() };
+        read(b"visit/s", value, &wall).map(|(_, visit)| visit.quality)
+    }
+
+    #[test]
+    fn a_visit_comes_back_with_its_mark() {
+        let value = encode(&visit(), &WallClock::default());
+        assert_eq!(restored(&value), Some(visit().quality));
+    }
+
+    #[test]
+    fn a_visit_that_the_version_before_wrote_comes_back_without_a_mark() {
+        let mut value = encode(&visit(), &WallClock::default());
+        value[0] = WITHOUT_WIDE_WINDOW;
+        value.pop();
+        let unmarked = Quality { wide_window: false, ..visit().quality };
+        assert_eq!(restored(&value), Some(unmarked));
+        value[0] = 77;
+        assert_eq!(restored(&value), None);
+    }
+}

@@ -78,12 +78,11 @@ impl Drift {
     /// The beacon was heard, and its clock was ahead by so much at least and at most, in
     /// nanoseconds.
     pub(super) fn observe(&mut self, unix: i64, age: i64, first: i64, last: i64) {
-        let (low, high) = match self.heard {
-            Some(_) => self.loosened(unix),
-            None => {
-                let (low, high) = self.window(unix, age);
-                (nanos(low), nanos(high))
-            }
+        let (low, high) = if self.is_known() {
+            self.loosened(unix)
+        } else {
+            let (low, high) = self.window(unix, age);
+            (nanos(low), nanos(high))
         };
         if last < low {
             // A recording, or a clock that is being slewed: it proves nothing.

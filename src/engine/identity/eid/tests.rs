@@ -141,7 +141,7 @@ fn an_identifier_counts_for_its_period_and_the_window_around_it_and_no_longer() 
 #[test]
 fn the_epochs_edges_are_exact_to_the_millisecond() {
     let number = u32::try_from(EDGE / SECOND / 1024).unwrap();
-    for (offset, counts) in [(-1, false), (0, true), (1023_999, true), (1024_000, false)] {
+    for (offset, counts) in [(-1, false), (0, true), (1_023_999, true), (1_024_000, false)] {
         let found = Shop::new(10, 0).replay(EDGE + offset, number);
         assert_eq!(found.is_some(), counts, "{offset} ms");
     }
@@ -300,7 +300,7 @@ fn fast_rotation_is_bounded_and_what_is_nearest_is_searched_first() {
     let turn = |tables: &mut EidTables, unix| {
         let now = Uptime::from_micros(unix * 1000);
         tables.turn(now, UnixTime::from_millis(unix), true);
-        let slices = (1..).find(|_| tables.build(10_000) == Pending::Nothing).unwrap();
+        let slices = (1..1000).find(|_| tables.build(10_000) == Pending::Nothing).unwrap();
         let entries: usize = tables.slots.iter().map(|slot| slot.table.len()).sum();
         assert!(entries <= 2 * ENTRIES, "{entries}");
         slices
