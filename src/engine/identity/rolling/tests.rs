@@ -217,7 +217,7 @@ fn many_members_take_little_memory_and_are_all_found() {
     rolling.turn(at(START), true);
     build(&mut rolling);
     let octets = rolling.octets();
-    assert!(octets < 12_000_000, "{octets}");
+    assert!(octets < 8_500_000, "{octets}");
     for n in (0..MEMBERS).step_by(97) {
         assert!(rolling.resolve(value(RollingForm::ServiceToken, n, START)).is_some());
         assert!(rolling.resolve(value(RollingForm::ServiceToken, MEMBERS + n, START)).is_none());

@@ -47,6 +47,10 @@ impl<T: Default> Roster<T> {
         let Ok(place) = u32::try_from(self.places.len()) else { return };
         let before = self.last_of.insert(subject, place);
         let another = before.and_then(|place| Another::new(place.wrapping_add(1)));
+        if self.places.len() == self.places.capacity() {
+            // By an eighth and not by the double, which would be megabytes for nothing.
+            self.places.reserve_exact(self.places.len() / 8 + 64);
+        }
         self.places.push(Place { what, subject: Some(subject), another });
     }
 
