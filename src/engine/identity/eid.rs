@@ -13,7 +13,7 @@
 //! Fast rotation is what costs: at exponent 0 the same window is 1,320 identifiers a beacon. All
 //! tables together are bounded ([`ENTRIES`]); beyond 790 such beacons, each one's window becomes
 //! narrower, what is nearest to where its clock is believed to be first; a beacon that is heard
-//! needs 122. From 8,500 such beacons on there is no room for all of them, and they are recognised
+//! needs about 125. From 8,500 such beacons on there is no room for all of them, and they are recognised
 //! for a part of the time only.
 
 mod drift;
