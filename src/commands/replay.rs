@@ -315,6 +315,7 @@ impl Player {
             situations,
             irk_checks,
             irk_untried,
+            implausible_doubles,
         } = counts;
         for (count, what) in [
             (received, "advertisements heard"),
@@ -328,6 +329,7 @@ impl Player {
             (situations, "situations"),
             (irk_checks, "identity resolving keys tried"),
             (irk_untried, "addresses not tried: the allowance was spent"),
+            (implausible_doubles, "implausible doubles of subjects"),
         ] {
             writeln!(out, "  {count:>9}  {what}")?;
         }
@@ -372,6 +374,7 @@ impl Player {
             "situations": counts.situations,
             "irk_checks": counts.irk_checks,
             "irk_untried": counts.irk_untried,
+            "implausible_doubles": counts.implausible_doubles,
             "seconds": elapsed.as_secs_f64(),
             "per_second": rate(counts.received, elapsed),
         }})
