@@ -128,7 +128,7 @@ fn a_file_is_imported_listed_and_shown_without_its_identifiers() {
     assert!(list.contains("3 subjects, 0 withdrawals") && list.contains("presence,journey"));
     assert!(shown.contains("irk") && shown.contains("form-1"), "{shown}");
     let json = shop.registry(&["show", "phone", "--json"]);
-    for shown in [&list, &show, &json] {
+    for shown in [&list, &shown, &json] {
         assert!(!shown.contains(&IRK[..8]) && !shown.contains("C0:11"), "{shown}");
     }
     assert!(shop.refused(&["show", "nobody"]).contains("`nobody` is not enrolled here"));
@@ -316,7 +316,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
         in_zone: true,
         dwelled: 0,
         dwell: std::collections::BTreeMap::new(),
-        quality: Quality { sightings: 7, mean_rssi: None, longest_gap: std::time::Duration::ZERO },
+        quality: Quality { sightings: 7, ..Quality::default() },
     };
     let checkpoint = Checkpoint { subject: Pseudonym::new("p001"), visit: Some(visit) };
     let Write::Keep { slot, value } = checkpoint::write(&checkpoint, &clock.wall()) else {
