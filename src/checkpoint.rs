@@ -18,8 +18,11 @@ use crate::{
     },
 };
 
-/// The form that this program writes and reads.
-const VERSION: u8 = 1;
+/// The form that this program writes.
+const VERSION: u8 = 2;
+
+/// The form before, which it reads as well: without the last field.
+const WITHOUT_WIDE_WINDOW: u8 = 1;
 
 /// Slots of open visits begin with this.
 const PREFIX: &[u8] = b"visit/";
@@ -44,6 +47,7 @@ struct OpenVisit {
     sightings: u32,
     mean_rssi: Option<f64>,
     longest_gap_ms: u64,
+    wide_window: bool,
 }
 
 /// What the outbox is asked to keep or to forget.
@@ -56,8 +60,14 @@ pub fn write(checkpoint: &Checkpoint, wall: &WallClock) -> Write {
 /// Reads back what was kept; `None` for what is no open visit or no longer understood.
 pub fn read(slot: &[u8], value: &[u8], wall: &WallClock) -> Option<(Pseudonym, VisitRecord)> {
     let subject = std::str::from_utf8(slot.strip_prefix(PREFIX)?).ok()?;
-    let (&VERSION, rest) = value.split_first()? else { return None };
-    let visit: OpenVisit = postcard::from_bytes(rest).ok()?;
+    let visit: OpenVisit = match value.split_first()? {
+        (&VERSION, rest) => postcard::from_bytes(rest).ok()?,
+        (&WITHOUT_WIDE_WINDOW, rest) => {
+            const FALSE: u8 = 0;
+            postcard::from_bytes(&[rest, &[FALSE]].concat()).ok()?
+        }
+        _ => return None,
+    };
     Some((Pseudonym::new(subject), visit.restore(wall)?))
 }
 
@@ -99,6 +109,7 @@ impl OpenVisit {
             sightings: visit.quality.sightings,
             mean_rssi: visit.quality.mean_rssi,
             longest_gap_ms: millis(visit.quality.longest_gap),
+            wide_window: visit.quality.wide_window,
         }
     }
 
@@ -131,7 +142,51 @@ impl OpenVisit {
                 sightings: self.sightings,
                 mean_rssi: self.mean_rssi,
                 longest_gap: Duration::from_millis(self.longest_gap_ms),
+                wide_window: self.wide_window,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visit() -> VisitRecord {
+        VisitRecord {
+            id: VisitId { epoch: 1, run: 2, number: 3 },
+            started: Uptime::ZERO,
+            last_seen: Uptime::from_micros(5_000_000),
+            first_receiver: ReceiverId::default(),
+            last_receiver: ReceiverId::default(),
+            stays: Vec::new(),
+            stays_cut: false,
+            in_zone: false,
+            dwelled: 0,
+            dwell: BTreeMap::new(),
+            quality: Quality { sightings: 7, wide_window: true, ..Quality::default() },
+        }
+    }
+
+    fn restored(value: &[u8]) -> Option<Quality> {
+        let wall = WallClock { at: Uptime::from_micros(9_000_000), ..WallClock::default() };
+        read(b"visit/s", value, &wall).map(|(_, visit)| visit.quality)
+    }
+
+    #[test]
+    fn a_visit_comes_back_with_its_mark() {
+        let value = encode(&visit(), &WallClock::default());
+        assert_eq!(restored(&value), Some(visit().quality));
+    }
+
+    #[test]
+    fn a_visit_that_the_version_before_wrote_comes_back_without_a_mark() {
+        let mut value = encode(&visit(), &WallClock::default());
+        value[0] = WITHOUT_WIDE_WINDOW;
+        value.pop();
+        let unmarked = Quality { wide_window: false, ..visit().quality };
+        assert_eq!(restored(&value), Some(unmarked));
+        value[0] = 77;
+        assert_eq!(restored(&value), None);
     }
 }

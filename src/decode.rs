@@ -69,7 +69,7 @@ pub fn run(mut input: impl BufRead, mut output: impl Write) -> io::Result<Counts
         counts.lines += 1;
         *match answer {
             Answer::Decoded(_) => &mut counts.decoded,
-            Answer::Unknown(_) => &mut counts.unknown,
+            Answer::Unknown(_) | Answer::MaybeRolling(_) => &mut counts.unknown,
             Answer::Malformed(_) => &mut counts.malformed,
         } += 1;
         answer_line.clear();

@@ -17,9 +17,10 @@ pub mod frame;
 
 mod identity;
 pub use identity::{
-    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, Enrolment, EnrolmentReport, Fixture,
-    FixtureIndex, Grant, Identifier, Identity, IdentitySettings, Key, Pseudonym, Purpose, Purposes,
-    Refusal, Registry, ReportPolicy, Resolution, Standing, Subject, SubjectIndex, SubjectKind,
+    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,
+    EnrolmentReport, Fixture, FixtureIndex, Grant, Identifier, Identity, IdentitySettings, Key,
+    MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, ReportPolicy,
+    Resolution, RollingForm, Standing, Subject, SubjectIndex, SubjectKind, Tenant,
 };
 
 mod presence;
@@ -78,6 +79,9 @@ pub struct Counts {
     /// Of those of anyone else: with an address that was not tried against the keys, because the
     /// allowance was spent.
     pub irk_untried: u64,
+    /// How often what makes a subject known came back to an address that it had left: what one
+    /// device does not do. Each identifier counts at most once in a quarter of an hour.
+    pub implausible_doubles: u64,
 }
 
 /// A change in what must be remembered of an open visit across a restart.
@@ -141,26 +145,28 @@ impl Engine {
     /// Takes one advertisement through every room. What ended before `now` is reported first.
     pub fn handle_advertisement(&mut self, now: Uptime, advertisement: &Advertisement) {
         let now = self.advance(now);
-        self.identity.work(now);
+        self.identity.work(now, &self.wall);
         self.presence.heard(now, &advertisement.receiver);
         self.counts.received += 1;
-        let decoded = frame::decode(advertisement.data());
+        let decoded = frame::decode_with(advertisement.data(), self.identity.token_uuid());
         let frames = decoded.as_deref().unwrap_or_default();
         let resolution = if decoded == Err(Undecoded::Refused) {
             Resolution::Anonymous
         } else {
-            self.identity.resolve(now, &self.wall, advertisement.address(), frames)
+            let uuids = frame::rolling_uuids(advertisement.data());
+            self.identity.resolve(now, &self.wall, advertisement.address(), frames, uuids)
         };
         match resolution {
             Resolution::Anonymous => self.soiled = true,
             Resolution::Subject(_) | Resolution::Fixture(_) => self.clean(),
         }
         match resolution {
-            Resolution::Subject(subject) => {
+            Resolution::Subject(Recognition { subject, wide_window }) => {
                 self.counts.decoded += 1;
                 self.counts.subject += 1;
                 let receiver = &advertisement.receiver;
-                let sighting = Sighting { subject, receiver, rssi: advertisement.rssi };
+                let rssi = advertisement.rssi;
+                let sighting = Sighting { subject, receiver, rssi, wide_window };
                 self.presence.observe(now, &sighting);
                 // A customer is one of everybody; a badge or a trolley is the shop's own.
                 let kind = self.identity.registry().subject(subject).map(|it| it.kind);
@@ -217,7 +223,7 @@ impl Engine {
     /// Lets time pass. Spurious calls are no-ops and therefore safe.
     pub fn handle_timeout(&mut self, now: Uptime) {
         let now = self.advance(now);
-        self.identity.work(now);
+        self.identity.work(now, &self.wall);
         self.presence.expire(now);
         self.settle();
     }
@@ -257,6 +263,8 @@ impl Engine {
         if self.lapse(wall.at) > 0 {
             self.situations.recount(&self.presence, &self.identity);
         }
+        // Uptimes of advertisements are a little older than those of clock readings.
+        self.identity.work(self.now.max(wall.at), &self.wall);
     }
 
     /// The registry was replaced. Who is no longer enrolled is forgotten at once: their open
@@ -397,7 +405,13 @@ impl Engine {
     /// What was seen so far.
     pub fn counts(&self) -> Counts {
         let Effort { checks: irk_checks, untried: irk_untried } = self.identity.effort();
-        Counts { situations: self.situations.total(), irk_checks, irk_untried, ..self.counts }
+        Counts {
+            situations: self.situations.total(),
+            irk_checks,
+            irk_untried,
+            implausible_doubles: self.identity.implausible_doubles(),
+            ..self.counts
+        }
     }
 
     /// The registry and its tables.
@@ -415,9 +429,11 @@ impl Engine {
         if frame::never_processed(advertisement.data()) {
             return Resolution::Anonymous;
         }
-        let frames = frame::decode(advertisement.data()).unwrap_or_default();
-        self.identity.work(advertisement.heard);
-        self.identity.resolve(advertisement.heard, &self.wall, advertisement.address(), &frames)
+        let (now, data, address) =
+            (advertisement.heard, advertisement.data(), advertisement.address());
+        let frames = frame::decode_with(data, self.identity.token_uuid()).unwrap_or_default();
+        self.identity.work(now, &self.wall);
+        self.identity.resolve(now, &self.wall, address, &frames, frame::rolling_uuids(data))
     }
 
     /// Forgets what consents do not cover any more: visits of those who agree to nothing close

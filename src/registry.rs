@@ -18,8 +18,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::engine::{
-    Consent, Identifier, Key, Pseudonym, Purpose, Purposes, Subject, SubjectKind, UnixTime,
-    parse_octets,
+    Consent, Identifier, Key, MemberKey, Pseudonym, Purpose, Purposes, Subject, SubjectKind,
+    UnixTime, parse_octets,
 };
 
 /// Longest pseudonym and longest proof, in bytes, so that a record keeps to its 2 KiB.
@@ -141,6 +141,10 @@ pub enum IdentifierEntry {
     EddystoneEid(EddystoneEidEntry),
     /// 32 hexadecimal digits, most significant first.
     Irk(String),
+    /// 64 hexadecimal digits.
+    ServiceToken(String),
+    /// 64 hexadecimal digits.
+    RollingUuid(String),
 }
 
 /// An iBeacon, as it is written.
@@ -313,6 +317,12 @@ pub fn identifier(entry: &IdentifierEntry) -> Result<Identifier, LineProblem> {
                 wrong("irk", "write the key as 32 hexadecimal digits, most significant first")
             })
         }
+        IdentifierEntry::ServiceToken(text) => octets(text)
+            .map(|octets| Identifier::ServiceToken(MemberKey::new(octets)))
+            .ok_or_else(|| wrong("service_token", "write the member key as 64 hexadecimal digits")),
+        IdentifierEntry::RollingUuid(text) => octets(text)
+            .map(|octets| Identifier::RollingUuid(MemberKey::new(octets)))
+            .ok_or_else(|| wrong("rolling_uuid", "write the member key as 64 hexadecimal digits")),
     }
 }
 
@@ -363,6 +373,14 @@ mod tests {
                 r#"{"eddystone_eid":{"identity_key":"00112233445566778899aabbccddeeff","rotation_exponent":10}}"#,
             ),
             ("irk", r#"{"irk":"00112233445566778899aabbccddeeff"}"#),
+            (
+                "service_token",
+                r#"{"service_token":"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}"#,
+            ),
+            (
+                "rolling_uuid",
+                r#"{"rolling_uuid":"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}"#,
+            ),
         ] {
             let subjects = parse(&line("customer", identifier, CONSENT)).unwrap();
             assert_eq!(subjects[0].identifiers[0].kind(), kind);
@@ -374,10 +392,14 @@ mod tests {
         let secret = "00112233445566778899aabbccddeef";
         let irk = format!(r#"{{"irk":"{secret}"}}"#);
         let uuid = format!(r#"{{"ibeacon":{{"uuid":"{secret}","major":1,"minor":2}}}}"#);
+        let token = format!(r#"{{"service_token":"{secret}"}}"#);
+        let rolling = format!(r#"{{"rolling_uuid":"{secret}"}}"#);
         let address = r#"{"address":"C0:11:22:33:44:55"}"#;
         for (text, expected) in [
             (line("customer", &irk, CONSENT), "32 hexadecimal digits"),
             (line("customer", &uuid, CONSENT), "must be a UUID"),
+            (line("customer", &token, CONSENT), "64 hexadecimal digits"),
+            (line("customer", &rolling, CONSENT), "64 hexadecimal digits"),
             (line("customer", address, r#""consent":null"#), "`consent` is missing"),
             (line("customer", "", CONSENT), "at least one"),
             (line("guest", address, CONSENT), "unknown variant `guest`"),

@@ -24,7 +24,8 @@ use thiserror::Error;
 use crate::{
     command,
     engine::{
-        Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Zone, ZoneId,
+        Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Tenant, Zone,
+        ZoneId, frame::TokenUuid,
     },
     outbox, scan, uplink,
 };
@@ -111,6 +112,12 @@ pub struct IdentitySection {
     pub irk_checks_per_second: u32,
     /// How far an Eddystone-EID beacon's clock may be off, to either side, at most `24h`.
     pub eid_window: Span,
+    /// How far to search for identities that rotate, to either side, while the clock is not synced,
+    /// at most `7d`.
+    pub wide_window: Span,
+    /// The 16-bit service UUID that the operator owns and apps send their tokens under, like
+    /// `"fc12"`; empty means the built-in 128-bit one alone.
+    pub service_token_uuid: String,
 }
 
 /// `[presence]`: when somebody counts as present.
@@ -237,6 +244,8 @@ impl Default for IdentitySection {
             irk_strangers_per_day: engine.irk_strangers_per_day,
             irk_checks_per_second: engine.irk_checks_per_second,
             eid_window: Span(engine.eid_window),
+            wide_window: Span(engine.wide_window),
+            service_token_uuid: String::new(),
         }
     }
 }
@@ -283,6 +292,7 @@ impl Settings {
         self.presence.check()?;
         self.identity.check()?;
         self.footfall.check()?;
+        self.tenant()?;
         self.scan.check()?;
         self.outbox.validate()?;
         self.command.validate()?;
@@ -309,6 +319,16 @@ impl Settings {
         self.opening_hours()?;
         self.uplink.validate()?;
         Ok(())
+    }
+
+    /// The tenant as apps know it.
+    fn tenant(&self) -> Result<Tenant, Invalid> {
+        let name = self.gateway.tenant.as_str();
+        Tenant::new(name).ok_or_else(|| {
+            let most = Tenant::LONGEST;
+            let allowed = format!("at most {most} octets in UTF-8 fit what apps derive from it");
+            Invalid::new("gateway.tenant", format!("{} octets", name.len()), &allowed)
+        })
     }
 
     /// The topics of this gateway.
@@ -381,6 +401,9 @@ impl Settings {
             irk_strangers_per_day: self.identity.irk_strangers_per_day,
             irk_checks_per_second: self.identity.irk_checks_per_second,
             eid_window: self.identity.eid_window.0,
+            wide_window: self.identity.wide_window.0,
+            tenant: self.tenant().unwrap_or_default(),
+            token_uuid: self.identity.token_uuid().unwrap_or_default(),
         }
     }
 
@@ -500,7 +523,28 @@ impl IdentitySection {
                 "allowed are 10000 to 1000000000",
             ));
         }
-        between("identity.eid_window", self.eid_window, Span::secs(0), Span::secs(86_400))
+        between("identity.eid_window", self.eid_window, Span::secs(0), Span::secs(86_400))?;
+        between("identity.wide_window", self.wide_window, Span::secs(0), Span::secs(7 * 86_400))?;
+        self.token_uuid().map(drop)
+    }
+
+    /// The operator's own UUID for service tokens, if one is set.
+    fn token_uuid(&self) -> Result<Option<TokenUuid>, Invalid> {
+        let text = self.service_token_uuid.as_str();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        let is_hex = digits.len() == 4 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        let uuid = u16::from_str_radix(digits, 16).ok().filter(|_| is_hex);
+        uuid.and_then(TokenUuid::new).map(Some).ok_or_else(|| {
+            Invalid::new(
+                "identity.service_token_uuid",
+                format!("`{text}`"),
+                "write the four hexadecimal digits of a 16-bit UUID that you own, like `fc12`, and \
+                 none that has another meaning here; or leave it empty",
+            )
+        })
     }
 }
 

@@ -81,6 +81,8 @@ struct Player {
     /// When something was last heard.
     last: Uptime,
     sequence: Sequence,
+    /// The operator's own UUID for service tokens.
+    token_uuid: Option<frame::TokenUuid>,
     json: bool,
     screen: Screen<BufWriter<AutoStream<io::Stdout>>>,
     topics: Topics,
@@ -129,6 +131,7 @@ impl Player {
             wall: WallClock::default(),
             last: Uptime::ZERO,
             sequence: Sequence(0),
+            token_uuid: settings.identity().token_uuid,
             json,
             screen: Screen::new(
                 BufWriter::new(anstream::stdout()),
@@ -227,7 +230,7 @@ impl Player {
     }
 
     fn hear(&mut self, advertisement: &Advertisement) -> Result<(), Failure> {
-        let family = match frame::decode(advertisement.data()) {
+        let family = match frame::decode_with(advertisement.data(), self.token_uuid) {
             Ok(frames) => frames.first().map_or("unknown", frame::Frame::family),
             // What is never processed has no format of its own here: it is one number below.
             Err(frame::Undecoded::Unknown | frame::Undecoded::Refused) => "unknown",
@@ -315,6 +318,7 @@ impl Player {
             situations,
             irk_checks,
             irk_untried,
+            implausible_doubles,
         } = counts;
         for (count, what) in [
             (received, "advertisements heard"),
@@ -328,6 +332,7 @@ impl Player {
             (situations, "situations"),
             (irk_checks, "identity resolving keys tried"),
             (irk_untried, "addresses not tried: the allowance was spent"),
+            (implausible_doubles, "implausible doubles of subjects"),
         ] {
             writeln!(out, "  {count:>9}  {what}")?;
         }
@@ -372,6 +377,7 @@ impl Player {
             "situations": counts.situations,
             "irk_checks": counts.irk_checks,
             "irk_untried": counts.irk_untried,
+            "implausible_doubles": counts.implausible_doubles,
             "seconds": elapsed.as_secs_f64(),
             "per_second": rate(counts.received, elapsed),
         }})

@@ -16,7 +16,7 @@ use self::table::Table;
 use super::{Common, Failure, run::signals, runtime, say, span};
 use crate::{
     clock::Clock,
-    engine::{Advertisement, Engine, Resolution, VisitId},
+    engine::{Advertisement, Engine, Recognition, Resolution, VisitId},
     gateway::{chain, identity, load_registry},
     scan::{
         CanarySightings, Heard, ScanCounters, SourceEnds, live,
@@ -133,8 +133,8 @@ fn known(engine: &mut Engine, advertisement: &Advertisement) -> Option<(String, 
     let resolution = engine.recognise(advertisement);
     let registry = engine.identity().registry();
     match resolution {
-        Resolution::Subject(index) => {
-            registry.subject(index).map(|it| (it.pseudonym.to_string(), it.kind.name()))
+        Resolution::Subject(Recognition { subject, .. }) => {
+            registry.subject(subject).map(|it| (it.pseudonym.to_string(), it.kind.name()))
         }
         Resolution::Fixture(index) => {
             let canary = |canary| if canary { "canary" } else { "fixture" };

@@ -15,6 +15,8 @@ pub(super) enum Answer<'a> {
     Decoded(Frames<'a>),
     /// No frame in a format we speak; the family when it is one of ours, encrypted.
     Unknown(Option<&'static str>),
+    /// No frame, and service UUIDs that may be an app's: only who holds its key can tell.
+    MaybeRolling(Vec<Uuid>),
     /// The line is no advertising data, or a frame in it breaks the rules of its format.
     Malformed(String),
 }
@@ -23,7 +25,14 @@ impl<'a> Answer<'a> {
     pub(super) fn of(data: &'a Result<Vec<u8>, Rejected>) -> Self {
         match data.as_ref().map(|data| (data, frame::decode(data))) {
             Ok((_, Ok(frames))) => Self::Decoded(frames),
-            Ok((data, Err(Undecoded::Unknown))) => Self::Unknown(frame::encrypted_family(data)),
+            Ok((data, Err(Undecoded::Unknown))) => {
+                let uuids: Vec<_> = frame::rolling_uuids(data).map(Uuid::from_bytes).collect();
+                if uuids.is_empty() {
+                    Self::Unknown(frame::encrypted_family(data))
+                } else {
+                    Self::MaybeRolling(uuids)
+                }
+            }
             Ok((_, Err(Undecoded::Refused))) => Self::Unknown(None),
             Ok((_, Err(Undecoded::Malformed { format }))) => {
                 Self::Malformed(format!("{format}: {}", rule(format)))
@@ -53,6 +62,9 @@ fn rule(format: &str) -> &'static str {
             "a device information octet must follow the service UUID, and the last object must \
              not be cut off"
         }
+        "service token" => {
+            "13 octets must follow the service UUID: 01 and the token; or 14 with the transmit power"
+        }
         "Ruuvi" => "data format 3 has 14 octets, 5 has 24, 6 has 20 and E1 has 40",
         _ => "the frame breaks a rule of its format",
     }
@@ -77,6 +89,11 @@ impl Serialize for Answer<'_> {
                     map.serialize_entry("family", family)?;
                     map.serialize_entry("encrypted", &true)?;
                 }
+            }
+            Self::MaybeRolling(uuids) => {
+                map.serialize_entry("unknown", &true)?;
+                map.serialize_entry("family", "rolling_uuid")?;
+                map.serialize_entry("uuids", &uuids.iter().map(Shown).collect::<Vec<_>>())?;
             }
             Self::Malformed(why) => map.serialize_entry("malformed", why)?,
         }
@@ -140,6 +157,12 @@ impl FrameObject<'_> {
                 }
                 if let Some(firmware) = bthome.firmware() {
                     map.serialize_entry("firmware", &Shown(firmware))?;
+                }
+            }
+            Frame::ServiceToken(token) => {
+                map.serialize_entry("token", &hex::encode(token.token))?;
+                if let Some(power) = token.tx_power {
+                    map.serialize_entry("tx_power", &power)?;
                 }
             }
             Frame::Ruuvi(ruuvi) => {
@@ -231,6 +254,7 @@ mod tests {
             (service(&[0xaa, 0xfe, 0x10]), "Eddystone-URL"),
             (service(&[0xaa, 0xfe, 0x20]), "Eddystone-TLM"),
             (service(&[0xaa, 0xfe, 0x30]), "Eddystone-EID"),
+            (hex::decode("21dcb2a19049b74cba6343b969cd48714c01").unwrap(), "service token"),
         ] {
             let length = u8::try_from(content.len()).unwrap();
             let data = Ok([&[length][..], &content].concat());

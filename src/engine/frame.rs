@@ -8,7 +8,8 @@
 //! | `ad` | advertising data, structure by structure |
 //! | `never` | what must not be processed at all |
 //! | `ibeacon`, `altbeacon`, `ruuvi` | manufacturer data |
-//! | `eddystone`, `bthome` | service data |
+//! | `eddystone`, `bthome`, `service_token` | service data |
+//! | `rolling_uuid` | lists of services, for what only the identity room can tell |
 //! | `quantity`, `reading` | nothing: the words in which sensors' values are told |
 
 mod ad;
@@ -34,8 +35,14 @@ pub use quantity::{Kind, Quantity};
 mod reading;
 pub use reading::{Action, Reading};
 
+mod rolling_uuid;
+pub(crate) use rolling_uuid::rolling_uuids;
+
 mod ruuvi;
 pub use ruuvi::Ruuvi;
+
+mod service_token;
+pub use service_token::ServiceToken;
 
 #[cfg(test)]
 mod totality;
@@ -73,6 +80,21 @@ pub enum Frame<'a> {
     BtHome(BtHome<'a>),
     /// Ruuvi data formats 3, 5, 6 and E1.
     Ruuvi(Ruuvi),
+    /// The token of an app of ours.
+    ServiceToken(ServiceToken),
+}
+
+/// A 16-bit service UUID that an operator owns and has apps send their tokens under, in the place
+/// of the built-in 128-bit one. It leaves room for the transmit power.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TokenUuid(u16);
+
+impl TokenUuid {
+    /// Wraps a UUID; `None` for one that is never processed or that another format here has.
+    pub fn new(uuid: u16) -> Option<Self> {
+        let taken = [bthome::SERVICE, eddystone::SERVICE].contains(&uuid.to_le_bytes());
+        (!taken && !never::is_never_processed(uuid)).then_some(Self(uuid))
+    }
 }
 
 /// Why advertising data yielded no frame.
@@ -101,13 +123,18 @@ type Announced<T> = Option<Result<T, &'static str>>;
 /// A structure that breaks the rules of its format does not spoil the others: it is told only
 /// when no other yields a frame.
 pub fn decode(data: &[u8]) -> Result<Frames<'_>, Undecoded> {
+    decode_with(data, None)
+}
+
+/// [`decode`], with service tokens under a UUID of the operator's own as well.
+pub fn decode_with(data: &[u8], token_uuid: Option<TokenUuid>) -> Result<Frames<'_>, Undecoded> {
     if never_processed(data) {
         return Err(Undecoded::Refused);
     }
     let mut frames = Frames::new();
     let mut malformed = None;
     for structure in structures(data).filter(|structure| structure.complete) {
-        match decode_structure(structure) {
+        match decode_structure(structure, token_uuid) {
             Some(Ok(frame)) if frames.try_push(frame).is_err() => break,
             Some(Ok(_)) | None => {}
             Some(Err(format)) => malformed = malformed.or(Some(format)),
@@ -120,8 +147,13 @@ pub fn decode(data: &[u8]) -> Result<Frames<'_>, Undecoded> {
     }
 }
 
-/// Service data under 32-bit and 128-bit UUIDs belongs to no format we speak.
-fn decode_structure(Structure { ad_type, data, .. }: Structure<'_>) -> Announced<Frame<'_>> {
+/// Service data under 32-bit UUIDs belongs to no format we speak.
+fn decode_structure(
+    Structure { ad_type, data, .. }: Structure<'_>,
+    token_uuid: Option<TokenUuid>,
+) -> Announced<Frame<'_>> {
+    let service_token =
+        |data| ServiceToken::decode(data).map(|announced| announced.map(Frame::ServiceToken));
     match ad_type {
         ad_type::MANUFACTURER_DATA => IBeacon::decode(data)
             .map(|announced| announced.map(Frame::IBeacon))
@@ -132,8 +164,12 @@ fn decode_structure(Structure { ad_type, data, .. }: Structure<'_>) -> Announced
                 BtHome::decode(data.get(2..)?).map(|announced| announced.map(Frame::BtHome))
             }
             eddystone::SERVICE => eddystone::decode(data.get(2..)?),
+            service if token_uuid.is_some_and(|TokenUuid(own)| own.to_le_bytes() == service) => {
+                service_token(data.get(2..)?)
+            }
             _ => None,
         },
+        ad_type::SERVICE_DATA_128 => service_token(data.strip_prefix(&service_token::SERVICE)?),
         _ => None,
     }
 }
@@ -175,6 +211,7 @@ impl<'a> Frame<'a> {
             Self::EddystoneEid(_) => "eddystone_eid",
             Self::BtHome(_) => family::BTHOME,
             Self::Ruuvi(_) => "ruuvi",
+            Self::ServiceToken(_) => "service_token",
         }
     }
 
@@ -188,7 +225,8 @@ impl<'a> Frame<'a> {
             | Self::AltBeacon(_)
             | Self::EddystoneUid(_)
             | Self::EddystoneUrl(_)
-            | Self::EddystoneEid(_) => (None, None, None),
+            | Self::EddystoneEid(_)
+            | Self::ServiceToken(_) => (None, None, None),
         };
         let fixed = tlm.into_iter().flatten().chain(ruuvi.into_iter().flatten()).flatten();
         fixed.chain(bthome.into_iter().flatten())
@@ -253,6 +291,32 @@ mod tests {
         assert_eq!(families(&[&wide, FLAGS]), Err(Undecoded::Unknown));
         assert_eq!(families(&[&[1, 0x16], &[2, 0x16, 0xd2], &[1, 0xff]]), Err(Undecoded::Unknown));
         assert_eq!(families(&[]), Err(Undecoded::Unknown));
+    }
+
+    #[test]
+    fn a_token_is_read_under_our_uuid_and_under_one_that_the_operator_owns() {
+        let token = [&[0x01][..], &[7; 12]].concat();
+        let ours = [&[30, 0x21][..], &service_token::SERVICE, &token].concat();
+        assert_eq!(ours.len(), 31, "it fills a legacy advertisement");
+        assert_eq!(families(&[&ours]), Ok(vec!["service_token"]));
+        assert_eq!(
+            families(&[&[18, 0x21], &ours[2..19]]),
+            Err(Undecoded::Malformed { format: service_token::FORMAT })
+        );
+
+        let short = [&[17, 0x16, 0x12, 0xfc][..], &token, &[0xf9]].concat();
+        assert_eq!(families(&[FLAGS, &short]), Err(Undecoded::Unknown));
+        let of = |uuid| decode_with(&short, TokenUuid::new(uuid)).map(|frames| frames.to_vec());
+        let expected = ServiceToken { token: [7; 12], tx_power: Some(-7) };
+        assert_eq!(of(0xfc12), Ok(vec![Frame::ServiceToken(expected)]));
+        assert_eq!(of(0xfc13), Err(Undecoded::Unknown));
+    }
+
+    #[test]
+    fn a_token_uuid_cannot_be_one_that_means_something_else() {
+        for taken in [0xfcd2, 0xfeaa, 0xfd6f, 0x1809] {
+            assert_eq!(TokenUuid::new(taken), None, "{taken:x}");
+        }
     }
 
     #[test]

@@ -4,11 +4,16 @@
 //! from [`Identity::resolve`], and [`Resolution::Anonymous`] carries nothing to leak.
 
 mod consent;
+mod doubles;
 mod eid;
 mod irk;
 mod registry;
+mod rolling;
+mod rotating;
 
 use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
+
+use zeroize::Zeroize;
 
 pub use consent::{Consent, ConsentLedger, Grant, Purpose, Purposes, Standing};
 pub use irk::AddressSeed;
@@ -16,12 +21,17 @@ pub use registry::{
     AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIndex, Identifier, Refusal,
     Registry, ReportPolicy, Subject, SubjectIndex, SubjectKind,
 };
+pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 
-use super::{DeviceAddress, UnixTime, Uptime, WallClock, frame::Frame};
-use eid::EidTable;
+use super::{
+    DeviceAddress, UnixTime, Uptime, WallClock,
+    frame::{Frame, TokenUuid},
+};
+use doubles::{Doubles, Sent};
 pub(super) use irk::Effort;
 use irk::IrkResolver;
 use registry::{Leaver, Lookup, Target, Upserted};
+use rotating::Rotating;
 
 /// The name under which a subject is known outside: never an address, never a person's name.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -54,7 +64,7 @@ impl fmt::Display for Pseudonym {
 /// A 128-bit secret of a device: an identity resolving key or an Eddystone-EID identity key.
 ///
 /// `Debug` is redacted, and only the registry can have the octets outside this room.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Key([u8; 16]);
 
 impl Key {
@@ -69,9 +79,45 @@ impl Key {
     }
 }
 
+impl Zeroize for Key {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key(redacted)")
+    }
+}
+
+/// A 256-bit secret that an app and the operator share: what its rotating values are made of.
+///
+/// `Debug` is redacted, and only the registry can have the octets outside this room.
+#[derive(Clone, Copy, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MemberKey([u8; 32]);
+
+impl MemberKey {
+    /// Wraps 32 octets, in the order in which they are written.
+    pub const fn new(octets: [u8; 32]) -> Self {
+        Self(octets)
+    }
+
+    /// The octets, for the registry, which seals them and shows them to the subject alone.
+    pub(crate) const fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl Zeroize for MemberKey {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl fmt::Debug for MemberKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemberKey(redacted)")
     }
 }
 
@@ -88,6 +134,12 @@ pub struct IdentitySettings {
     pub irk_checks_per_second: u32,
     /// How far an Eddystone-EID beacon's clock may be off, to either side.
     pub eid_window: Duration,
+    /// How far our own clock may be off while nothing says that it is right, to either side.
+    pub wide_window: Duration,
+    /// The operator whose apps are recognised.
+    pub tenant: Tenant,
+    /// The operator's own 16-bit UUID for service tokens, if there is one.
+    pub token_uuid: Option<TokenUuid>,
 }
 
 impl Default for IdentitySettings {
@@ -98,6 +150,9 @@ impl Default for IdentitySettings {
             // A Raspberry Pi 4, which has no AES instructions, does 2.9 million: a fifth of a core.
             irk_checks_per_second: 600_000,
             eid_window: Duration::from_mins(10),
+            wide_window: Duration::from_hours(24),
+            tenant: Tenant::default(),
+            token_uuid: None,
         }
     }
 }
@@ -106,11 +161,21 @@ impl Default for IdentitySettings {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Resolution {
     /// An enrolled subject with a live consent.
-    Subject(SubjectIndex),
+    Subject(Recognition),
     /// One of the shop's own sensors or reference beacons.
     Fixture(FixtureIndex),
     /// Anyone else. Dropped here.
     Anonymous,
+}
+
+/// A subject that was recognised, and how.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Recognition {
+    /// Who.
+    pub subject: SubjectIndex,
+    /// The clock was not synced, and it took the wider window that is searched then: a recording
+    /// as old as that window would have been recognised as well.
+    pub wide_window: bool,
 }
 
 /// The room: the registry and everything derived from it.
@@ -118,23 +183,34 @@ pub enum Resolution {
 pub struct Identity {
     registry: Registry,
     lookup: Lookup,
-    eids: EidTable,
+    rotating: Rotating,
     irks: IrkResolver,
+    doubles: Doubles,
+    settings: IdentitySettings,
+}
+
+/// Whose an identifier is.
+#[derive(Clone, Copy)]
+struct Match {
+    target: Target,
+    wide_window: bool,
+    /// What was sent; nothing when the address itself is the identifier.
+    sent: Option<Sent>,
 }
 
 impl Identity {
     /// Prepares the tables for a registry.
     pub fn new(registry: Registry, settings: IdentitySettings, seed: AddressSeed) -> Self {
         let lookup = Lookup::new(&registry);
-        let eids = EidTable::new(&registry, settings.eid_window);
+        let rotating = Rotating::new(&registry, &settings);
         let irks = IrkResolver::new(&registry, settings, seed);
-        Self { registry, lookup, eids, irks }
+        Self { registry, lookup, rotating, irks, doubles: Doubles::new(seed), settings }
     }
 
     /// Replaces the registry. What was learned about addresses is forgotten.
     pub(super) fn replace(&mut self, registry: Registry) {
         self.lookup = Lookup::new(&registry);
-        self.eids = self.eids.rebuilt(&registry);
+        self.rotating = self.rotating.rebuilt(&registry, &self.settings);
         self.irks = self.irks.rebuilt(&registry);
         self.registry = registry;
     }
@@ -146,7 +222,7 @@ impl Identity {
         subject: Subject,
     ) -> Result<(SubjectIndex, bool), AmbiguousRegistry> {
         let Upserted { index, before } = self.registry.upsert(subject)?;
-        let Self { registry, lookup, eids, irks } = self;
+        let Self { registry, lookup, rotating, irks, .. } = self;
         let is_new = before.is_none();
         let before: &[Identifier] = before.as_ref().map_or(&[], Leaver::identifiers);
         let after = registry.subject(index).map_or(&[][..], |subject| &subject.identifiers);
@@ -154,12 +230,12 @@ impl Identity {
             (before.iter().collect(), after.iter().collect());
         for identifier in old.difference(&new) {
             lookup.remove(identifier);
-            eids.remove(index, identifier);
+            rotating.remove(index, identifier);
             irks.remove(index, identifier);
         }
         for identifier in new.difference(&old) {
             lookup.insert(identifier, Target::Subject(index));
-            eids.insert(index, identifier);
+            rotating.insert(index, identifier);
             irks.insert(index, identifier);
         }
         Ok((index, is_new))
@@ -171,7 +247,7 @@ impl Identity {
         let (index, leaver) = self.registry.withdraw(name)?;
         for identifier in leaver.identifiers() {
             self.lookup.remove(identifier);
-            self.eids.remove(index, identifier);
+            self.rotating.remove(index, identifier);
             self.irks.remove(index, identifier);
         }
         Some(index)
@@ -187,13 +263,14 @@ impl Identity {
     }
 
     /// Goes on with what a call does not do at once.
-    pub(super) fn work(&mut self, now: Uptime) {
+    pub(super) fn work(&mut self, now: Uptime, wall: &WallClock) {
+        self.rotating.work(now, wall);
         self.irks.work(now);
     }
 
     /// When [`Identity::work`] has something to do.
     pub(super) fn next_work(&self) -> Option<Uptime> {
-        self.irks.next_work()
+        [self.rotating.next_work(), self.irks.next_work()].into_iter().flatten().min()
     }
 
     /// What trying keys has cost so far.
@@ -206,37 +283,74 @@ impl Identity {
         &self.registry
     }
 
-    /// Says whose advertisement it is. `frames` may be empty: an address alone can be enough.
-    pub fn resolve(
+    /// The operator's own UUID for service tokens.
+    pub(super) fn token_uuid(&self) -> Option<TokenUuid> {
+        self.settings.token_uuid
+    }
+
+    /// How often a subject's identifier came back to an address that it had left.
+    pub(super) fn implausible_doubles(&self) -> u64 {
+        self.doubles.count()
+    }
+
+    /// Says whose advertisement it is, as far as [`Identity::work`] has come, which is to be called
+    /// first. `frames` and `uuids`, the services of version 8 that it names, may be empty: an address
+    /// alone can be enough.
+    pub(super) fn resolve(
         &mut self,
         now: Uptime,
         wall: &WallClock,
         address: DeviceAddress,
         frames: &[Frame<'_>],
+        uuids: impl Iterator<Item = [u8; 16]>,
     ) -> Resolution {
-        let unix = wall.unix_at(now);
-        let target = self.by_frames(frames, unix).or_else(|| self.lookup.by_address(address));
-        let target = match target {
-            Some(Target::Subject(subject)) => {
+        let plain = |target| Match { target, wide_window: false, sent: None };
+        let found = self
+            .by_frames(frames)
+            .or_else(|| self.by_uuids(uuids))
+            .or_else(|| self.lookup.by_address(address).map(plain));
+        let found = match found {
+            Some(Match { target: Target::Subject(subject), .. }) => {
                 self.vouch(now, subject);
-                target
+                found
             }
-            Some(Target::Fixture(_)) => target,
-            None => self.irks.resolve(now, address).map(Target::Subject),
+            Some(_) => found,
+            None => self.irks.resolve(now, address).map(Target::Subject).map(plain),
         };
-        match target {
-            Some(Target::Fixture(fixture)) => Resolution::Fixture(fixture),
-            Some(Target::Subject(subject)) if self.registry.is_live(subject, wall, now) => {
-                Resolution::Subject(subject)
+        match found {
+            Some(Match { target: Target::Fixture(fixture), .. }) => Resolution::Fixture(fixture),
+            Some(Match { target: Target::Subject(subject), wide_window, sent })
+                if self.registry.is_live(subject, wall, now) =>
+            {
+                if let Some(sent) = sent {
+                    self.doubles.observe(now, subject, sent, address);
+                }
+                Resolution::Subject(Recognition { subject, wide_window })
             }
             _ => Resolution::Anonymous,
         }
     }
 
-    fn by_frames(&mut self, frames: &[Frame<'_>], unix: UnixTime) -> Option<Target> {
-        frames.iter().find_map(|frame| match frame {
-            Frame::EddystoneEid(eid) => self.eids.resolve(eid.eid, unix).map(Target::Subject),
-            other => self.lookup.by_frame(other),
+    fn by_frames(&mut self, frames: &[Frame<'_>]) -> Option<Match> {
+        frames.iter().find_map(|frame| {
+            let rotating = match frame {
+                Frame::EddystoneEid(eid) => self.rotating.by_eid(eid.eid),
+                Frame::ServiceToken(token) => self.rotating.by_token(token.token),
+                _ => None,
+            };
+            let (target, wide_window) = match rotating {
+                Some(found) => (Target::Subject(found.subject), found.wide_window),
+                None => (self.lookup.by_frame(frame)?, false),
+            };
+            Some(Match { target, wide_window, sent: Sent::of(frame) })
+        })
+    }
+
+    fn by_uuids(&self, mut uuids: impl Iterator<Item = [u8; 16]>) -> Option<Match> {
+        uuids.find_map(|uuid| {
+            let found = self.rotating.by_uuid(uuid)?;
+            let (target, wide_window) = (Target::Subject(found.subject), found.wide_window);
+            Some(Match { target, wide_window, sent: Some(Sent::RollingUuid(uuid)) })
         })
     }
 }

@@ -100,6 +100,7 @@ impl Report<'_> {
                 "situations": counts.situations,
                 "irk_checks": counts.irk_checks,
                 "irk_untried": counts.irk_untried,
+                "implausible_doubles": counts.implausible_doubles,
             },
             "outbox": {
                 "recovered": outbox.recovered,

@@ -446,7 +446,7 @@ impl Presence {
             purpose: presence.purpose.name().to_owned(),
             proof: Arc::clone(&presence.proof).to_string(),
             purposes: presence.purposes.iter().map(|purpose| purpose.name().to_owned()).collect(),
-            wide_window: false,
+            wide_window: visit.quality.wide_window,
             visit: (visit.id.epoch, visit.id.run, visit.id.number),
             change,
             context: Context {

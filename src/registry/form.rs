@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::engine::{Consent, Identifier, Key, Subject, UnixTime};
+use crate::engine::{Consent, Identifier, Key, MemberKey, Subject, UnixTime};
 
 /// Whether keys are written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,6 +48,8 @@ enum IdentifierForm {
     EddystoneUid { namespace: String, instance: String },
     EddystoneEid { identity_key: String, rotation_exponent: u8, clock_zero: String },
     Irk(String),
+    ServiceToken(String),
+    RollingUuid(String),
 }
 
 /// Appends a subject's line to `text`, without the line's end.
@@ -93,10 +95,12 @@ impl<'a> ConsentForm<'a> {
 
 impl IdentifierForm {
     fn of(identifier: &Identifier, keys: KeyMaterial) -> Self {
-        let key = |key: &Key| match keys {
-            KeyMaterial::Shown => hex::encode(key.expose()),
+        let secret = |octets: &[u8]| match keys {
+            KeyMaterial::Shown => hex::encode(octets),
             KeyMaterial::Hidden => HIDDEN.to_owned(),
         };
+        let key = |key: &Key| secret(key.expose());
+        let member_key = |key: &MemberKey| secret(key.expose());
         match identifier {
             Identifier::Address(octets) => {
                 Self::Address(octets.map(|octet| format!("{octet:02X}")).join(":"))
@@ -119,6 +123,8 @@ impl IdentifierForm {
                 }
             }
             Identifier::Irk(irk) => Self::Irk(key(irk)),
+            Identifier::ServiceToken(token) => Self::ServiceToken(member_key(token)),
+            Identifier::RollingUuid(uuid) => Self::RollingUuid(member_key(uuid)),
         }
     }
 }
@@ -132,7 +138,7 @@ mod tests {
     #[test]
     fn every_example_is_written_as_something_that_reads_the_same() {
         let subjects = crate::registry::parse(EXAMPLES).unwrap();
-        assert!(subjects.len() >= 6);
+        assert!(subjects.len() >= 8);
         for subject in subjects {
             let mut line = Vec::new();
             write(&subject, &mut line);
@@ -148,15 +154,22 @@ mod tests {
 
     #[test]
     fn keys_are_written_only_when_they_are_asked_for() {
-        let key = "ec0234a357c8ad05341010a60a397d9b";
+        let keys = [
+            "ec0234a357c8ad05341010a60a397d9b",
+            "0102030405060708090a111213141516",
+            "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
+            "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f",
+        ];
         let subjects = crate::registry::parse(EXAMPLES).unwrap();
         let all = |keys| {
             let lines = subjects.iter().map(|subject| to_json(subject, keys).to_string());
             lines.collect::<String>()
         };
-        assert!(all(KeyMaterial::Shown).contains(key));
-        let hidden = all(KeyMaterial::Hidden);
-        assert!(!hidden.contains(key) && !hidden.contains("0102030405060708"));
+        let (shown, hidden) = (all(KeyMaterial::Shown), all(KeyMaterial::Hidden));
+        for key in keys {
+            assert!(shown.contains(key), "{key}");
+            assert!(!hidden.contains(&key[..16]), "{key}");
+        }
         assert!(hidden.contains("C0:11:22:33:44:55"), "what a device sends to everybody is no key");
     }
 }

@@ -59,7 +59,16 @@ fn the_example_registry_is_valid() {
     kinds.sort_unstable();
     assert_eq!(
         kinds,
-        ["address", "altbeacon", "eddystone_eid", "eddystone_uid", "ibeacon", "irk"],
+        [
+            "address",
+            "altbeacon",
+            "eddystone_eid",
+            "eddystone_uid",
+            "ibeacon",
+            "irk",
+            "rolling_uuid",
+            "service_token"
+        ],
         "it shows every way to be recognised"
     );
 }
@@ -93,7 +102,7 @@ type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 20] = [
+    let broken: [Broken; 23] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),
@@ -196,6 +205,24 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
                 );
             },
             &["gateway.toml", "fixture[0].zone", "`diary`", "shop"],
+        ),
+        (
+            "a service UUID for tokens that means something else",
+            |shop| shop.append("[identity]\nservice_token_uuid = \"fcd2\"\n"),
+            &["gateway.toml", "identity.service_token_uuid", "`fcd2`", "like `fc12`"],
+        ),
+        (
+            "a service UUID for tokens of 128 bits",
+            |shop| {
+                let uuid = "4c7148cd-69b9-4363-ba4c-b74990a1b2dc";
+                shop.append(&format!("[identity]\nservice_token_uuid = \"{uuid}\"\n"));
+            },
+            &["gateway.toml", "identity.service_token_uuid", "four hexadecimal digits"],
+        ),
+        (
+            "a wider window than is of use",
+            |shop| shop.append("[identity]\nwide_window = \"8d\"\n"),
+            &["gateway.toml", "identity.wide_window", "8d", "7d"],
         ),
         (
             "a fixture that nothing identifies",

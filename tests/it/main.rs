@@ -12,6 +12,7 @@ mod payload;
 mod privacy;
 mod registry;
 mod replay;
+mod rotating;
 mod simulate;
 mod simulation;
 mod support;

@@ -316,7 +316,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
         in_zone: true,
         dwelled: 0,
         dwell: std::collections::BTreeMap::new(),
-        quality: Quality { sightings: 7, mean_rssi: None, longest_gap: std::time::Duration::ZERO },
+        quality: Quality { sightings: 7, ..Quality::default() },
     };
     let checkpoint = Checkpoint { subject: Pseudonym::new("p001"), visit: Some(visit) };
     let Write::Keep { slot, value } = checkpoint::write(&checkpoint, &clock.wall()) else {

@@ -1,4 +1,5 @@
-//! Test vectors made by others, through `decode`: every value they expect is checked.
+//! Test vectors made by others, through `decode`, and those of identities through the engine: every
+//! value they expect is checked.
 //!
 //! Whether a case is covered is decided by its format (service UUID, frame type, version,
 //! encryption), never by what comes out; and what is not covered must come out as unknown.
@@ -7,6 +8,7 @@
 
 mod advlib;
 mod bthome;
+mod crypto;
 
 use std::{
     collections::BTreeMap,
@@ -66,8 +68,8 @@ impl Table {
     }
 }
 
-/// The cases of one file of vectors; `None`, and a word about it, when the file is not there.
-fn cases(file: &str) -> Option<Vec<Value>> {
+/// One file of vectors; `None`, and a word about it, when it is not there.
+fn vectors(file: &str) -> Option<File> {
     let folder = env::var_os("BEACON_GATEWAY_DATA").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
         PathBuf::from,
@@ -77,7 +79,13 @@ fn cases(file: &str) -> Option<Vec<Value>> {
         say(&format!("{} is absent: none of its cases ran.", path.display()));
         return None;
     };
-    let lines = BufReader::new(opened).lines().map(|line| line.expect("the file is readable"));
+    Some(opened)
+}
+
+/// The cases of a file of JSON Lines.
+fn cases(file: &str) -> Option<Vec<Value>> {
+    let lines =
+        BufReader::new(vectors(file)?).lines().map(|line| line.expect("the file is readable"));
     Some(lines.map(|line| serde_json::from_str(&line).expect("each line is JSON")).collect())
 }
 
@@ -124,4 +132,16 @@ fn advlib_vectors_are_answered() {
         table.enter(family, name, outcome);
     }
     table.close("advlib_vectors.jsonl", 84);
+}
+
+#[test]
+fn crypto_vectors_are_recognised() {
+    let Some(file) = vectors("crypto_vectors.json") else { return };
+    let cases: Vec<Value> = serde_json::from_reader(BufReader::new(file)).expect("a list of cases");
+    let mut table = Table::default();
+    for case in &cases {
+        let (family, outcome) = crypto::check(case);
+        table.enter(family, case["source"].as_str().unwrap_or_default(), outcome);
+    }
+    table.close("crypto_vectors.json", 8);
 }

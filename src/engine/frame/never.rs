@@ -143,13 +143,13 @@ mod tests {
     }
 
     #[test]
-    fn a_truncated_structure_is_refused_for_what_it_announced() {
+    fn a_truncated_structure_is_never_processed_for_what_it_announced() {
         assert!(never_processed(&[0x17, 0x16, 0x6f, 0xfd, 0x01]));
         assert!(never_processed(&[0x1e, 0xff, 0x4c, 0x00, 0x12]));
     }
 
     #[test]
-    fn find_my_is_refused_alone_and_among_other_apple_messages() {
+    fn find_my_is_never_processed_alone_and_among_other_apple_messages() {
         let find_my = [&[0x4c, 0x00, 0x12, 0x19][..], &[0x55; 25]].concat();
         assert!(never_processed(&ad(0xff, &find_my)));
         let nearby_then_find_my = [0x4c, 0x00, 0x10, 0x02, 0x0b, 0x00, 0x12, 0x02, 0x00, 0x01];
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_refused_is_on_the_list_for_reports() {
+    fn everything_that_is_never_processed_is_on_the_list_for_reports() {
         let listed: Vec<String> =
             never_processed_list().map(|(name, how)| format!("{name}: {how}")).collect();
         assert_eq!(listed.len(), SERVICES.len() + 2);

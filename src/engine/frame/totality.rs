@@ -1,7 +1,7 @@
 //! No input panics: every prefix and every change of one octet of a valid payload of each format,
 //! and a few hundred thousand arbitrary inputs from a fixed seed.
 
-use super::{Frame, decode, encrypted_family, never_processed};
+use super::{Frame, decode, encrypted_family, never_processed, rolling_uuids};
 
 /// Advertising data in every format we speak, and some that we do not.
 pub(super) fn valid_payloads() -> Vec<(&'static str, Vec<u8>)> {
@@ -24,6 +24,9 @@ pub(super) fn valid_payloads() -> Vec<(&'static str, Vec<u8>)> {
             "ruuvi",
             "2BFF9904E1170C5668C79E0065007004BD11CA00C90A0213E0ACFFFFFFDECDEE10FFFFFFFFFFCBB8334C884F",
         ),
+        ("service_token", "1E21DCB2A19049B74CBA6343B969CD48714C01000102030405060708090A0B"),
+        ("service_token", "1F21DCB2A19049B74CBA6343B969CD48714C01000102030405060708090A0BF9"),
+        ("", "0201061107FFEEDDCCBBAA99887786554433221100"),
         ("", "0303FEFE0B16D2FC41A47266C95F7300"),
         ("", "03036FFD17166FFD00112233445566778899AABBCCDDEEFF40FC0000"),
         ("", "1EFF4C001219FF00112233445566778899AABBCCDDEEFF001122334455667788"),
@@ -38,6 +41,7 @@ fn exercise(data: &[u8]) {
     if never_processed(data) {
         assert!(decoded.is_err() && encrypted_family(data).is_none());
     }
+    assert!(rolling_uuids(data).count() <= data.len() / 16);
     for frame in decoded.iter().flatten() {
         let mut readings = 0;
         for reading in frame.readings() {
@@ -75,7 +79,8 @@ fn every_prefix_of_every_format_decodes_without_panicking() {
         for end in 0..=data.len() {
             exercise(&data[..end]);
             // The same prefix as a structure that is complete, so that the format sees it.
-            let structure = data.iter().position(|&octet| octet == 0x16 || octet == 0xff).unwrap();
+            let kinds = [0x07, 0x16, 0x21, 0xff];
+            let structure = data.iter().position(|octet| kinds.contains(octet)).unwrap();
             if let Some(length) = end.checked_sub(structure) {
                 let mut shortened = data[..end].to_vec();
                 shortened[structure - 1] = u8::try_from(length).unwrap();
@@ -125,6 +130,11 @@ fn arbitrary_content_of_every_format_decodes_without_panicking() {
         &[0x16, 0xaa, 0xfe, 0x10],
         &[0x16, 0xd2, 0xfc],
         &[0x16, 0xd2, 0xfc, 0x40],
+        &[0x07],
+        &[
+            0x21, 0xdc, 0xb2, 0xa1, 0x90, 0x49, 0xb7, 0x4c, 0xba, 0x63, 0x43, 0xb9, 0x69, 0xcd,
+            0x48, 0x71, 0x4c, 0x01,
+        ],
     ];
     let mut random = fastrand::Rng::with_seed(0x5eed);
     let mut data = Vec::new();

@@ -10,7 +10,7 @@ const DEVICES: u8 = 48;
 
 /// The n-th device of those that are enrolled and struck out again: of every kind.
 fn device(n: u8) -> Identifier {
-    match n % 6 {
+    match n % 8 {
         0 => Identifier::Address([0xc0, 0, 0, 0, 0, n]),
         1 => Identifier::IBeacon { proximity_uuid: [0xab; 16], major: 1, minor: u16::from(n) },
         2 => Identifier::AltBeacon([n; 20]),
@@ -20,7 +20,9 @@ fn device(n: u8) -> Identifier {
             rotation_exponent: 10,
             clock_zero: UnixTime::default(),
         },
-        _ => Identifier::Irk(Key::new([n; 16])),
+        5 => Identifier::Irk(Key::new([n; 16])),
+        6 => Identifier::ServiceToken(MemberKey::new([n; 32])),
+        _ => Identifier::RollingUuid(MemberKey::new([n; 32])),
     }
 }
 
@@ -68,11 +70,36 @@ fn sent(n: u8, unix: UnixTime) -> (DeviceAddress, Vec<u8>) {
             frame.extend(&whole[..8]);
             (somebody, service_data(&frame))
         }
+        Identifier::ServiceToken(key) => {
+            let token = derived("beacon-gateway/service-token/1", key, unix);
+            let mut data = vec![30, 0x21];
+            data.extend(0x4c71_48cd_69b9_4363_ba4c_b749_90a1_b2dc_u128.to_le_bytes());
+            data.push(0x01);
+            data.extend(&token[..12]);
+            (somebody, data)
+        }
+        Identifier::RollingUuid(key) => {
+            let mut uuid = derived("beacon-gateway/rolling-uuid/1", key, unix);
+            uuid[6] = uuid[6] & 0x0f | 0x80;
+            uuid[8] = uuid[8] & 0x3f | 0x80;
+            let mut data = vec![17, 0x07];
+            data.extend(uuid.iter().rev());
+            (somebody, data)
+        }
         Identifier::Irk(key) => {
             let [.., h2, h1, h0] = encrypt(key.0, 0x40_0000 | u128::from(n));
             (DeviceAddress::new([0x40, 0, n, h2, h1, h0], AddressKind::Random), vec![2, 1, 6])
         }
     }
+}
+
+/// What an app derives (`docs/app-identity.md`), for a tenant without a name.
+fn derived(label: &str, key: MemberKey, unix: UnixTime) -> [u8; 16] {
+    use ring::hmac;
+    let epoch = u32::try_from(unix.as_millis() / 900_000).unwrap();
+    let message = [label.as_bytes(), &epoch.to_be_bytes()].concat();
+    let made = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key.0), &message);
+    *made.as_ref().first_chunk().unwrap()
 }
 
 fn encrypt(key: [u8; 16], block: u128) -> [u8; 16] {
@@ -114,12 +141,17 @@ fn identity(enrolled: &BTreeMap<u8, Vec<u8>>) -> Identity {
 /// Who each device is taken for.
 fn answers(identity: &mut Identity, now: Uptime, wall: &WallClock) -> Vec<String> {
     let unix = wall.unix_at(now);
+    identity.work(now, wall);
+    for _ in 0..10 {
+        let Some(due) = identity.next_work() else { break };
+        identity.work(now.max(due), wall);
+    }
     let mut ask = |n| {
         let (address, data) = sent(n, unix);
         let frames = frame::decode(&data).unwrap_or_default();
-        match identity.resolve(now, wall, address, &frames) {
-            Resolution::Subject(index) => {
-                identity.registry().subject(index).unwrap().pseudonym.to_string()
+        match identity.resolve(now, wall, address, &frames, frame::rolling_uuids(&data)) {
+            Resolution::Subject(Recognition { subject, .. }) => {
+                identity.registry().subject(subject).unwrap().pseudonym.to_string()
             }
             Resolution::Fixture(index) => identity.registry().fixture(index).unwrap().id.clone(),
             Resolution::Anonymous => String::new(),

@@ -1,11 +1,24 @@
-//! Eddystone-EID: a table of the identifiers that enrolled beacons send around now.
+//! Eddystone-EID: an identifier and the time in, whose beacon sends it out.
 //!
 //! Source: google/eddystone, `eddystone-eid/eid-computation.md`.
+//!
+//! A beacon's clock drifts. Each recognition bounds it (`eid/drift.rs`), so a beacon that is heard
+//! is searched for in a narrow window, and one that was not heard for long in a wider one.
+//!
+//! What the beacons may be sending is derived for two minutes of the wall clock at a time, ahead
+//! and in slices; whether an identifier counts is decided exactly, when it is heard. A table has 12
+//! octets an identifier and a third to spare. At the usual exponent of 10 (17 minutes) and a window
+//! of ten minutes a beacon has two or three in each of two tables: 35,000 beacons take 4 MB.
+//!
+//! Fast rotation is what costs: at exponent 0 the same window is 1,320 identifiers a beacon. All
+//! tables together are bounded ([`ENTRIES`]); beyond 790 such beacons, each one's window becomes
+//! narrower, what is nearest to where its clock is believed to be first; a beacon that is heard
+//! needs about 125. From 8,500 such beacons on there is no room for all of them, and they are recognised
+//! for a part of the time only.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    time::Duration,
-};
+mod drift;
+
+use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
 
 use aes::{
     Aes128,
@@ -14,158 +27,337 @@ use aes::{
 use rustc_hash::FxBuildHasher;
 use zeroize::Zeroize;
 
-use super::{Identifier, Key, Registry, SubjectIndex, UnixTime};
-use crate::forget;
+use super::{
+    Identifier, Key, SubjectIndex, UnixTime, Uptime,
+    rolling::Found,
+    rotating::{Pending, Roster, Table},
+};
+use drift::{Drift, nanos};
+
+/// How much of the wall clock one table serves, in milliseconds.
+const SLOT: i64 = 120_000;
+
+/// How many identifiers a table holds at most: 2^20 of 12 octets and a third are 17 MB.
+const ENTRIES: usize = 1 << 20;
+
+/// How many while the clock is not synced, when every beacon is searched for far and wide.
+const WIDE_ENTRIES: usize = 1 << 19;
+
+/// Every beacon may have so many in a table, however many beacons there are: the three that a
+/// window of ten minutes at exponent 10 touches in two minutes, and one more.
+const FEWEST: usize = 4;
+
+/// The wall clock was stepped when it moved this much against the monotonic clock.
+const STEP: i64 = 2000;
+
+/// What every enrolled beacon may be sending around now.
+#[derive(Debug)]
+pub(super) struct EidTables {
+    window: i64,
+    wide: i64,
+    beacons: Roster<Beacon>,
+    /// The table of now and the next one.
+    slots: [Slot; 2],
+    clock: Option<Reading>,
+}
 
 /// One enrolled beacon.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Beacon {
-    subject: SubjectIndex,
     key: Key,
     rotation_exponent: u8,
     clock_zero: UnixTime,
-    /// The rotation periods that are in the table now, first and last.
-    periods: Option<(u32, u32)>,
+    drift: Drift,
 }
 
-/// What every enrolled beacon may be sending, within a window around now.
-#[derive(Debug)]
-pub(super) struct EidTable {
-    window: Duration,
-    /// A place is empty once its beacon was taken out.
-    beacons: Vec<Option<Beacon>>,
-    current: HashMap<[u8; 8], SubjectIndex, FxBuildHasher>,
-    /// When each beacon's entries must be looked at again, by Unix milliseconds.
-    due: BTreeMap<i64, Vec<usize>>,
-    /// The clock reading that the table was last brought up to.
-    reached: Option<UnixTime>,
+/// What all beacons may send within two minutes.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Which two minutes, counted from 1970; none before the first look at the clock.
+    number: Option<i64>,
+    /// Whether beacons were searched for far and wide.
+    wide: bool,
+    /// The places before this one are in the table.
+    built: usize,
+    /// The first period of the next place that is not in the table yet.
+    next: Option<u32>,
+    table: Table<Sent>,
 }
 
-impl EidTable {
-    pub(super) fn new(registry: &Registry, window: Duration) -> Self {
-        let mut table = Self {
-            window,
-            beacons: Vec::new(),
-            current: HashMap::default(),
-            due: BTreeMap::new(),
-            reached: None,
-        };
-        for (subject, identifier) in registry.identifiers() {
-            table.insert(subject, identifier);
-        }
-        table
+/// What a beacon sends in one of its periods.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sent {
+    place: u32,
+    period: u32,
+}
+
+/// The last look at the clock.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    unix: i64,
+    /// What the wall clock said when the monotonic clock read zero, in milliseconds.
+    origin: i64,
+    synced: bool,
+}
+
+// === impl EidTables ===
+
+impl EidTables {
+    /// No beacon is enrolled yet. `window` is how far a beacon's clock may be off, `wide` how much
+    /// farther ours while it is not synced, both to either side.
+    pub(super) fn new(window: Duration, wide: Duration) -> Self {
+        let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX / 4);
+        let window = millis(window);
+        let wide = window.saturating_add(millis(wide));
+        Self { window, wide, beacons: Roster::default(), slots: Default::default(), clock: None }
     }
 
-    /// Takes in a subject's beacon; passes over other identifiers.
-    pub(super) fn insert(&mut self, subject: SubjectIndex, identifier: &Identifier) {
-        if let Identifier::EddystoneEid { identity_key: key, rotation_exponent, clock_zero } =
-            *identifier
-        {
-            let beacon = Beacon { subject, key, rotation_exponent, clock_zero, periods: None };
-            self.due.entry(i64::MIN).or_default().push(self.beacons.len());
-            self.beacons.push(Some(beacon));
+    /// Enrols a subject's beacon.
+    pub(super) fn insert(
+        &mut self,
+        subject: SubjectIndex,
+        key: Key,
+        rotation_exponent: u8,
+        clock_zero: UnixTime,
+    ) {
+        let drift = Drift::new(self.window);
+        self.beacons.insert(subject, Beacon { key, rotation_exponent, clock_zero, drift });
+    }
+
+    /// Withdraws a subject's beacon. What it may be sending belongs to nobody from now on.
+    pub(super) fn remove(&mut self, subject: SubjectIndex, key: Key) {
+        self.beacons.remove(subject, |beacon| beacon.key == key);
+        if self.beacons.compact() {
+            self.slots = Default::default();
         }
     }
 
-    /// Takes a subject's beacon out, with what it may be sending.
-    pub(super) fn remove(&mut self, subject: SubjectIndex, identifier: &Identifier) {
-        let Identifier::EddystoneEid { identity_key, .. } = identifier else { return };
-        let its = |beacon: &Beacon| beacon.subject == subject && beacon.key == *identity_key;
-        for place in &mut self.beacons {
-            if let Some(beacon) = place.as_mut().filter(|beacon| its(beacon)) {
-                for number in beacon.periods.into_iter().flat_map(|(first, last)| first..=last) {
-                    self.current.remove(&beacon.eid(number));
+    /// Takes over what another's beacons have shown of their clocks.
+    pub(super) fn learn_from(&mut self, other: &Self) {
+        let known = other.beacons.iter().filter(|beacon| beacon.drift.is_known());
+        let known: HashMap<Key, Beacon, FxBuildHasher> =
+            known.map(|beacon| (beacon.key, *beacon)).collect();
+        for place in 0..self.beacons.places() {
+            if let Some((_, beacon)) = self.beacons.get_mut(place)
+                && let Some(known) = known.get(&beacon.key)
+                && known.identifier() == beacon.identifier()
+            {
+                beacon.drift = known.drift;
+            }
+        }
+        self.clock = other.clock;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.beacons.len() == 0
+    }
+
+    /// Looks at the clock. True when it has brought something new.
+    pub(super) fn turn(&mut self, now: Uptime, unix: UnixTime, synced: bool) -> bool {
+        let unix = unix.as_millis();
+        let origin = unix.saturating_sub(now.as_micros().div_euclid(1000));
+        let before = self.clock.replace(Reading { unix, origin, synced });
+        if before.is_some_and(|before| before.origin.abs_diff(origin) > STEP.unsigned_abs()) {
+            // What was learned was learned against a clock that was wrong, or against this one.
+            for place in 0..self.beacons.places() {
+                if let Some((_, beacon)) = self.beacons.get_mut(place) {
+                    beacon.drift.doubt(unix, self.window);
                 }
-                beacon.key.0.zeroize();
-                *place = None;
+            }
+            self.slots = Default::default();
+        }
+        let current = unix.div_euclid(SLOT);
+        let mut turned = false;
+        // A table that was made for a wide window serves a narrow one as well.
+        let serves = |slot: &Slot, number| slot.number == Some(number) && (slot.wide || synced);
+        if !serves(&self.slots[0], current) {
+            self.slots.swap(0, 1);
+            if !serves(&self.slots[0], current) {
+                self.slots[0] = Slot::of(current, !synced);
+            }
+            turned = true;
+        }
+        if !serves(&self.slots[1], current + 1) {
+            self.slots[1] = Slot::of(current + 1, !synced);
+            turned = true;
+        }
+        turned
+    }
+
+    /// Derives at most so many identifiers, those of now first. Tells what is left.
+    pub(super) fn build(&mut self, budget: usize) -> Pending {
+        let mut budget = budget;
+        let shares = [ENTRIES, WIDE_ENTRIES]
+            .map(|entries| (entries / self.beacons.len().max(1)).max(FEWEST));
+        for (slot, left) in self.slots.iter_mut().zip([Pending::Needed, Pending::Ahead]) {
+            let [narrow, wide] = shares;
+            let (share, window) = if slot.wide { (wide, Some(self.wide)) } else { (narrow, None) };
+            budget = slot.build(&self.beacons, window, share, budget);
+            if slot.built < self.beacons.places() {
+                return left;
             }
         }
-        // Empty places are not filled again, because `due` still names them; before they are the
-        // larger part, all are numbered anew.
-        if self.beacons.iter().flatten().count() < self.beacons.len() / 2 {
-            self.beacons.retain(Option::is_some);
-            self.reached = None;
-        }
+        Pending::Nothing
     }
 
-    pub(super) fn rebuilt(&self, registry: &Registry) -> Self {
-        Self::new(registry, self.window)
+    /// Whose beacon sends this identifier at the time of the last [`EidTables::turn`].
+    pub(super) fn resolve(&mut self, eid: [u8; 8]) -> Option<Found> {
+        let Reading { unix, synced, .. } = self.clock?;
+        let [slot, _] = &self.slots;
+        let (sent, wide_window) = slot.table.find(tag(eid)).find_map(|sent| {
+            let (_, beacon) = self.beacons.get(sent.place as usize)?;
+            let within = |window| beacon.periods(window, unix, unix).contains(&sent.period);
+            let narrow = within(None);
+            let counts = narrow || (!synced && within(Some(self.wide)));
+            (counts && beacon.eid(sent.period) == eid).then_some((sent, !narrow))
+        })?;
+        let (subject, beacon) = self.beacons.get_mut(sent.place as usize)?;
+        if synced {
+            let (first, last) = beacon.bounds(sent.period, unix);
+            beacon.drift.observe(unix, beacon.age(unix), nanos(first), nanos(last));
+        }
+        Some(Found { subject, wide_window })
     }
 
-    /// Whose identifier it is, at this wall time.
-    pub(super) fn resolve(&mut self, eid: [u8; 8], unix: UnixTime) -> Option<SubjectIndex> {
-        if self.beacons.is_empty() {
-            return None;
-        }
-        self.advance(unix);
-        self.current.get(&eid).copied()
-    }
-
-    /// Brings the table up to date. Cheap unless a beacon's period has ended. Not part of its caller,
-    /// so that what was left on the stack can be cleared from here.
-    #[inline(never)]
-    fn advance(&mut self, unix: UnixTime) {
-        if self.reached.is_none_or(|reached| unix < reached) {
-            // The first look, or the wall clock was set back: every beacon is due.
-            forget::burn_stack();
-            self.due = BTreeMap::from([(i64::MIN, (0..self.beacons.len()).collect())]);
-        }
-        self.reached = Some(unix);
-        while let Some(entry) = self.due.first_entry()
-            && *entry.key() <= unix.as_millis()
-        {
-            // What is looked up may be a stranger's, and the table lasts.
-            forget::burn_stack();
-            for index in entry.remove() {
-                self.roll(index, unix);
-            }
-        }
-    }
-
-    /// Replaces one beacon's entries and notes when to come back.
-    fn roll(&mut self, index: usize, unix: UnixTime) {
-        let Some(Some(beacon)) = self.beacons.get_mut(index) else { return };
-        let window = i64::try_from(self.window.as_millis()).unwrap_or(i64::MAX);
-        let period = 1000_i64 << beacon.rotation_exponent;
-        let elapsed = unix.as_millis().saturating_sub(beacon.clock_zero.as_millis());
-        let first = period_number(elapsed.saturating_sub(window), period);
-        let last = period_number(elapsed.saturating_add(window), period);
-        let before = beacon.periods.replace((first, last));
-        let beacon = *beacon;
-
-        let stays = |number: &u32| (first..=last).contains(number);
-        if let Some((first, last)) = before {
-            for number in (first..=last).filter(|number| !stays(number)) {
-                self.current.remove(&beacon.eid(number));
-            }
-        }
-        let known = |number: &u32| before.is_some_and(|(a, b)| (a..=b).contains(number));
-        for number in (first..=last).filter(|number| !known(number)) {
-            self.current.insert(beacon.eid(number), beacon.subject);
-        }
-        // The window's front meets a new period, or its back leaves one, whichever comes first.
-        let until = |edge: i64| period.saturating_sub(edge.rem_euclid(period));
-        let front = until(elapsed.saturating_add(window));
-        let next = front.min(until(elapsed.saturating_sub(window)));
-        self.due.entry(unix.as_millis().saturating_add(next)).or_default().push(index);
+    /// The octets it takes.
+    #[cfg(test)]
+    pub(super) fn octets(&self) -> usize {
+        let tables: usize = self.slots.iter().map(|slot| slot.table.octets()).sum();
+        self.beacons.octets() + tables
     }
 }
 
-/// The rotation period in which a beacon's clock stands; its clock has 32 bits of seconds.
-fn period_number(elapsed_millis: i64, period_millis: i64) -> u32 {
-    let seconds = elapsed_millis.div_euclid(1000).clamp(0, i64::from(u32::MAX));
-    u32::try_from(seconds * 1000 / period_millis).unwrap_or(u32::MAX)
+// === impl Slot ===
+
+impl Slot {
+    fn of(number: i64, wide: bool) -> Self {
+        Self { number: Some(number), wide, ..Self::default() }
+    }
+
+    /// Derives at most so many identifiers more, and of no beacon more than its share. Tells what
+    /// is left of the budget.
+    fn build(
+        &mut self,
+        beacons: &Roster<Beacon>,
+        window: Option<i64>,
+        share: usize,
+        mut budget: usize,
+    ) -> usize {
+        let Some(number) = self.number else { return budget };
+        let (from, to) = (number.saturating_mul(SLOT), (number + 1).saturating_mul(SLOT));
+        while self.built < beacons.places() && budget > 0 {
+            let periods = beacons
+                .get(self.built)
+                .map(|(_, beacon)| (beacon, nearest(beacon.periods(window, from, to), share)));
+            if self.built == 0
+                && self.next.is_none()
+                && let Some((_, periods)) = &periods
+            {
+                let each = (periods.end() - periods.start()).saturating_add(1) as usize;
+                self.table = Table::with_room((each * beacons.places()).min(ENTRIES));
+            }
+            if let Some((beacon, periods)) = periods
+                && let Ok(place) = u32::try_from(self.built)
+            {
+                let first = self.next.take().unwrap_or(0).max(*periods.start());
+                for period in first..=*periods.end() {
+                    if budget == 0 {
+                        self.next = Some(period);
+                        return 0;
+                    }
+                    self.table.insert(tag(beacon.eid(period)), Sent { place, period });
+                    budget -= 1;
+                }
+            } else {
+                budget -= 1;
+            }
+            self.built += 1;
+        }
+        budget
+    }
+}
+
+/// The part of a range that is nearest to its middle.
+fn nearest(range: RangeInclusive<u32>, most: usize) -> RangeInclusive<u32> {
+    let (first, last) = (*range.start(), *range.end());
+    let most = u32::try_from(most).unwrap_or(u32::MAX).max(1);
+    let length = last.saturating_sub(first).saturating_add(1);
+    let first = first.saturating_add(length.saturating_sub(most) / 2);
+    first..=last.min(first.saturating_add(most - 1))
+}
+
+// === impl Beacon ===
+
+impl Zeroize for Beacon {
+    fn zeroize(&mut self) {
+        self.key.zeroize();
+        // The rest is only worth something together with the key.
+        *self = Self::default();
+    }
 }
 
 impl Beacon {
-    /// What the beacon sends in its n-th rotation period.
-    fn eid(&self, number: u32) -> [u8; 8] {
-        let time = number << self.rotation_exponent;
-        // Octet 11 of both blocks is 4 octets, or 32 bits, from the end.
-        let temporary = encrypt(self.key.0, 0xff << 32 | u128::from(time >> 16));
+    fn identifier(&self) -> Identifier {
+        Identifier::EddystoneEid {
+            identity_key: self.key,
+            rotation_exponent: self.rotation_exponent,
+            clock_zero: self.clock_zero,
+        }
+    }
+
+    /// How long it sends one identifier, in milliseconds.
+    const fn period(&self) -> i64 {
+        1000 << self.rotation_exponent
+    }
+
+    /// What its clock would read if it had never drifted, in milliseconds.
+    fn elapsed(&self, unix: i64) -> i64 {
+        unix.saturating_sub(self.clock_zero.as_millis())
+    }
+
+    /// For how long its clock has been running on its own, in milliseconds; zero when nobody said
+    /// when it began.
+    fn age(&self, unix: i64) -> i64 {
+        if self.clock_zero == UnixTime::default() { 0 } else { self.elapsed(unix).max(0) }
+    }
+
+    /// The periods in which it may be at some moment between two, by what is known of its clock, or
+    /// by a window given instead.
+    fn periods(&self, window: Option<i64>, from: i64, to: i64) -> RangeInclusive<u32> {
+        let (first, last) = match window {
+            Some(window) => self.drift.around(window),
+            // The later it is, the less is known.
+            None => self.drift.window(to, self.age(to)),
+        };
+        let number = |millis: i64| {
+            let seconds = millis.div_euclid(1000).clamp(0, i64::from(u32::MAX));
+            // The clock has 32 bits of seconds.
+            u32::try_from(seconds).unwrap_or(u32::MAX) >> self.rotation_exponent
+        };
+        number(self.elapsed(from).saturating_add(first))
+            ..=number(self.elapsed(to).saturating_add(last))
+    }
+
+    /// By how much its clock is ahead at least and at most, in milliseconds, when it is in this
+    /// period now.
+    fn bounds(&self, period: u32, unix: i64) -> (i64, i64) {
+        let began = i64::from(period).saturating_mul(self.period());
+        let first = began.saturating_sub(self.elapsed(unix));
+        (first, first.saturating_add(self.period() - 1))
+    }
+
+    /// What it sends in its n-th rotation period.
+    fn eid(&self, period: u32) -> [u8; 8] {
+        let time = period << self.rotation_exponent;
         let exponent = u128::from(self.rotation_exponent);
-        let whole = encrypt(temporary, exponent << 32 | u128::from(time));
+        // Octet 11 is 4 octets, or 32 bits, from the end.
+        let whole = encrypt(self.temporary_key(time), exponent << 32 | u128::from(time));
         whole.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The key that it uses for 18 hours, by its clock in seconds.
+    fn temporary_key(&self, time: u32) -> [u8; 16] {
+        encrypt(self.key.0, 0xff << 32 | u128::from(time >> 16))
     }
 }
 
@@ -176,73 +368,11 @@ fn encrypt(key: [u8; 16], block: u128) -> [u8; 16] {
     block.into()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::{Pseudonym, Subject, SubjectKind};
-
-    fn beacon(key: &str, rotation_exponent: u8, clock_zero: UnixTime) -> Identifier {
-        let mut octets = [0; 16];
-        hex::decode_to_slice(key, &mut octets).unwrap();
-        Identifier::EddystoneEid { identity_key: Key::new(octets), rotation_exponent, clock_zero }
-    }
-
-    fn table(identifier: Identifier, window: u64) -> EidTable {
-        let subject = Subject {
-            pseudonym: Pseudonym::new("s"),
-            kind: SubjectKind::Asset,
-            identifiers: vec![identifier],
-            consent: None,
-        };
-        let registry = Registry::new(vec![subject], vec![]).unwrap();
-        EidTable::new(&registry, Duration::from_secs(window))
-    }
-
-    fn eid(text: &str) -> [u8; 8] {
-        let mut octets = [0; 8];
-        hex::decode_to_slice(text, &mut octets).unwrap();
-        octets
-    }
-
-    const SECOND: i64 = 1000;
-
-    /// Published test vectors: identity key, exponent, beacon time in seconds, identifier.
-    const VECTORS: [(&str, u8, i64, &str); 3] = [
-        ("7c91330e61dfea4606b5b3ecb4457d76", 0, 0, "436bfe57d5a09505"),
-        ("0102030405060708090a111213141516", 10, 0, "a9b76a71c5f89290"),
-        ("0102030405060708090a111213141516", 10, 2000, "4144413e45fefa58"),
-    ];
-
-    #[test]
-    fn published_identifiers_are_recognised_at_their_time() {
-        for (key, exponent, time, identifier) in VECTORS {
-            let zero = UnixTime::from_millis(1_700_000_000 * SECOND);
-            let mut table = table(beacon(key, exponent, zero), 0);
-            let now = UnixTime::from_millis(zero.as_millis() + time * SECOND);
-            assert!(table.resolve(eid(identifier), now).is_some(), "{identifier}");
-        }
-    }
-
-    #[test]
-    fn an_identifier_counts_for_its_period_and_the_window_around_it_and_no_longer() {
-        // The period of beacon time 2000 s is 1024 s to 2048 s; the window adds 60 s each side.
-        let zero = UnixTime::from_millis(0);
-        let mut table = table(beacon(VECTORS[2].0, 10, zero), 60);
-        let seen: Vec<i64> = (900..2200)
-            .filter(|s| {
-                table.resolve(eid(VECTORS[2].3), UnixTime::from_millis(s * SECOND)).is_some()
-            })
-            .collect();
-        assert_eq!((seen.first(), seen.last()), (Some(&964), Some(&2107)));
-        assert_eq!(seen.len(), 2107 - 964 + 1);
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_finds_the_older_identifier_again() {
-        let mut table = table(beacon(VECTORS[2].0, 10, UnixTime::from_millis(0)), 0);
-        let at = |s: i64| UnixTime::from_millis(s * SECOND);
-        assert!(table.resolve(eid(VECTORS[2].3), at(90_000)).is_none());
-        assert!(table.resolve(eid(VECTORS[2].3), at(2000)).is_some());
-        assert!(table.resolve(eid(VECTORS[2].3), at(90_000)).is_none());
-    }
+/// The first 32 bits of an identifier.
+fn tag(eid: [u8; 8]) -> u32 {
+    let [a, b, c, d, ..] = eid;
+    u32::from_be_bytes([a, b, c, d])
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -35,6 +35,13 @@ impl AddressSeed {
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
+
+    /// Begins a keyed hash.
+    pub(super) fn hasher(self) -> DefaultHasher {
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
 }
 
 impl std::fmt::Debug for AddressSeed {

@@ -14,7 +14,9 @@ pub(super) use lookup::{Lookup, Target};
 pub use store::Registry;
 pub(super) use store::{Leaver, Upserted};
 
-use super::{Consent, ConsentLedger, DeviceAddress, Frame, Key, Pseudonym, Purposes, UnixTime};
+use super::{
+    Consent, ConsentLedger, DeviceAddress, Frame, Key, MemberKey, Pseudonym, Purposes, UnixTime,
+};
 use crate::engine::{Uptime, WallClock, ZoneId, frame::Quantity};
 
 /// One way to recognise a device.
@@ -51,6 +53,10 @@ pub enum Identifier {
     },
     /// A device with resolvable private addresses, by its identity resolving key.
     Irk(Key),
+    /// An app that sends a token as service data, by its member key.
+    ServiceToken(MemberKey),
+    /// An app that names a service anew every 15 minutes, by its member key.
+    RollingUuid(MemberKey),
 }
 
 impl Identifier {
@@ -63,6 +69,8 @@ impl Identifier {
             Self::EddystoneUid { .. } => "eddystone_uid",
             Self::EddystoneEid { .. } => "eddystone_eid",
             Self::Irk(_) => "irk",
+            Self::ServiceToken(_) => "service_token",
+            Self::RollingUuid(_) => "rolling_uuid",
         }
     }
 
@@ -93,7 +101,8 @@ impl Zeroize for Identifier {
                 namespace.zeroize();
                 instance.zeroize();
             }
-            Self::EddystoneEid { identity_key: key, .. } | Self::Irk(key) => key.0.zeroize(),
+            Self::EddystoneEid { identity_key: key, .. } | Self::Irk(key) => key.zeroize(),
+            Self::ServiceToken(key) | Self::RollingUuid(key) => key.zeroize(),
         }
     }
 }

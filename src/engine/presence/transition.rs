@@ -80,6 +80,8 @@ pub struct Sighting<'a> {
     pub receiver: &'a ReceiverId,
     /// How loud; `None` when the controller could not tell.
     pub rssi: Option<Rssi>,
+    /// It took the wider window that is searched while the clock is not synced.
+    pub wide_window: bool,
 }
 
 /// Names one visit: unique for a gateway within an epoch of its store.
@@ -113,6 +115,9 @@ pub struct Quality {
     pub mean_rssi: Option<f64>,
     /// The longest time without one.
     pub longest_gap: Duration,
+    /// Whether any of them was only recognised because the clock was not synced and a wider window
+    /// was searched.
+    pub wide_window: bool,
 }
 
 /// A visit as far as it is known, for events and checkpoints.

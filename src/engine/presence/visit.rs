@@ -75,6 +75,7 @@ impl Visit {
     pub(super) fn observe(&mut self, step: &Step<'_>) {
         let quality = &mut self.record.quality;
         quality.sightings = quality.sightings.saturating_add(1);
+        quality.wide_window |= step.sighting.wide_window;
         let gap = step.now.since(self.record.last_seen);
         quality.longest_gap = quality.longest_gap.max(gap);
         if let Some(Rssi(dbm)) = step.sighting.rssi {

@@ -19,17 +19,19 @@ fn problems(format: Format, text: &str) -> Vec<(usize, String)> {
 #[test]
 fn csv_says_the_same_as_json_lines() {
     let csv = "\u{feff}Subject,kind,purposes,from,until,proof,address,ibeacon,altbeacon,\
-        eddystone_uid,eddystone_eid,irk\r\n\
+        eddystone_uid,eddystone_eid,irk,service_token,rolling_uuid\r\n\
         # one of each\r\n\
-        a,,presence journey,2026-01-01T00:00:00Z,,form-1,C0:11:22:33:44:55 C0:11:22:33:44:56,,,,,\r\n\
+        a,,presence journey,2026-01-01T00:00:00Z,,form-1,C0:11:22:33:44:55 C0:11:22:33:44:56,,,,,,,\r\n\
         b,staff,presence,2026-01-01T00:00:00Z,2027-01-01T00:00:00Z,\"form,2\",,\
-        e2c56db5-dffb-48d2-b060-d0f5a71096e0/1/65535,,,,\r\n\
+        e2c56db5-dffb-48d2-b060-d0f5a71096e0/1/65535,,,,,,\r\n\
         \r\n\
         c,asset,,,,,,,00112233445566778899aabbccddeeff00010007,\
-        00112233445566778899/aabbccddeeff,,\r\n\
+        00112233445566778899/aabbccddeeff,,,,\r\n\
         d,customer,presence,2026-01-01T00:00:00Z,,form-4,,,,,\
         0102030405060708090a111213141516/10/2026-01-01T00:00:00Z 0102030405060708090a111213141517/0,\
-        ec0234a357c8ad05341010a60a397d9b\r\n";
+        ec0234a357c8ad05341010a60a397d9b,\
+        000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f,\
+        202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f\r\n";
     let parsed = read(Format::Csv, csv);
     assert_eq!(parsed.problems.told(), []);
     let mut lines = Vec::new();
@@ -42,7 +44,7 @@ fn csv_says_the_same_as_json_lines() {
         r#"{"subject":"a","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:55"},{"address":"C0:11:22:33:44:56"}],"consent":{"purposes":["presence","journey"],"from":"2026-01-01T00:00:00Z","proof":"form-1"}}"#,
         r#"{"subject":"b","kind":"staff","identifiers":[{"ibeacon":{"uuid":"e2c56db5-dffb-48d2-b060-d0f5a71096e0","major":1,"minor":65535}}],"consent":{"purposes":["presence"],"from":"2026-01-01T00:00:00Z","until":"2027-01-01T00:00:00Z","proof":"form,2"}}"#,
         r#"{"subject":"c","kind":"asset","identifiers":[{"altbeacon":"00112233445566778899aabbccddeeff00010007"},{"eddystone_uid":{"namespace":"00112233445566778899","instance":"aabbccddeeff"}}]}"#,
-        r#"{"subject":"d","kind":"customer","identifiers":[{"eddystone_eid":{"identity_key":"0102030405060708090a111213141516","rotation_exponent":10,"clock_zero":"2026-01-01T00:00:00Z"}},{"eddystone_eid":{"identity_key":"0102030405060708090a111213141517","rotation_exponent":0,"clock_zero":"1970-01-01T00:00:00Z"}},{"irk":"ec0234a357c8ad05341010a60a397d9b"}],"consent":{"purposes":["presence"],"from":"2026-01-01T00:00:00Z","proof":"form-4"}}"#,
+        r#"{"subject":"d","kind":"customer","identifiers":[{"eddystone_eid":{"identity_key":"0102030405060708090a111213141516","rotation_exponent":10,"clock_zero":"2026-01-01T00:00:00Z"}},{"eddystone_eid":{"identity_key":"0102030405060708090a111213141517","rotation_exponent":0,"clock_zero":"1970-01-01T00:00:00Z"}},{"irk":"ec0234a357c8ad05341010a60a397d9b"},{"service_token":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"},{"rolling_uuid":"202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"}],"consent":{"purposes":["presence"],"from":"2026-01-01T00:00:00Z","proof":"form-4"}}"#,
     ];
     assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
     assert_eq!(parsed.entries.iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 4, 6, 7]);

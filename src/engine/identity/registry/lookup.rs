@@ -61,7 +61,10 @@ impl Lookup {
             Identifier::EddystoneUid { namespace, instance } => {
                 self.eddystone_uids.insert((namespace, instance), target);
             }
-            Identifier::EddystoneEid { .. } | Identifier::Irk(_) => {}
+            Identifier::EddystoneEid { .. }
+            | Identifier::Irk(_)
+            | Identifier::ServiceToken(_)
+            | Identifier::RollingUuid(_) => {}
         }
     }
 
@@ -76,7 +79,10 @@ impl Lookup {
             &Identifier::EddystoneUid { namespace, instance } => {
                 self.eddystone_uids.remove(&(namespace, instance));
             }
-            Identifier::EddystoneEid { .. } | Identifier::Irk(_) => {}
+            Identifier::EddystoneEid { .. }
+            | Identifier::Irk(_)
+            | Identifier::ServiceToken(_)
+            | Identifier::RollingUuid(_) => {}
         }
     }
 
