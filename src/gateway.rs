@@ -51,6 +51,7 @@ use crate::{
         Write,
         record::{Body, DroppedRecords, Record, RunId},
     },
+    registry::store,
     scan::{CanarySightings, SourceEnds},
     settings::Settings,
     uplink::{self, Access, LinkState, UplinkError},
@@ -99,6 +100,14 @@ pub struct Outcome {
 /// Everyone who is enrolled, in the store and in the registry file, and the fixtures.
 pub fn load_registry(settings: &Settings, clock: Clock) -> Result<Registry, GatewayError> {
     Ok(Keeper::new(settings, credentials().as_deref(), clock)?.read()?.registry)
+}
+
+/// Where the registry's store stands, if there is one.
+pub fn registry_version(
+    settings: &Settings,
+    clock: Clock,
+) -> Result<Option<store::Version>, GatewayError> {
+    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.version()?)
 }
 
 /// Where systemd puts what `LoadCredential=` loads.

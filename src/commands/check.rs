@@ -18,7 +18,7 @@ use crate::{
         hci::{self, Classic, mgmt::Management},
         live::{Backend, LiveSettings, ReceiverSettings},
     },
-    settings::Settings,
+    settings::{ClockTrust, Settings},
     uplink::{self, Access},
 };
 
@@ -88,7 +88,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
     found.push(registry(&settings));
     found.extend(super::registry::findings(&settings));
     found.push(state_dir(&settings.gateway.state_dir));
-    found.push(clock());
+    found.push(clock(settings.gateway.clock));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let mut resolvable = false;
     if !settings.uplink.broker.is_empty() {
@@ -128,7 +128,7 @@ fn registry(settings: &Settings) -> Finding {
         Ok(registry) if registry.subject_count() == 0 => advice(
             "registry",
             format!(
-                "nobody is enrolled, {} fixtures are configured; set `identity.registry` to recognise anybody",
+                "nobody is enrolled, {} fixtures are configured; enrol people with `beacon-gateway registry import FILE`",
                 registry.fixture_count()
             ),
         ),
@@ -163,12 +163,17 @@ fn state_dir(path: &Path) -> Finding {
     }
 }
 
-fn clock() -> Finding {
-    match Clock::start().wall().quality {
+fn clock(trust: ClockTrust) -> Finding {
+    match Clock::start().trusting(trust).wall().quality {
+        ClockQuality::Synced if trust == ClockTrust::Always => {
+            good("clock", "it is believed whatever the kernel says (`gateway.clock`)")
+        }
         ClockQuality::Synced => good("clock", "it follows a time source"),
         ClockQuality::Unsynced => advice(
             "clock",
-            "it follows no time source; events are marked `unsynced`. Start systemd-timesyncd or chrony".to_owned(),
+            "it follows no time source: events are marked `unsynced`, and nothing is sent about anybody whose \
+             consent has an end. Start systemd-timesyncd or chrony, or say `gateway.clock = \"always\"` where \
+             the machine's clock runs without power".to_owned(),
         ),
     }
 }

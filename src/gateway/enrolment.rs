@@ -117,6 +117,12 @@ impl Keeper {
         Ok(Enrolled { registry, standing, lost: false })
     }
 
+    /// Where the store stands, if there is one. Blocks.
+    pub(super) fn version(&self) -> Result<Option<store::Version>, RegistryStoreError> {
+        let store = RegistryStore::open_existing(&self.state_dir, &self.keys(), self.clock)?;
+        Ok(store.map(|store| store.version()))
+    }
+
     /// Whether the store was changed since, from elsewhere.
     pub(super) fn changed_by_others(&self) -> bool {
         store::stamp(&self.state_dir) != self.seen

@@ -119,6 +119,7 @@ impl Office {
         let mut watchdog = tokio::time::interval(watched);
         let mut last = Uptime::from_micros(i64::MIN);
         let mut radios = Vec::new();
+        let mut caught_up = self.house.caught_up.clone();
         loop {
             let pulse = self.pulse.borrow().clone();
             tokio::select! {
@@ -141,6 +142,7 @@ impl Office {
                     let link = self.link.borrow().clone();
                     health::status(&self.house.report(pulse).line(&link));
                 }
+                () = changes(&mut caught_up) => states.reset_immediately(),
                 changed = self.pulse.changed() => {
                     if changed.is_err() {
                         // The engine has ended; how, its task will tell.
@@ -160,6 +162,13 @@ impl Office {
     fn reload(&self) {
         // One that is asked for already, and not begun, will do.
         self.asks.try_send(()).ok();
+    }
+}
+
+/// Waits until a value changes; for ever when it will not any more.
+async fn changes<T>(value: &mut watch::Receiver<T>) {
+    if value.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

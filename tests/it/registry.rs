@@ -82,7 +82,7 @@ impl Shop {
         let listed = self.registry(&["list", "--json"]);
         let names = listed.lines().map(|line| {
             let subject: Value = serde_json::from_str(line).unwrap();
-            subject["subject"].as_str().unwrap().to_owned()
+            subject.get("subject").and_then(Value::as_str).unwrap().to_owned()
         });
         names.collect()
     }
@@ -181,7 +181,7 @@ fn a_file_with_problems_changes_nothing_and_all_of_them_are_told() {
         assert!(said.contains(words), "{said}");
     }
     // What only the store and the configuration know is told once the file itself makes sense.
-    let conflict = people(3..5) + &person("y", &address(1)) + &bad.lines().nth(5).unwrap();
+    let conflict = people(3..5) + &person("y", &address(1)) + bad.lines().nth(5).unwrap();
     let file = shop.write("bad.jsonl", &conflict).display().to_string();
     let said = shop.refused(&["import", &file]);
     for words in [
@@ -410,7 +410,7 @@ fn readable_by_others(path: &Path) -> Vec<PathBuf> {
     let metadata = fs::symlink_metadata(path).unwrap();
     let mut found = Vec::new();
     if metadata.is_dir() {
-        if metadata.permissions().mode() & 0o077 == 0 {
+        if metadata.permissions().mode().trailing_zeros() >= 6 {
             return found;
         }
         for entry in fs::read_dir(path).unwrap() {

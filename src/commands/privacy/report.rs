@@ -9,6 +9,7 @@ use super::enrolled::Enrolled;
 use crate::{
     engine::{ROUNDED_TO, Registry, UnixTime, WallClock, frame},
     gateway::Status,
+    registry::store,
     settings::{LogLevel, Settings},
     uplink::payload::utc,
 };
@@ -79,12 +80,16 @@ pub(super) struct Law {
 
 #[derive(Debug, Serialize)]
 pub(super) struct RegistryPart {
-    /// Where it is read from; empty when nobody is enrolled.
-    pub(super) source: String,
-    /// Whether it lies encrypted on the disk.
+    /// The registry file, which lies on the disk in clear; empty when there is none.
+    pub(super) file: String,
+    /// Whether all of the registry lies sealed on the disk.
     pub(super) sealed: bool,
-    /// The version that the platform gave it, if it did.
-    pub(super) version: Option<u64>,
+    /// How many subjects the sealed store has.
+    pub(super) in_store: u64,
+    /// How many withdrawals it remembers.
+    pub(super) withdrawals_remembered: u64,
+    /// The last command of the platform that was carried out, if there was one.
+    pub(super) platform_command: Option<u64>,
     pub(super) enrolled: Enrolled,
 }
 
@@ -129,7 +134,7 @@ pub(super) struct Retention {
 impl Report {
     pub(super) fn new(
         settings: &Settings,
-        registry: &Registry,
+        (registry, store): (&Registry, Option<store::Version>),
         status: Option<Status>,
         in_use: bool,
         wall: WallClock,
@@ -153,9 +158,11 @@ impl Report {
             counters,
             irk: Irk::of(settings, &enrolled),
             registry: RegistryPart {
-                source: settings.identity.registry.display().to_string(),
-                sealed: false,
-                version: None,
+                file: settings.identity.registry.display().to_string(),
+                sealed: settings.identity.registry.as_os_str().is_empty(),
+                in_store: store.map_or(0, |store| store.subjects),
+                withdrawals_remembered: store.map_or(0, |store| store.withdrawn),
+                platform_command: store.and_then(|store| store.command),
                 enrolled,
             },
             footfall: Footfall {

@@ -123,11 +123,15 @@ fn enrolled(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let registry = &report.registry;
     let enrolled = &registry.enrolled;
     section(out, "Registry")?;
-    let source = if registry.source.is_empty() { "none" } else { &registry.source };
-    row(out, "read from", source)?;
-    row(out, "sealed on disk", if registry.sealed { "yes" } else { "no" })?;
-    let version = registry.version.map_or_else(|| "none".to_owned(), |version| version.to_string());
-    row(out, "version of the platform", version)?;
+    let file = if registry.file.is_empty() { "none" } else { &registry.file };
+    row(out, "registry file", file)?;
+    let sealed = if registry.sealed { "yes" } else { "no: the registry file lies in clear" };
+    row(out, "sealed on disk", sealed)?;
+    row(out, "in the sealed store", registry.in_store)?;
+    row(out, "withdrawals remembered", registry.withdrawals_remembered)?;
+    let command = registry.platform_command;
+    let command = command.map_or_else(|| "none".to_owned(), |command| command.to_string());
+    row(out, "last command carried out", command)?;
     row(out, "subjects", format!("{}{}", enrolled.subjects, by_kind(&enrolled.kinds)))?;
     for (purpose, kinds) in &enrolled.live {
         let live: usize = kinds.values().sum();
