@@ -15,6 +15,9 @@ use super::{DeviceAddress, Key, SubjectIndex};
 /// How many addresses are tried at once.
 pub(super) const LANES: usize = 8;
 
+/// So many keys are tried before it is looked whether any of them fits.
+const WITHOUT_A_LOOK: usize = 32;
+
 /// What an address says about the key that made it: 24 random bits, and 24 bits of their hash.
 #[derive(Clone, Copy)]
 pub(super) struct Probe {
@@ -116,12 +119,11 @@ impl KeyRing {
         fits: impl FnMut(usize, usize),
     ) {
         let keys = self.schedules.get(places.clone()).unwrap_or_default();
-        let keys = (places.start..).zip(keys);
         match probes.len() {
             0 => {}
-            1 => sweep::<1>(keys, probes, fits),
-            2..=4 => sweep::<4>(keys, probes, fits),
-            _ => sweep::<LANES>(keys, probes, fits),
+            1 => sweep::<1>(keys, places.start, probes, fits),
+            2..=4 => sweep::<4>(keys, places.start, probes, fits),
+            _ => sweep::<LANES>(keys, places.start, probes, fits),
         }
     }
 
@@ -144,9 +146,10 @@ impl KeyRing {
     }
 }
 
-/// The inner loop: one key after the other against `N` blocks.
-fn sweep<'a, const N: usize>(
-    keys: impl Iterator<Item = (usize, &'a Aes128Enc)>,
+/// The inner loop: one key after the other against `N` blocks. The first key stands at `first`.
+fn sweep<const N: usize>(
+    keys: &[Aes128Enc],
+    first: usize,
     probes: &[Probe],
     mut fits: impl FnMut(usize, usize),
 ) {
@@ -156,20 +159,21 @@ fn sweep<'a, const N: usize>(
     for ((plain, wanted), probe) in plain.iter_mut().zip(&mut wanted).zip(probes) {
         (*plain, *wanted) = (probe.block(), probe.hash);
     }
-    for (place, key) in keys {
-        let mut made = plain;
-        match made.as_mut_slice() {
-            [alone] => key.encrypt_block(alone),
-            several => key.encrypt_blocks(several),
+    for (number, keys) in keys.chunks(WITHOUT_A_LOOK).enumerate() {
+        // A fit is one in 16 million, so it is worth no branch for each key.
+        let mut any = false;
+        for key in keys {
+            let made = encrypt(key, plain);
+            for (made, wanted) in made.iter().zip(&wanted) {
+                any |= hash_in(made) == *wanted;
+            }
         }
-        // Without a branch for each lane: a fit is one in 16 million.
-        let any = made
-            .iter()
-            .zip(&wanted)
-            .fold(false, |any, (made, hash)| any | (hash_in(made) == *hash));
-        if any {
-            for (lane, (made, hash)) in made.iter().zip(&wanted).enumerate() {
-                if hash_in(made) == *hash {
+        if !any {
+            continue;
+        }
+        for (place, key) in (first + number * WITHOUT_A_LOOK..).zip(keys) {
+            for (lane, (made, wanted)) in encrypt(key, plain).iter().zip(&wanted).enumerate() {
+                if hash_in(made) == *wanted {
                     fits(lane, place);
                 }
             }
@@ -179,6 +183,14 @@ fn sweep<'a, const N: usize>(
         block.as_mut_slice().zeroize();
     }
     wanted.zeroize();
+}
+
+fn encrypt<const N: usize>(key: &Aes128Enc, mut blocks: [Block; N]) -> [Block; N] {
+    match blocks.as_mut_slice() {
+        [alone] => key.encrypt_block(alone),
+        several => key.encrypt_blocks(several),
+    }
+    blocks
 }
 
 /// The last three octets: `ah` (Core Specification 5.4, Vol 3 Part H 2.2.2). They are only compared,
