@@ -196,7 +196,7 @@ fn hmac_key(key: &SealKey) -> hmac::Key {
 mod tests {
     use super::*;
 
-    fn sealer(text: &str) -> Sealer {
+    fn with(text: &str) -> Sealer {
         Sealer::new(KeyRing::parse(text.as_bytes()).unwrap())
     }
 
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_in_its_place_and_nowhere_else() {
-        let sealer = sealer(&one(1, 'a'));
+        let sealer = with(&one(1, 'a'));
         let sealed = sealer.seal(b"here", b"a secret").unwrap();
         assert_eq!(sealed.len(), b"a secret".len() + OVERHEAD);
         assert_eq!(sealer.open(b"here", &sealed).unwrap().as_slice(), b"a secret");
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_value_does_not_open_when_a_single_bit_of_it_is_changed_or_missing() {
-        let sealer = sealer(&one(1, 'a'));
+        let sealer = with(&one(1, 'a'));
         let sealed = sealer.seal(b"", b"x").unwrap();
         for bit in 0..sealed.len() * 8 {
             let mut altered = sealed.clone();
@@ -231,21 +231,21 @@ mod tests {
 
     #[test]
     fn older_keys_of_the_ring_still_open_and_the_newest_seals() {
-        let old = sealer(&one(1, 'a')).seal(b"p", b"v").unwrap();
-        let both = sealer(&(one(1, 'a') + &one(2, 'b')));
+        let old = with(&one(1, 'a')).seal(b"p", b"v").unwrap();
+        let both = with(&(one(1, 'a') + &one(2, 'b')));
         assert_eq!((both.current(), key_number(&old)), (2, Some(1)));
         assert_eq!(both.open(b"p", &old).unwrap().as_slice(), b"v");
         let new = both.seal(b"p", b"v").unwrap();
         assert_eq!(key_number(&new), Some(2));
-        assert_eq!(sealer(&one(1, 'a')).open(b"p", &new), Err(SealError::NoKey { number: 2 }));
-        assert_eq!(sealer(&one(2, 'c')).open(b"p", &new), Err(SealError::Damaged));
-        assert_eq!(both.proof(1), sealer(&one(1, 'a')).proof(1));
-        assert_ne!(both.proof(2), sealer(&one(2, 'c')).proof(2));
+        assert_eq!(with(&one(1, 'a')).open(b"p", &new), Err(SealError::NoKey { number: 2 }));
+        assert_eq!(with(&one(2, 'c')).open(b"p", &new), Err(SealError::Damaged));
+        assert_eq!(both.proof(1), with(&one(1, 'a')).proof(1));
+        assert_ne!(both.proof(2), with(&one(2, 'c')).proof(2));
     }
 
     #[test]
     fn without_its_salt_a_value_is_gone() {
-        let sealer = sealer(&one(1, 'a'));
+        let sealer = with(&one(1, 'a'));
         let sealed = sealer.seal_salted(b"p", &[7; 32], b"v").unwrap();
         assert_eq!(sealer.open_salted(b"p", &[7; 32], &sealed).unwrap().as_slice(), b"v");
         for salt in [&[0; 32][..], &[]] {
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn no_key_is_shown() {
-        let shown = format!("{:?}", sealer(&one(7, 'a')));
+        let shown = format!("{:?}", with(&one(7, 'a')));
         assert!(shown.contains('7') && !shown.contains("aa"), "{shown}");
     }
 }

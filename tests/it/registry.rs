@@ -82,7 +82,7 @@ impl Shop {
         let listed = self.registry(&["list", "--json"]);
         let names = listed.lines().map(|line| {
             let subject: Value = serde_json::from_str(line).unwrap();
-            subject["subject"].as_str().unwrap().to_owned()
+            subject.get("subject").and_then(Value::as_str).unwrap().to_owned()
         });
         names.collect()
     }
@@ -124,11 +124,11 @@ fn a_file_is_imported_listed_and_shown_without_its_identifiers() {
         (&3.into(), &3.into(), &0.into())
     );
     assert_eq!(shop.names(), ["p000", "p001", "phone"]);
-    let (list, show) = (shop.registry(&["list"]), shop.registry(&["show", "phone"]));
-    assert!(list.contains("3 subjects, 0 withdrawals") && list.contains("presence,journey"));
-    assert!(show.contains("irk") && show.contains("form-1"), "{show}");
+    let (all, one) = (shop.registry(&["list"]), shop.registry(&["show", "phone"]));
+    assert!(all.contains("3 subjects, 0 withdrawals") && all.contains("presence,journey"));
+    assert!(one.contains("irk") && one.contains("form-1"), "{one}");
     let json = shop.registry(&["show", "phone", "--json"]);
-    for shown in [&list, &show, &json] {
+    for shown in [&all, &one, &json] {
         assert!(!shown.contains(&IRK[..8]) && !shown.contains("C0:11"), "{shown}");
     }
     assert!(shop.refused(&["show", "nobody"]).contains("`nobody` is not enrolled here"));
@@ -181,7 +181,7 @@ fn a_file_with_problems_changes_nothing_and_all_of_them_are_told() {
         assert!(said.contains(words), "{said}");
     }
     // What only the store and the configuration know is told once the file itself makes sense.
-    let conflict = people(3..5) + &person("y", &address(1)) + &bad.lines().nth(5).unwrap();
+    let conflict = people(3..5) + &person("y", &address(1)) + bad.lines().nth(5).unwrap();
     let file = shop.write("bad.jsonl", &conflict).display().to_string();
     let said = shop.refused(&["import", &file]);
     for words in [

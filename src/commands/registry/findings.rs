@@ -40,7 +40,8 @@ pub(in crate::commands) fn findings(settings: &Settings) -> Vec<Finding> {
     }
     let store = RegistryStore::open_existing(&settings.gateway.state_dir, &source, Clock::start());
     match store {
-        Ok(None) => (),
+        // A problem with the keys was said already.
+        Ok(None) | Err(RegistryStoreError::Keys(_)) => (),
         Ok(Some(store)) => {
             let version = store.version();
             found.push(good(
@@ -51,8 +52,6 @@ pub(in crate::commands) fn findings(settings: &Settings) -> Vec<Finding> {
                 ),
             ));
         }
-        // Said already.
-        Err(RegistryStoreError::Keys(_)) => (),
         // The gateway runs without, and recognises nobody; time or a file cures it.
         Err(
             error @ (RegistryStoreError::Lost { .. }

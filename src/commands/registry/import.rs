@@ -21,6 +21,7 @@ use crate::{
 const MOST_NAMES: usize = 20;
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "CSV: the first line names the columns, in any order. subject, kind \
 (customer, staff or asset), purposes (of presence journey engagement), from, until, proof; and the \
 ways to be recognised: address, ibeacon (uuid/major/minor), altbeacon, eddystone_uid \
@@ -91,12 +92,11 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         (true, true) => None,
     };
     let mut outcome = Outcome { read: parsed.entries.len(), ..Outcome::default() };
-    let others = match &store {
-        Some(store) => compare(store, options, &mut parsed, &mut outcome)?,
-        None => {
-            outcome.added = parsed.entries.len();
-            Vec::new()
-        }
+    let others = if let Some(store) = &store {
+        compare(store, options, &mut parsed, &mut outcome)?
+    } else {
+        outcome.added = parsed.entries.len();
+        Vec::new()
     };
     let fixtures = desk.settings.fixtures().map_err(GatewayError::Settings)?;
     import::find_conflicts(&mut parsed, &others, &fixtures);
