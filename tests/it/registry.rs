@@ -407,18 +407,15 @@ fn after_a_loss_only_an_import_that_says_so_brings_the_registry_back() {
 /// Files below a directory that others than their owner may read.
 fn readable_by_others(path: &Path) -> Vec<PathBuf> {
     let metadata = fs::symlink_metadata(path).unwrap();
-    let mut found = Vec::new();
-    if metadata.is_dir() {
-        if metadata.permissions().mode() & 0o077 == 0 {
-            return found;
-        }
-        for entry in fs::read_dir(path).unwrap() {
-            found.extend(readable_by_others(&entry.unwrap().path()));
-        }
-    } else if metadata.permissions().mode() & 0o077 != 0 {
-        found.push(path.to_owned());
+    let closed = metadata.permissions().mode().trailing_zeros() >= 6;
+    if closed {
+        Vec::new()
+    } else if metadata.is_dir() {
+        let entries = fs::read_dir(path).unwrap();
+        entries.flat_map(|entry| readable_by_others(&entry.unwrap().path())).collect()
+    } else {
+        vec![path.to_owned()]
     }
-    found
 }
 
 #[test]
