@@ -198,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    fn sealer(text: &str) -> Sealer {
+    fn with(text: &str) -> Sealer {
         Sealer::new(KeyRing::parse(text.as_bytes()).unwrap())
     }
 
@@ -208,56 +208,56 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_in_its_place_and_nowhere_else() {
-        let sealer = sealer(&one(1, 'a'));
-        let sealed = sealer.seal(b"here", b"a secret").unwrap();
+        let ours = with(&one(1, 'a'));
+        let sealed = ours.seal(b"here", b"a secret").unwrap();
         assert_eq!(sealed.len(), b"a secret".len() + OVERHEAD);
-        assert_eq!(sealer.open(b"here", &sealed).unwrap().as_slice(), b"a secret");
-        assert_eq!(sealer.open(b"there", &sealed), Err(SealError::Damaged));
-        assert_ne!(sealer.seal(b"here", b"a secret").unwrap(), sealed, "each has its own nonce");
+        assert_eq!(ours.open(b"here", &sealed).unwrap().as_slice(), b"a secret");
+        assert_eq!(ours.open(b"there", &sealed), Err(SealError::Damaged));
+        assert_ne!(ours.seal(b"here", b"a secret").unwrap(), sealed, "each has its own nonce");
         assert!(!sealed.windows(8).any(|bytes| bytes == b"a secret"));
     }
 
     #[test]
     fn a_value_does_not_open_when_a_single_bit_of_it_is_changed_or_missing() {
-        let sealer = sealer(&one(1, 'a'));
-        let sealed = sealer.seal(b"", b"x").unwrap();
+        let ours = with(&one(1, 'a'));
+        let sealed = ours.seal(b"", b"x").unwrap();
         for bit in 0..sealed.len() * 8 {
             let mut altered = sealed.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
-            assert!(sealer.open(b"", &altered).is_err(), "bit {bit}");
+            assert!(ours.open(b"", &altered).is_err(), "bit {bit}");
         }
         for length in 0..sealed.len() {
-            assert!(sealer.open(b"", &sealed[..length]).is_err(), "{length} bytes");
+            assert!(ours.open(b"", &sealed[..length]).is_err(), "{length} bytes");
         }
     }
 
     #[test]
     fn older_keys_of_the_ring_still_open_and_the_newest_seals() {
-        let old = sealer(&one(1, 'a')).seal(b"p", b"v").unwrap();
-        let both = sealer(&(one(1, 'a') + &one(2, 'b')));
+        let old = with(&one(1, 'a')).seal(b"p", b"v").unwrap();
+        let both = with(&(one(1, 'a') + &one(2, 'b')));
         assert_eq!((both.current(), key_number(&old)), (2, Some(1)));
         assert_eq!(both.open(b"p", &old).unwrap().as_slice(), b"v");
         let new = both.seal(b"p", b"v").unwrap();
         assert_eq!(key_number(&new), Some(2));
-        assert_eq!(sealer(&one(1, 'a')).open(b"p", &new), Err(SealError::NoKey { number: 2 }));
-        assert_eq!(sealer(&one(2, 'c')).open(b"p", &new), Err(SealError::Damaged));
-        assert_eq!(both.proof(1), sealer(&one(1, 'a')).proof(1));
-        assert_ne!(both.proof(2), sealer(&one(2, 'c')).proof(2));
+        assert_eq!(with(&one(1, 'a')).open(b"p", &new), Err(SealError::NoKey { number: 2 }));
+        assert_eq!(with(&one(2, 'c')).open(b"p", &new), Err(SealError::Damaged));
+        assert_eq!(both.proof(1), with(&one(1, 'a')).proof(1));
+        assert_ne!(both.proof(2), with(&one(2, 'c')).proof(2));
     }
 
     #[test]
     fn without_its_salt_a_value_is_gone() {
-        let sealer = sealer(&one(1, 'a'));
-        let sealed = sealer.seal_salted(b"p", &[7; 32], b"v").unwrap();
-        assert_eq!(sealer.open_salted(b"p", &[7; 32], &sealed).unwrap().as_slice(), b"v");
+        let ours = with(&one(1, 'a'));
+        let sealed = ours.seal_salted(b"p", &[7; 32], b"v").unwrap();
+        assert_eq!(ours.open_salted(b"p", &[7; 32], &sealed).unwrap().as_slice(), b"v");
         for salt in [&[0; 32][..], &[]] {
-            assert_eq!(sealer.open_salted(b"p", salt, &sealed), Err(SealError::Damaged));
+            assert_eq!(ours.open_salted(b"p", salt, &sealed), Err(SealError::Damaged));
         }
     }
 
     #[test]
     fn no_key_is_shown() {
-        let shown = format!("{:?}", sealer(&one(7, 'a')));
+        let shown = format!("{:?}", with(&one(7, 'a')));
         assert!(shown.contains('7') && !shown.contains("aa"), "{shown}");
     }
 }

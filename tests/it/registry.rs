@@ -124,11 +124,11 @@ fn a_file_is_imported_listed_and_shown_without_its_identifiers() {
         (&3.into(), &3.into(), &0.into())
     );
     assert_eq!(shop.names(), ["p000", "p001", "phone"]);
-    let (list, shown) = (shop.registry(&["list"]), shop.registry(&["show", "phone"]));
-    assert!(list.contains("3 subjects, 0 withdrawals") && list.contains("presence,journey"));
-    assert!(shown.contains("irk") && shown.contains("form-1"), "{shown}");
+    let (all, one) = (shop.registry(&["list"]), shop.registry(&["show", "phone"]));
+    assert!(all.contains("3 subjects, 0 withdrawals") && all.contains("presence,journey"));
+    assert!(one.contains("irk") && one.contains("form-1"), "{one}");
     let json = shop.registry(&["show", "phone", "--json"]);
-    for shown in [&list, &shown, &json] {
+    for shown in [&all, &one, &json] {
         assert!(!shown.contains(&IRK[..8]) && !shown.contains("C0:11"), "{shown}");
     }
     assert!(shop.refused(&["show", "nobody"]).contains("`nobody` is not enrolled here"));
@@ -408,18 +408,15 @@ fn after_a_loss_only_an_import_that_says_so_brings_the_registry_back() {
 /// Files below a directory that others than their owner may read.
 fn readable_by_others(path: &Path) -> Vec<PathBuf> {
     let metadata = fs::symlink_metadata(path).unwrap();
-    let mut found = Vec::new();
-    if metadata.is_dir() {
-        if metadata.permissions().mode().trailing_zeros() >= 6 {
-            return found;
-        }
-        for entry in fs::read_dir(path).unwrap() {
-            found.extend(readable_by_others(&entry.unwrap().path()));
-        }
-    } else if metadata.permissions().mode() & 0o077 != 0 {
-        found.push(path.to_owned());
+    let closed = metadata.permissions().mode().trailing_zeros() >= 6;
+    if closed {
+        Vec::new()
+    } else if metadata.is_dir() {
+        let entries = fs::read_dir(path).unwrap();
+        entries.flat_map(|entry| readable_by_others(&entry.unwrap().path())).collect()
+    } else {
+        vec![path.to_owned()]
     }
-    found
 }
 
 #[test]

@@ -21,6 +21,7 @@ use crate::{
 const MOST_NAMES: usize = 20;
 
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[command(after_help = "CSV: the first line names the columns, in any order. subject, kind \
 (customer, staff or asset), purposes (of presence journey engagement), from, until, proof; and the \
 ways to be recognised: address, ibeacon (uuid/major/minor), altbeacon, eddystone_uid \

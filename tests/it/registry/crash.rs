@@ -7,16 +7,19 @@ use beacon_gateway::clock::Clock;
 
 use super::{Shop, load, people, person};
 
+/// How many are enrolled: enough that writing takes a while.
+const PEOPLE: usize = 600;
+
 /// How many imports are killed.
-const ROUNDS: u32 = 24;
+const ROUNDS: u32 = 16;
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the numbers are for whoever asks")]
 fn an_import_that_is_killed_leaves_one_registry_or_the_other() {
     let shop = Shop::new();
-    // Enough that writing takes a while.
     let everybody = |generation: &str| -> String {
-        let identifier = |n: u32| format!(r#"{{"irk":"{n:032x}"}}"#);
-        (0..2000).map(|n| person(&format!("{generation}{n}"), &identifier(n))).collect()
+        let identifier = |n: usize| format!(r#"{{"irk":"{n:032x}"}}"#);
+        (0..PEOPLE).map(|n| person(&format!("{generation}{n}"), &identifier(n))).collect()
     };
     shop.import("a.jsonl", &everybody("a"), &["--replace"]);
     let (mut killed, mut replaced) = (0, 0);
@@ -47,12 +50,12 @@ fn an_import_that_is_killed_leaves_one_registry_or_the_other() {
         };
         killed += u32::from(!ended.success());
         let found = load(&shop.open());
-        assert_eq!(found.len(), 2000);
+        assert_eq!(found.len(), PEOPLE);
         let first = |generation: &str| {
             found.iter().filter(|it| it.pseudonym.as_str().starts_with(generation)).count()
         };
-        assert!(first("a") == 2000 || first("b") == 2000, "a mixture");
-        replaced += u32::from(first(generation) == 2000);
+        assert!(first("a") == PEOPLE || first("b") == PEOPLE, "a mixture");
+        replaced += u32::from(first(generation) == PEOPLE);
         let entries = std::fs::read_dir(shop.state().join("registry")).unwrap().count();
         assert_eq!(entries, 3, "lock, stamp and one generation");
     }
@@ -61,6 +64,7 @@ fn an_import_that_is_killed_leaves_one_registry_or_the_other() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the numbers are for whoever asks")]
 fn a_key_rotation_that_is_killed_can_be_completed() {
     let shop = Shop::new();
     shop.import("a.jsonl", &people(0..200), &[]);

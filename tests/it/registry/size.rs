@@ -17,6 +17,7 @@ fn kib(field: &str) -> u64 {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the numbers are for whoever asks")]
 fn a_hundred_thousand_are_imported_and_loaded() {
     let (shop, clock) = (Shop::new(), Clock::start());
     let mut file = String::new();
