@@ -86,12 +86,13 @@ impl Room {
     /// Asks it small things until it says that the files are scrubbed; returns the longest wait.
     async fn until_scrubbed(&self) -> Duration {
         let mut longest = Duration::ZERO;
+        // Not without pause: it is to work, too.
+        let mut turns = tokio::time::interval(Duration::from_millis(5));
         while self.status.borrow().owes_scrub {
             let asked = self.clock.now();
             self.oldest(None, 1).await;
             longest = longest.max(self.clock.now().since(asked));
-            // Not without pause: it is to work, too.
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            turns.tick().await;
         }
         longest
     }
@@ -131,7 +132,6 @@ async fn a_withdrawal_reaches_100_000_waiting_records_of_500_subjects_and_the_by
     assert_eq!((erased.erased, erased.examined), (RECORDS / SUBJECTS, RECORDS / SUBJECTS));
     assert_eq!(room.status.borrow().totals.erased, RECORDS / SUBJECTS);
     assert!(room.status.borrow().conserves());
-    assert!(files_with(directory.path(), &gone) > 0, "sled keeps what was removed");
 
     // Two more at once, as after an outage; one scrub is enough for all three.
     for subject in [8, 9] {
