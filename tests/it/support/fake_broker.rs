@@ -121,9 +121,8 @@ pub(crate) fn well_behaved(packet: &Packet) -> Vec<Say> {
     match packet {
         Packet::Connect { version: 5 } => vec![connack(&[])],
         Packet::Connect { .. } => vec![Say::Bytes(vec![0x20, 2, 0, 0])],
-        Packet::Publish { packet_id: 0, .. } => vec![],
+        Packet::Publish { packet_id: 0, .. } | Packet::Acknowledge { .. } => vec![],
         Packet::Publish { packet_id, .. } => vec![puback(*packet_id)],
-        Packet::Acknowledge { .. } => vec![],
         Packet::Subscribe { packet_id, filters } => {
             vec![suback(*packet_id, &vec![1; filters.len()])]
         }
