@@ -190,10 +190,13 @@ pub async fn run(
     tokio::spawn(forward(house.caught_up.clone(), reconsider_tx.clone()));
     let entry = (access, credentials);
     let command = house.command(entry.clone(), enrolled.standing, orders_tx, caught_up_tx)?;
-    rooms.spawn(async move {
-        command::run(command, command_stop_rx).await;
-        RoomEnd::Command
-    });
+    // Without trusted keys there is nothing to listen to.
+    if !house.settings.command.is_off() {
+        rooms.spawn(async move {
+            command::run(command, command_stop_rx).await;
+            RoomEnd::Command
+        });
+    }
     let uplink = house.uplink(
         entry,
         UplinkEnds {

@@ -296,6 +296,7 @@ impl Settings {
         self.scan.check()?;
         self.outbox.validate()?;
         self.command.validate()?;
+        self.health.check()?;
         self.check_zones()?;
         self.fixtures()?;
         Ok(())
@@ -464,6 +465,21 @@ impl Settings {
             rssi(&key("enter_rssi"), zone.enter_rssi)?;
             rssi(&key("exit_rssi"), zone.exit_rssi)?;
             below(&key("exit_rssi"), zone.exit_rssi, zone.enter_rssi)?;
+        }
+        Ok(())
+    }
+}
+
+impl HealthSettings {
+    fn check(&self) -> Result<(), Invalid> {
+        let intervals = [
+            ("health.metrics_interval", self.metrics_interval),
+            ("health.state_interval", self.state_interval),
+        ];
+        for (key, found) in intervals {
+            if found < Span::millis(100) {
+                return Err(Invalid::new(key, found.to_string(), "allowed is `100ms` or more"));
+            }
         }
         Ok(())
     }

@@ -27,7 +27,14 @@ struct Shared {
     ledger: RwLock<ConsentLedger>,
     /// How often it was changed.
     revision: AtomicU64,
+    /// How many changes are being carried to the outbox.
+    under_way: AtomicU64,
 }
+
+/// As long as this lives nothing about anybody is sent or erased by the uplink: what waits is being
+/// looked through, and the receipt counts what was found.
+#[derive(Debug)]
+pub(super) struct Hold(Ledger);
 
 /// What may be done with a record now.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +53,11 @@ pub(super) enum Ruling {
 
 impl Ledger {
     pub(super) fn new(ledger: ConsentLedger) -> Self {
-        Self(Arc::new(Shared { ledger: RwLock::new(ledger), revision: AtomicU64::new(0) }))
+        Self(Arc::new(Shared {
+            ledger: RwLock::new(ledger),
+            revision: AtomicU64::new(0),
+            under_way: AtomicU64::new(0),
+        }))
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, ConsentLedger> {
@@ -58,6 +69,17 @@ impl Ledger {
         let guard = self.0.ledger.write().unwrap_or_else(PoisonError::into_inner);
         self.0.revision.fetch_add(1, Relaxed);
         guard
+    }
+
+    /// Holds the uplink back while a change is carried to the outbox.
+    pub(super) fn hold(&self) -> Hold {
+        self.0.under_way.fetch_add(1, Relaxed);
+        Hold(self.clone())
+    }
+
+    /// Whether a change is being carried to the outbox.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.under_way.load(Relaxed) > 0
     }
 
     /// How often it was changed.
@@ -101,6 +123,12 @@ impl Ledger {
                 Ruling::Erase => Verdict::Erase,
             }
         }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.0.under_way.fetch_sub(1, Relaxed);
     }
 }
 

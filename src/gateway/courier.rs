@@ -22,7 +22,7 @@ pub(super) struct ConsentingCourier {
     ledger: Ledger,
     clock: Clock,
     /// Whether every withdrawal that the platform has sent so far was carried out. While that is
-    /// not known nothing about anybody is sent.
+    /// not known, or a change is being carried out, nothing about anybody is sent.
     caught_up: watch::Receiver<bool>,
     view: View,
 }
@@ -50,7 +50,7 @@ impl ConsentingCourier {
     fn look(&self) -> View {
         View {
             synced: self.clock.wall().quality == ClockQuality::Synced,
-            caught_up: *self.caught_up.borrow(),
+            caught_up: *self.caught_up.borrow() && !self.ledger.is_held(),
             revision: self.ledger.revision(),
         }
     }
@@ -73,10 +73,12 @@ impl Courier for ConsentingCourier {
         }
         let look = self.look();
         let may_go = self.view.caught_up && look.caught_up && look.revision == self.view.revision;
+        if record.subject().is_some() && !may_go {
+            return Dispatch::Later;
+        }
         let record = match self.ledger.rule(&self.origin, &record, &now) {
             Ruling::Erase => return Dispatch::Erase,
             Ruling::Wait => return Dispatch::Later,
-            _ if record.subject().is_some() && !may_go => return Dispatch::Later,
             Ruling::Send => record,
             Ruling::SendNarrowed(narrowed) => *narrowed,
         };

@@ -116,6 +116,7 @@ impl Registrar {
     /// The platform wants something changed.
     async fn carry(&mut self, order: Order) -> Result<(), Failed> {
         let Order { change, number, standing, reply } = order;
+        let hold = self.ledger.hold();
         let kept = (number, standing);
         let carried = match change {
             Change::Upsert(subjects) => self.enrol(subjects, kept).await,
@@ -131,6 +132,8 @@ impl Registrar {
             }
             other => Ok(other?),
         };
+        drop(hold);
+        self.reconsider.send_replace(());
         // Whoever asked may have gone; then it comes again.
         drop(reply.send(carried));
         Ok(())
@@ -139,7 +142,10 @@ impl Registrar {
     /// The registry was changed from outside.
     async fn read_again(&mut self) -> Result<(), Failed> {
         let enrolled = self.blocking(Keeper::read).await?;
+        let hold = self.ledger.hold();
         let carried = self.take_over(enrolled, None).await?;
+        drop(hold);
+        self.reconsider.send_replace(());
         info!(
             enrolled = self.ledger.read().count(),
             withdrawn = carried.withdrawn,

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, path::Path, sync::Arc};
 use beacon_gateway::{
     clock::Clock,
     engine::{AddressKind, Advertisement, DeviceAddress, ReceiverId, Rssi, Uptime},
-    gateway::{self, GatewayError, Outcome, Request, Source},
+    gateway::{self, GatewayError, Outcome, Request, Source, Status},
     scan::{Heard, SourceEnds},
     settings::{Loader, Settings},
     uplink::Protocol,
@@ -17,7 +17,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{eventually, free_port, mosquitto::Mosquitto, subscriber::Subscriber};
+use crate::support::{
+    eventually, free_port,
+    mosquitto::Mosquitto,
+    subscriber::{Message, Subscriber},
+};
 
 const HOUR: i64 = 3600;
 const EVENTS: &str = "beacon/v1/t/s/g/event/#";
@@ -104,19 +108,24 @@ async fn a_withdrawal_reaches_what_waits_for_the_broker() {
 
     // `s0` is struck from the registry, and the registry read again, before anything was sent.
     shop.enrol(1..2);
-    for _ in 0..4 {
-        // Each channel on the way holds one, so that the first has arrived when the fourth leaves.
-        running.requests.send(Request::Reload).await.unwrap();
-    }
-    let relay = relay(broker, mosquitto.port()).await;
-    let ended = |all: &[crate::support::subscriber::Message]| {
-        all.iter().filter(|it| it.topic.ends_with("visit/ended")).count()
+    running.requests.send(Request::Reload).await.unwrap();
+    let erased = || {
+        let status = Status::read(&shop.path("state")).unwrap();
+        status.and_then(|it| it.counters["outbox"]["erased"].as_u64()).unwrap_or(0)
     };
+    eventually("the erasure", || erased() > 100).await;
+    let relay = relay(broker, mosquitto.port()).await;
+    let ended = |all: &[Message]| all.iter().filter(|it| it.topic.ends_with("visit/ended")).count();
     eventually("the visits of the other", || subscriber.look(ended) >= 28).await;
     let outcome = running.stop().await.unwrap();
     relay.abort();
     let said = subscriber.messages();
-    assert!(said.iter().all(|it| !it.payload.contains("\"s0\"")), "nothing about `s0` was sent");
+    let receipt = |it: &&Message| it.topic.ends_with("consent_withdrawn");
+    let about_s0 = said.iter().filter(|it| it.payload.contains("\"s0\""));
+    let (receipts, others): (Vec<_>, Vec<_>) = about_s0.partition(receipt);
+    assert_eq!(receipts.len(), 1);
+    assert!(receipts[0].payload.contains(r#""cause":"not_enrolled""#), "{}", receipts[0].payload);
+    assert_eq!(others, Vec::<&Message>::new(), "nothing about `s0` was sent");
     assert!(said.iter().any(|it| it.payload.contains("\"s1\"")));
     assert!(outcome.outbox.totals.erased > 100, "{:?}", outcome.outbox.totals);
     assert!(outcome.outbox.conserves());
@@ -205,6 +214,7 @@ impl Shop {
             .set("gateway.state_dir", &self.path("state").display().to_string())
             .set("identity.registry", &self.path("registry.jsonl").display().to_string())
             .set("outbox.commit_interval", "5ms")
+            .set("health.metrics_interval", "100ms")
             .set("uplink.broker", &format!("mqtt://127.0.0.1:{broker}"))
             .set("uplink.backoff_min", "10ms")
             .set("uplink.backoff_max", "50ms")
