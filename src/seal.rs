@@ -194,8 +194,6 @@ fn hmac_key(key: &SealKey) -> hmac::Key {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::similar_names, reason = "a sealer seals what is then sealed")]
-
     use super::*;
 
     fn with(text: &str) -> Sealer {

@@ -27,7 +27,6 @@ const MOST_NAMES: usize = 20;
 ways to be recognised: address, ibeacon (uuid/major/minor), altbeacon, eddystone_uid \
 (namespace/instance), eddystone_eid (key/exponent[/clock zero]), irk, service_token, rolling_uuid. \
 Several values in a cell are separated by spaces. JSON Lines: see registry.example.jsonl.")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Options {
     /// The file: CSV if its name ends with `.csv`, else JSON Lines.
     #[arg(value_name = "FILE")]
