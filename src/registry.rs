@@ -229,11 +229,15 @@ fn subject(line: &str) -> Result<Subject, LineProblem> {
 /// serde's message, unless it repeats a value: that may be an identifier or a key.
 fn form(error: &serde_json::Error) -> LineProblem {
     let message = error.to_string();
-    let safe = ["missing field", "unknown field", "unknown variant", "EOF", "expected"]
+    let told = message.split(" at line ").next().unwrap_or_default();
+    let repeats_names_alone = ["missing field", "unknown field", "unknown variant"]
         .iter()
         .any(|start| message.starts_with(start));
-    LineProblem::Form(if safe {
-        message.split(" at line ").next().unwrap_or_default().to_owned()
+    LineProblem::Form(if error.is_syntax() || error.is_eof() {
+        // The parser's words are its own; it repeats nothing.
+        format!("the line is not JSON: {told} (column {})", error.column())
+    } else if repeats_names_alone {
+        import::harmless(told).into_owned()
     } else {
         format!(
             "the line is not one subject in JSON (column {}); `config/registry.example.jsonl` shows the form",
@@ -244,7 +248,8 @@ fn form(error: &serde_json::Error) -> LineProblem {
 
 fn consent(entry: ConsentEntry) -> Result<Consent, LineProblem> {
     let purposes = entry.purposes.iter().map(|purpose| {
-        Purpose::from_name(purpose).ok_or_else(|| LineProblem::UnknownPurpose(purpose.clone()))
+        Purpose::from_name(purpose)
+            .ok_or_else(|| LineProblem::UnknownPurpose(import::harmless(purpose).into_owned()))
     });
     let purposes: Purposes = purposes.collect::<Result<_, _>>()?;
     if purposes.is_empty() {
@@ -403,6 +408,8 @@ mod tests {
             (line("customer", address, r#""consent":null"#), "`consent` is missing"),
             (line("customer", "", CONSENT), "at least one"),
             (line("guest", address, CONSENT), "unknown variant `guest`"),
+            (line("customer", &format!(r#"{{"{secret}":1}}"#), CONSENT), "unknown variant `…`"),
+            (line("customer", address, &CONSENT.replace("presence", secret)), "`…` is no purpose"),
             (
                 line("customer", address, &CONSENT.replace("\"presence\"", "")),
                 "name at least one of",

@@ -40,8 +40,9 @@ struct ReportOptions {
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let View::Report(ReportOptions { json, common }) = &options.view;
     let settings = common.load()?;
-    let registry = load_registry(&settings, Clock::start())?;
-    let store = registry_version(&settings, Clock::start())?;
+    let clock = Clock::start().trusting(settings.gateway.clock);
+    let registry = load_registry(&settings, clock)?;
+    let store = registry_version(&settings, clock)?;
     let state_dir = &settings.gateway.state_dir;
     let status = Status::read(state_dir).map_err(|error| Failure::Failed(chain(&error)))?;
     let in_use = outbox::in_use(state_dir).map_err(|error| {
@@ -50,7 +51,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             "cannot tell whether a gateway uses `{dir}`; run this as root or as the gateway's user: {error}"
         ))
     })?;
-    let report = Report::new(&settings, (&registry, store), status, in_use, Clock::start().wall());
+    let report = Report::new(&settings, (&registry, store), status, in_use, clock.wall());
     let mut out = anstream::stdout();
     let written = if *json {
         let document = serde_json::to_string_pretty(&report).unwrap_or_default();

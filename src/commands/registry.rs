@@ -74,7 +74,8 @@ impl Desk {
     fn new(common: &Common) -> Result<Self, Failure> {
         let settings = common.load()?;
         let keys = keys(&settings);
-        Ok(Self { settings, keys, clock: Clock::start() })
+        let clock = Clock::start().trusting(settings.gateway.clock);
+        Ok(Self { settings, keys, clock })
     }
 
     fn state_dir(&self) -> &Path {
@@ -95,10 +96,24 @@ impl Desk {
     fn existing(&self) -> Result<RegistryStore, Failure> {
         self.open_existing()?.ok_or_else(|| {
             Failure::Failed(format!(
-                "there is no registry in {}; `beacon-gateway registry import FILE` makes one",
-                self.state_dir().display()
+                "there is no registry in {}; `beacon-gateway registry import FILE` makes one{}",
+                self.state_dir().display(),
+                self.besides()
             ))
         })
+    }
+
+    /// A reminder of the registry file that the configuration names: it enrols people as well, and
+    /// what looks into the sealed registry does not see them. Empty where there is none.
+    fn besides(&self) -> String {
+        let file = &self.settings.identity.registry;
+        if file.as_os_str().is_empty() {
+            return String::new();
+        }
+        format!(
+            "; {} (`identity.registry`) enrols besides, and is not looked at here",
+            file.display()
+        )
     }
 }
 

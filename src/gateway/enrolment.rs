@@ -12,10 +12,10 @@ use super::GatewayError;
 use crate::{
     clock::Clock,
     command::Standing,
-    engine::{ConsentLedger, Fixture, Registry, Subject, UnixTime},
+    engine::{ClockQuality, ConsentLedger, Fixture, Registry, Subject},
     registry::{
         self,
-        store::{self, Change, Order, RegistryStore, RegistryStoreError, Source},
+        store::{self, Change, Order, RegistryStore, RegistryStoreError, Source, Withdrawal},
     },
     seal::KeySource,
     settings::{Invalid, Settings},
@@ -105,7 +105,7 @@ impl Keeper {
                 continue;
             }
             if let Some(withdrawal) = store.withdrawal(name)?
-                && !is_newer(&subject, withdrawal.when)
+                && !is_newer(&subject, &withdrawal)
             {
                 warn!("The registry file still has somebody who withdrew; they stay withdrawn.");
                 continue;
@@ -160,14 +160,38 @@ impl Keeper {
     }
 }
 
-/// Whether somebody gave a consent after they withdrew.
-fn is_newer(subject: &Subject, withdrawn: Option<UnixTime>) -> bool {
+/// Whether somebody gave a consent after they withdrew. Not when nobody knows when they withdrew: a
+/// clock that is not set is late as a rule, and a withdrawal would count as older than it is.
+fn is_newer(subject: &Subject, withdrawal: &Withdrawal) -> bool {
     let from = subject.consent.as_ref().map(|consent| consent.from);
-    matches!((from, withdrawn), (Some(from), Some(withdrawn)) if from > withdrawn)
+    let is_known = withdrawal.clock == ClockQuality::Synced;
+    matches!((from, withdrawal.when), (Some(from), Some(when)) if is_known && from > when)
 }
 
 fn order(command: u64, standing: Standing) -> Order {
     // A few numbers by name: this cannot fail.
     let platform = serde_json::to_vec(&standing).ok();
     Order { source: Source::Platform, command: Some(command), platform, again: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::UnixTime;
+
+    #[test]
+    fn only_a_withdrawal_whose_time_is_known_gives_way_to_a_later_consent() {
+        let subjects = registry::parse(
+            r#"{"subject":"s","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:55"}],"consent":{"purposes":["presence"],"from":"1970-01-01T00:00:10Z","proof":"form-1"}}"#,
+        );
+        let subject = &subjects.unwrap()[0];
+        let newer = |seconds: Option<i64>, clock| {
+            let when = seconds.map(|seconds| UnixTime::from_millis(seconds * 1000));
+            is_newer(subject, &Withdrawal { when, clock, command: None })
+        };
+        assert!(newer(Some(9), ClockQuality::Synced));
+        assert!(!newer(Some(10), ClockQuality::Synced));
+        assert!(!newer(Some(9), ClockQuality::Unsynced), "the clock may have been late");
+        assert!(!newer(None, ClockQuality::Synced));
+    }
 }

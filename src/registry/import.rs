@@ -86,7 +86,7 @@ fn line_of(line: &[u8]) -> Result<&str, String> {
 
 /// One subject; the problem repeats nothing that could be a key.
 fn subject(line: &str) -> Result<Subject, String> {
-    super::subject(line).map_err(|problem| harmless(&problem.to_string()).into_owned())
+    super::subject(line).map_err(|problem| problem.to_string())
 }
 
 /// Notes who is in the file twice, by name or by identifier.

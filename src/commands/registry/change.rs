@@ -58,8 +58,8 @@ pub(super) fn withdraw(options: &WithdrawOptions) -> Result<(), Failure> {
         let unknown = unknown.iter().try_for_each(|name| {
             writeln!(
                 out,
-                "`{name}` was not enrolled here; the withdrawal is remembered all the same, so that \
-                 no older file enrols them."
+                "`{name}` was not enrolled in the sealed registry; the withdrawal is remembered all \
+                 the same, so that no older file enrols them."
             )
         });
         unknown.and_then(|()| {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Common, Desk, Failure, bar};
 use crate::{
     commands::broken_pipe,
-    engine::{ClockQuality, Purpose, Subject, UnixTime},
+    engine::{ClockQuality, Consent, Purpose, Subject, UnixTime},
     registry::{
         form,
         store::{RegistryStore, Source, Verified, Withdrawal},
@@ -64,11 +64,7 @@ pub(super) fn list(options: &ListOptions) -> Result<(), Failure> {
             return out.flush();
         }
         for (subject, source) in &rows {
-            let consent = subject.consent.as_ref();
-            let until = match consent {
-                Some(consent) => consent.until.map_or_else(|| "withdrawn".to_owned(), form::time),
-                None => "-".to_owned(),
-            };
+            let until = subject.consent.as_ref().map_or_else(|| "-".to_owned(), until);
             let purposes = purposes(subject);
             let purposes = if purposes.is_empty() { "-".to_owned() } else { purposes.join(",") };
             let (name, kind) = (subject.pseudonym.as_str(), subject.kind.name());
@@ -80,7 +76,8 @@ pub(super) fn list(options: &ListOptions) -> Result<(), Failure> {
                 if subject.purposes_at(now).is_empty() { "  (not now)" } else { "" }
             )?;
         }
-        writeln!(out, "{} subjects, {} withdrawals", version.subjects, version.withdrawn)?;
+        let (subjects, withdrawn) = (version.subjects, version.withdrawn);
+        writeln!(out, "{subjects} subjects, {withdrawn} withdrawals{}", desk.besides())?;
         if unreadable > 0 {
             writeln!(out, "{unreadable} entries cannot be read: see `registry verify`")?;
         }
@@ -94,7 +91,7 @@ pub(super) fn show(options: &ShowOptions) -> Result<(), Failure> {
     let store = desk.existing()?;
     let name = &options.subject;
     let Some((subject, source)) = store.get(name)? else {
-        return Err(Failure::Failed(not_enrolled(&store, name)?));
+        return Err(Failure::Failed(not_enrolled(&store, name)? + &desk.besides()));
     };
     drop(store);
     let now = desk.clock.wall().unix;
@@ -104,15 +101,15 @@ pub(super) fn show(options: &ShowOptions) -> Result<(), Failure> {
         writeln!(out, "{document}")
     } else {
         let consent = subject.consent.as_ref();
-        let time = |time: Option<UnixTime>, none: &str| time.map_or(none.to_owned(), form::time);
+        let none = || "-".to_owned();
         let rows = [
             ("subject", name.clone()),
             ("kind", subject.kind.name().to_owned()),
             ("recognised by", ways(&subject).join(", ")),
-            ("agreed to", purposes(&subject).join(", ")),
-            ("from", time(consent.map(|it| it.from), "-")),
-            ("until", time(consent.and_then(|it| it.until), "withdrawn")),
-            ("proof", consent.map_or_else(|| "-".to_owned(), |it| it.proof.to_string())),
+            ("agreed to", consent.map_or_else(none, |_| purposes(&subject).join(", "))),
+            ("from", consent.map_or_else(none, |it| form::time(it.from))),
+            ("until", consent.map_or_else(none, until)),
+            ("proof", consent.map_or_else(none, |it| it.proof.to_string())),
             ("live now", subject.purposes_at(now).to_string()),
             ("enrolled by", source.name().to_owned()),
         ];
@@ -160,6 +157,11 @@ pub(super) fn verify(options: &VerifyOptions) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// When a consent ends.
+fn until(consent: &Consent) -> String {
+    consent.until.map_or_else(|| "withdrawn".to_owned(), form::time)
 }
 
 /// Why somebody is not found.

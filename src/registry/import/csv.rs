@@ -111,8 +111,10 @@ fn header(record: &ByteRecord) -> Result<Vec<&'static str>, String> {
         let name = String::from_utf8_lossy(cell.trim_ascii());
         let known = COLUMNS.into_iter().find(|column| column.eq_ignore_ascii_case(&name));
         let Some(known) = known else {
+            // What spreadsheets write where the comma is the decimal point.
+            let hint = if name.contains([';', '\t']) { "separate columns by commas; " } else { "" };
             let name: String = harmless(&name).chars().take(40).collect();
-            return Err(format!("there is no column `{}`; {ALLOWED}", name.escape_debug()));
+            return Err(format!("there is no column `{}`; {hint}{ALLOWED}", name.escape_debug()));
         };
         if columns.contains(&known) {
             return Err(format!("the column `{known}` stands twice"));

@@ -65,7 +65,7 @@ fn every_problem_of_a_file_is_told_with_its_line() {
     let told = parsed.problems.told();
     for ((line, problem), (expected, words)) in told.iter().zip([
         (3, "missing field"),
-        (5, "expected"),
+        (5, "the line is not JSON: expected"),
         (6, "subject `a` is in line 2 already"),
         (7, "its address belongs to `a` in line 2"),
         (8, "32 hexadecimal digits"),
@@ -84,7 +84,8 @@ fn problems_of_csv_are_told_in_words_to_act_on() {
         "subject,kind,purposes,from,until,proof,address,ibeacon,eddystone_uid,eddystone_eid";
     let consent = "presence,2026-01-01T00:00:00Z,,form-1";
     for (row, words) in [
-        (format!("a,customer,{consent},nonsense,,,"), "six hexadecimal octets"),
+        (format!("a,customer,{consent},nonsense,,,"), "like `C0:11:22:33:44:55`"),
+        (format!("a,customer,{consent},,x/1/2,,"), "like `e2c56db5-dffb-48d2-b060-d0f5a71096e0`"),
         (format!("a,customer,{consent},,e2c56db5,,"), "`uuid/major/minor`"),
         (format!("a,customer,{consent},,x/1/65536,,"), "minor must be a number from 0 to 65535"),
         (format!("a,customer,{consent},,,0011,"), "`namespace/instance`"),
@@ -93,7 +94,7 @@ fn problems_of_csv_are_told_in_words_to_act_on() {
         (format!("a,customer,{consent},,,,"), "at least one"),
         (format!("a,guest,{consent},C0:11:22:33:44:55,,,"), "unknown variant `guest`"),
         ("a,customer,,,,,C0:11:22:33:44:55,,,".to_owned(), "`consent` is missing"),
-        ("a,customer,presence,,,f,C0:11:22:33:44:55,,,".to_owned(), "`consent.from`"),
+        ("a,customer,presence,,,f,C0:11:22:33:44:55,,,".to_owned(), "like `2026-01-31T00:00:00Z`"),
         (format!("a b,customer,{consent},C0:11:22:33:44:55,,,"), "without spaces"),
     ] {
         let told = problems(Format::Csv, &format!("{header}\n{row}\n"));
@@ -104,6 +105,7 @@ fn problems_of_csv_are_told_in_words_to_act_on() {
         ("", "no header line"),
         ("kind,address", "`subject` is missing"),
         ("subject,adress", "no column `adress`"),
+        ("subject;kind;address", "separate columns by commas"),
         ("subject,irk,IRK", "`irk` stands twice"),
         ("subject,ec0234a357c8ad05341010a60a397d9b", "no column `…`"),
     ] {
