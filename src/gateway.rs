@@ -189,9 +189,9 @@ pub async fn run(
     tokio::spawn(follow(store.status, durable_tx));
     tokio::spawn(forward(house.caught_up.clone(), reconsider_tx.clone()));
     let entry = (access, credentials);
-    let command = house.command(entry.clone(), enrolled.standing, orders_tx, caught_up_tx)?;
-    // Without trusted keys there is nothing to listen to.
+    // Without a trusted key there is no such room: one that ends stops the gateway.
     if !house.settings.command.is_off() {
+        let command = house.command(entry.clone(), enrolled.standing, orders_tx, caught_up_tx)?;
         rooms.spawn(async move {
             command::run(command, command_stop_rx).await;
             RoomEnd::Command
