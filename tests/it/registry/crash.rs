@@ -1,5 +1,4 @@
 //! Imports that are killed at any moment: there is the old registry or the new one.
-#![expect(clippy::print_stdout, reason = "how many were killed is a result of the test")]
 
 use std::time::Duration;
 
