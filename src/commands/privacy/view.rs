@@ -73,6 +73,7 @@ fn counted(out: &mut impl Write, counters: &Counters) -> io::Result<()> {
         ("anonymous", "  of strangers, forgotten"),
         ("subject", "  of subjects with a live consent"),
         ("fixture", "  of the shop's own sensors"),
+        ("implausible_doubles", "identifiers from two devices in turn"),
     ] {
         row(out, what, value(counters.values.pointer(&format!("/engine/{name}"))))?;
     }
@@ -80,6 +81,8 @@ fn counted(out: &mut impl Write, counters: &Counters) -> io::Result<()> {
         ("/outbox/acknowledged", "events the broker has"),
         ("/outbox/pending", "events waiting on disk"),
         ("/outbox/erased", "events erased, consent over"),
+        ("/outbox/narrowed", "  and cut to what is still agreed to"),
+        ("/outbox/scrubs", "  and the files freed of that, times"),
         ("/outbox/dropped", "events dropped"),
     ] {
         row(out, what, value(counters.values.pointer(path)))?;
@@ -107,6 +110,7 @@ const ENGINE: &[&str] = &[
     "fixture",
     "decoded",
     "situations",
+    "implausible_doubles",
 ];
 const OUTBOX: &[&str] = &[
     "acknowledged",
@@ -117,6 +121,8 @@ const OUTBOX: &[&str] = &[
     "appended",
     "commits",
     "commit_ms",
+    "narrowed",
+    "scrubs",
 ];
 
 fn enrolled(out: &mut impl Write, report: &Report) -> io::Result<()> {

@@ -68,7 +68,8 @@ fn in_file(file: &str) -> String {
         "it is in {file}, beside the registry: whoever takes this machine's card has both. Keep it \
          as a credential: `systemd-creds encrypt --name={CREDENTIAL} {file} \
          /etc/credstore.encrypted/beacon-gateway.{CREDENTIAL}`, install the drop-in \
-         registry-key.conf, restart, then `registry rotate-key`. It helps against a stolen card where \
+         registry-key.conf, restart, then `registry rotate-key` (the drop-in has the commands in \
+         full). It helps against a stolen card where \
          the machine has a TPM2 chip (`systemd-creds has-tpm2`); where it has none, let something \
          from outside put the key into /run/credstore at each start"
     )
