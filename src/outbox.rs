@@ -151,6 +151,8 @@ pub enum Read {
 pub enum Removal {
     /// The broker has it.
     Acknowledged,
+    /// The broker has it, and what it said must not stay behind in the files.
+    AcknowledgedForGood,
     /// It may no longer be sent: the consent it was made under has ended.
     Erased,
     /// It can never be delivered: the broker refuses it for good, or it cannot be read.

@@ -8,7 +8,10 @@ use super::consent::{Ledger, Ruling};
 use crate::{
     clock::Clock,
     engine::ClockQuality,
-    outbox::{Stored, record::Record},
+    outbox::{
+        Stored,
+        record::{Body, Record},
+    },
     uplink::{
         Courier, Dispatch, Topic, Topics,
         payload::{CONTENT_TYPE, Origin},
@@ -90,5 +93,11 @@ impl Courier for ConsentingCourier {
             user_properties: Vec::new(),
             expiry: None,
         }
+    }
+
+    /// A receipt names who has withdrawn; nobody else has to know that once the platform does.
+    fn leaves_no_trace(&self, stored: &Stored) -> bool {
+        let record = Record::decode(&stored.bytes);
+        record.is_ok_and(|record| matches!(record.body, Body::ConsentWithdrawn(_)))
     }
 }

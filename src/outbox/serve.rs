@@ -235,6 +235,10 @@ impl<J: Journal> Room<J> {
         let bytes = before.saturating_sub(self.journal.pending().bytes);
         match why {
             Removal::Acknowledged => self.totals.acknowledged += 1,
+            Removal::AcknowledgedForGood => {
+                self.totals.acknowledged += 1;
+                self.journal.owe_scrub();
+            }
             Removal::Erased => {
                 self.totals.erased += 1;
                 self.journal.owe_scrub();

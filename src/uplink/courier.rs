@@ -8,7 +8,7 @@ use crate::outbox::Stored;
 /// Turns a record into what is published. Asked again when the record has to be sent again, so
 /// that a consent that has ended since is noticed.
 ///
-/// Both methods are called from the task that polls the network, and must not block.
+/// All methods are called from the task that polls the network, and must not block.
 pub trait Courier: Send {
     /// Looks anew at what decides whether a record is passed over ([`Dispatch::Later`]): the clock,
     /// the line on which withdrawals arrive, the consents. Returns whether a record that was passed
@@ -25,6 +25,12 @@ pub trait Courier: Send {
 
     /// Decides about one record.
     fn dispatch(&mut self, stored: &Stored) -> Dispatch;
+
+    /// Whether what a record says must not stay behind in the outbox's files once the broker has it.
+    /// Asked when it is published.
+    fn leaves_no_trace(&self, _stored: &Stored) -> bool {
+        false
+    }
 }
 
 /// What becomes of a record.

@@ -58,6 +58,8 @@ pub(super) struct Pump {
     floor: Option<Sequence>,
     /// Something that came of the last fetch was sent.
     fruitful: bool,
+    /// What is in flight and must not stay behind in the outbox's files.
+    traceless: BTreeSet<Sequence>,
     /// What has to leave the outbox.
     leaving: Leaving,
 }
@@ -76,6 +78,7 @@ struct Fetch {
 #[derive(Debug, Default)]
 struct Leaving {
     acknowledged: Vec<Sequence>,
+    for_good: Vec<Sequence>,
     erased: Vec<Sequence>,
     rejected: Vec<Sequence>,
 }
@@ -102,6 +105,7 @@ impl Pump {
             passed_over: floor.is_some(),
             floor,
             fruitful: false,
+            traceless: BTreeSet::new(),
             leaving: Leaving::default(),
         }
     }
@@ -137,6 +141,11 @@ impl Pump {
     pub(super) fn requested(&mut self, sequence: Sequence, now: Uptime) {
         self.in_flight.requested(Parcel::Record(sequence), now);
         self.fruitful = true;
+    }
+
+    /// What a record in flight says must not stay behind in the outbox's files.
+    pub(super) fn leaves_no_trace(&mut self, sequence: Sequence) {
+        self.traceless.insert(sequence);
     }
 
     /// The courier passes the record over that was last to be sent.
@@ -175,7 +184,12 @@ impl Pump {
     /// The broker has a record. Returns whether sending goes on as usual: what was in flight when
     /// the broker put another record off proves nothing.
     pub(super) fn accepted(&mut self, sequence: Sequence) -> bool {
-        self.leaving.acknowledged.push(sequence);
+        let leaving = if self.traceless.remove(&sequence) {
+            &mut self.leaving.for_good
+        } else {
+            &mut self.leaving.acknowledged
+        };
+        leaving.push(sequence);
         if self.held_until.is_none() {
             self.careful = false;
         }
@@ -304,12 +318,14 @@ impl Pump {
 
 impl Leaving {
     fn len(&self) -> usize {
-        self.acknowledged.len() + self.erased.len() + self.rejected.len()
+        let all = [&self.acknowledged, &self.for_good, &self.erased, &self.rejected];
+        all.into_iter().map(Vec::len).sum()
     }
 
     fn take(&mut self) -> Option<Read> {
         for (sequences, why) in [
             (&mut self.acknowledged, Removal::Acknowledged),
+            (&mut self.for_good, Removal::AcknowledgedForGood),
             (&mut self.erased, Removal::Erased),
             (&mut self.rejected, Removal::Rejected),
         ] {

@@ -109,6 +109,22 @@ pub(crate) fn eddystone(frame: &[u8]) -> Vec<u8> {
     Data::default().service(0xfeaa).service_data(0xfeaa, frame).finish()
 }
 
+/// An app's token, in the form for Android. There is no room for flags.
+pub(crate) fn service_token(token: &[u8]) -> Vec<u8> {
+    // 4c7148cd-69b9-4363-ba4c-b74990a1b2dc, least significant octet first.
+    const UUID: u128 = 0x4c71_48cd_69b9_4363_ba4c_b749_90a1_b2dc;
+    Data::default().structure(0x21, &[&UUID.to_le_bytes(), &[1][..], token].concat()).finish()
+}
+
+/// An app's rolling UUID, from the octets that were derived for it, most significant first.
+pub(crate) fn rolling_uuid(octets: &[u8]) -> Vec<u8> {
+    let mut uuid = octets.to_vec();
+    uuid[6] = uuid[6] & 0x0f | 0x80;
+    uuid[8] = uuid[8] & 0x3f | 0x80;
+    uuid.reverse();
+    Data::default().flags().structure(0x07, &uuid).finish()
+}
+
 fn length(octets: &[u8]) -> u8 {
     u8::try_from(octets.len()).expect("what is sent here is short")
 }

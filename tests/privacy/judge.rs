@@ -1,6 +1,9 @@
 //! Holds every event against what its subject had agreed to.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -13,6 +16,8 @@ pub(crate) struct Judge {
     pub(crate) violations: Vec<Violation>,
     /// How many events of each kind were seen.
     pub(crate) kinds: BTreeMap<String, u64>,
+    /// Whose consent was said to have ended, in receipts.
+    pub(crate) receipts: BTreeSet<String>,
 }
 
 /// Something that should not have been said.
@@ -69,6 +74,9 @@ impl Judge {
             let subject = String::new();
             return self.violations.push(Violation { wrong: Wrong::Form, subject, event });
         };
+        if kind == "gateway/consent_withdrawn" {
+            self.receipts.extend(receipt(&message.payload));
+        }
         let Some(subject) = subject else { return };
         let wrong = match members.get(&subject) {
             Some(member) => judge(member, &needs, time, message.at.as_millis(), slack),
@@ -126,6 +134,15 @@ impl Event {
         }
         subject.is_some().then_some(Self { subject, time, needs })
     }
+}
+
+/// Whom a receipt names whose consent has ended as a whole.
+fn receipt(payload: &[u8]) -> Vec<String> {
+    let event: Value = serde_json::from_slice(payload).unwrap_or_default();
+    let whole = event["data"]["cause"] != "narrowed";
+    let subjects = event["data"]["subjects"].as_array().filter(|_| whole);
+    let names = subjects.into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
 }
 
 /// What is wrong with an event about a member that needs these purposes, is dated to `time` on the

@@ -22,6 +22,7 @@ mod listener;
 mod members;
 mod memory;
 mod needles;
+mod platform;
 mod relay;
 mod stage;
 mod strangers;
@@ -123,12 +124,14 @@ fn a_week() -> Outcome<()> {
         ("  of these counted by gateways that were stopped", tally.received),
         ("  of these of members", tally.of_subjects),
         ("withdrawals", tally.withdrawals),
+        ("  of these by the platform's command", tally.commanded),
+        ("  of these while the line was broken", tally.while_offline),
         ("consents narrowed", tally.narrowed),
         ("consents given anew", tally.renewed),
         ("consents that ended", tally.expired as u64),
         ("gateways stopped", tally.stops),
         ("gateways killed", tally.kills),
-        ("outages of the broker", tally.outages),
+        ("outages of the line", tally.outages),
         ("records erased", tally.erased),
         ("images of memory", record.cores as u64),
     ] {
@@ -149,7 +152,9 @@ fn a_week() -> Outcome<()> {
     if !examples.is_empty() {
         return Err(examples.join("\n    "));
     }
-    for place in ["memory", "broker traffic", "log", "state directory"] {
+    let places =
+        ["memory", "broker traffic", "log", "state directory", "state directory, for names"];
+    for place in places {
         if record.searched.get(place).is_none_or(|octets| *octets == 0) {
             return Err(format!("nothing was looked at of {place}"));
         }
@@ -160,7 +165,13 @@ fn a_week() -> Outcome<()> {
             return Err(format!("there was hardly any {kind}"));
         }
     }
-    let happened = [tally.withdrawals, tally.narrowed, tally.expired as u64, tally.stops];
+    for kind in ["occupancy/counted", "gateway/consent_withdrawn"] {
+        if judge.kinds.get(kind).is_none_or(|many| *many < days) {
+            return Err(format!("there was hardly any {kind}"));
+        }
+    }
+    let happened =
+        [tally.withdrawals, tally.commanded, tally.narrowed, tally.expired as u64, tally.stops];
     if happened.contains(&0) || tally.strangers < strangers_a_day {
         return Err(format!("too little happened: {tally:?}"));
     }

@@ -5,15 +5,21 @@ use aes::{
     cipher::{BlockEncrypt as _, KeyInit as _},
 };
 use beacon_gateway::{engine::UnixTime, uplink::payload::utc};
+use ring::hmac;
 
 use crate::{
-    air::{Data, Sent, altbeacon, eddystone, ibeacon},
+    air::{Data, Sent, altbeacon, eddystone, ibeacon, rolling_uuid, service_token},
     needles::{Needles, What},
 };
 
 /// One member.
 pub(crate) struct Member {
+    pub(crate) number: usize,
+    /// Letters, different from the first one on: where names are sorted and share beginnings, what
+    /// is left of each can still be told.
     pub(crate) name: String,
+    /// Whether the platform enrols it by commands; the others stand in the registry file.
+    pub(crate) by_command: bool,
     pub(crate) device: Device,
     /// What was agreed to, over time; the last one holds.
     pub(crate) versions: Vec<Version>,
@@ -52,7 +58,21 @@ pub(crate) enum Device {
     EddystoneUid([u8; 16]),
     EddystoneEid([u8; 16]),
     Irk([u8; 16]),
+    ServiceToken([u8; 32]),
+    RollingUuid([u8; 32]),
 }
+
+/// So many turns [`Member::new`] takes until a device of each kind was made.
+const KINDS: usize = 12;
+
+/// How many letters of a name may be lost where names share their beginnings.
+const SHARED: usize = 6;
+
+/// How long a value of an app lasts: 15 minutes.
+const EPOCH: i64 = 900_000;
+
+/// Of the gateway under test; app identities are made for one.
+pub(crate) const TENANT: &str = "tenant";
 
 /// Of an Eddystone-EID beacon: an identifier lasts 2^10 s.
 const EXPONENT: u8 = 10;
@@ -65,20 +85,26 @@ impl Member {
     pub(crate) fn new(number: usize, grant: Grant, random: &mut fastrand::Rng) -> Self {
         let mut mark = [0; 20];
         mark.fill_with(|| random.u8(1..));
+        let mut long = [0; 32];
+        long.fill_with(|| random.u8(1..));
         let [key @ .., _, _, _, _] = mark;
         let [mut address @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _] = mark;
         address[0] |= 0xc0;
-        let device = match number % 10 {
+        let device = match number % KINDS {
             0 | 1 => Device::Address(address),
-            2 | 3 => Device::IBeacon(key),
-            4 => Device::AltBeacon(mark),
-            5 => Device::EddystoneUid(key),
-            6 | 7 => Device::EddystoneEid(key),
+            2 => Device::IBeacon(key),
+            3 => Device::AltBeacon(mark),
+            4 => Device::EddystoneUid(key),
+            5 | 6 => Device::EddystoneEid(key),
+            7 | 8 => Device::ServiceToken(long),
+            9 => Device::RollingUuid(long),
             _ => Device::Irk(key),
         };
         let version = Version { told: i64::MIN, in_force: i64::MIN, grant: Some(grant) };
-        let name = format!("member_{number:03}");
-        Self { name, device, versions: vec![version], visits: Vec::new(), next: i64::MIN }
+        let name = std::iter::repeat_with(|| random.lowercase()).take(20).collect();
+        let by_command = (number / KINDS).is_multiple_of(2);
+        let (versions, visits) = (vec![version], Vec::new());
+        Self { number, name, by_command, device, versions, visits, next: i64::MIN }
     }
 
     pub(crate) fn grant(&self) -> Option<&Grant> {
@@ -121,6 +147,8 @@ impl Member {
                 hex(key)
             ),
             Device::Irk(key) => format!(r#"{{"irk":"{}"}}"#, hex(key)),
+            Device::ServiceToken(key) => format!(r#"{{"service_token":"{}"}}"#, hex(key)),
+            Device::RollingUuid(key) => format!(r#"{{"rolling_uuid":"{}"}}"#, hex(key)),
         };
         let purposes = grant.purposes.iter().map(|purpose| format!("\"{purpose}\""));
         let purposes = purposes.collect::<Vec<_>>().join(",");
@@ -156,12 +184,23 @@ impl Member {
                 address = resolvable(key, now / ROTATION);
                 plain()
             }
+            Device::ServiceToken(key) => {
+                let value = derive(key, "beacon-gateway/service-token/1", now);
+                address = turned(&value);
+                service_token(&value[..12])
+            }
+            Device::RollingUuid(key) => {
+                let value = derive(key, "beacon-gateway/rolling-uuid/1", now);
+                address = turned(&value);
+                rolling_uuid(&value[..16])
+            }
         };
         Sent { address, random: true, rssi: random.i8(-60..-50), data }
     }
 
     /// What must not be found of a member outside memory: keys, and what identifies the device.
-    pub(crate) fn hide_in(&self, number: usize, needles: &mut Needles) {
+    pub(crate) fn hide_in(&self, needles: &mut Needles) {
+        let number = self.number;
         let (octets, what): (&[u8], _) = match &self.device {
             Device::Address(octets) => {
                 let mut backwards = *octets;
@@ -172,12 +211,29 @@ impl Member {
             Device::IBeacon(id) | Device::EddystoneUid(id) => (id, What::Identifier),
             Device::AltBeacon(id) => (id, What::Identifier),
             Device::EddystoneEid(key) | Device::Irk(key) => (key, What::Key),
+            Device::ServiceToken(key) | Device::RollingUuid(key) => (key, What::Key),
         };
         if let Device::Address(_) = self.device {
             needles.add(octets, what, number);
         }
         for half in octets.as_chunks::<8>().0 {
             needles.add(half, what, number);
+        }
+    }
+}
+
+impl Member {
+    /// What must not be found on the disk of a member who has withdrawn: the name, but for what it
+    /// may share with its neighbours.
+    pub(crate) fn hide_name_in(&self, needles: &mut Needles) {
+        needles.add(&self.name.as_bytes()[SHARED..], What::Pseudonym, self.number);
+    }
+
+    /// The member's identity resolving key, ready for use, if that is how it is recognised.
+    pub(crate) fn resolver(&self) -> Option<Aes128> {
+        match &self.device {
+            Device::Irk(key) => Some(Aes128::new(key.into())),
+            _ => None,
         }
     }
 }
@@ -204,6 +260,30 @@ fn resolvable(irk: &[u8; 16], turn: i64) -> [u8; 6] {
     address[..3].copy_from_slice(&prand);
     address[3..].copy_from_slice(&block[13..]);
     address
+}
+
+/// Whether an address was made with a key, which one in 2^24 strangers' is by chance.
+pub(crate) fn resolves(key: &Aes128, address: [u8; 6]) -> bool {
+    let [a, b, c, hash @ ..] = address;
+    let mut block = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c];
+    key.encrypt_block((&mut block).into());
+    a >> 6 == 1 && block.ends_with(&hash)
+}
+
+/// The value that an app's identity is cut from (`docs/app-identity.md`).
+fn derive(key: &[u8; 32], label: &str, now: i64) -> [u8; 32] {
+    let epoch = u32::try_from(now / EPOCH).unwrap_or(u32::MAX).to_be_bytes();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let tag = hmac::sign(&key, &[label.as_bytes(), TENANT.as_bytes(), &epoch].concat());
+    let mut value = [0; 32];
+    value.copy_from_slice(tag.as_ref());
+    value
+}
+
+/// An address that changes together with the value: a private one that nobody can resolve.
+fn turned(value: &[u8; 32]) -> [u8; 6] {
+    let [.., a, b, c, d, e, f] = *value;
+    [a & 0x3f | 1, b, c, d, e, f]
 }
 
 /// The identifier of an Eddystone-EID beacon whose clock shows so many seconds.

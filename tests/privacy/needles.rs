@@ -33,6 +33,8 @@ pub(crate) enum What {
     Key,
     /// A member's address, or what makes the member's beacon its own.
     Identifier,
+    /// The name of a member who has withdrawn.
+    Pseudonym,
 }
 
 /// A needle that was found.

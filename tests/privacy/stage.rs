@@ -16,17 +16,20 @@ use std::{
     time::Duration,
 };
 
-use beacon_gateway::{clock::Clock, engine::UnixTime};
+use beacon_gateway::{clock::Clock, command::TrustedKey, engine::UnixTime};
+use jiff::Timestamp;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
     air,
     gate::{DIRECTORY, GATE, Gate, RATE},
     listener::Listener,
+    members::TENANT,
     memory,
     needles::{Finding, Needles, OVERLAP},
     relay::Relay,
@@ -38,7 +41,8 @@ pub(crate) struct Stage {
     directory: TempDir,
     rate: u32,
     pub(crate) clock: Clock,
-    pub(crate) mosquitto: Mosquitto,
+    /// Ends with the stage.
+    _mosquitto: Mosquitto,
     pub(crate) relay: Relay,
     pub(crate) listener: Listener,
     gate: Gate,
@@ -97,19 +101,24 @@ const READ_AGAIN: &[u8] = b"The registry was read again.";
 
 impl Stage {
     /// Sets the stage; time passes `rate` times as fast and begins at `begin`.
-    pub(crate) async fn set(rate: u32, begin: UnixTime, gate: Gate) -> Outcome<Self> {
+    pub(crate) async fn set(
+        rate: u32,
+        begin: UnixTime,
+        gate: Gate,
+        trusted: &TrustedKey,
+    ) -> Outcome<Self> {
         let directory = tempfile::tempdir().map_err(text)?;
         let mosquitto = Mosquitto::start("");
         let relay = Relay::start(mosquitto.port())?;
-        fs::write(directory.path().join("gateway.toml"), configuration(directory.path(), &relay))
-            .map_err(text)?;
+        let configuration = configuration(directory.path(), &relay, trusted);
+        fs::write(directory.path().join("gateway.toml"), configuration).map_err(text)?;
         let clock = Clock::accelerated(rate, begin);
         let listener = Listener::start(mosquitto.port(), clock).await?;
         Ok(Self {
             directory,
             rate,
             clock,
-            mosquitto,
+            _mosquitto: mosquitto,
             relay,
             listener,
             gate,
@@ -232,21 +241,48 @@ impl Stage {
         Ok(())
     }
 
-    /// The broker and the line to it fail.
-    pub(crate) fn break_line(&mut self) {
+    /// The line to the broker fails. The broker goes on, and keeps what it gets for the gateway.
+    pub(crate) fn break_line(&self) {
         self.relay.cut();
-        self.mosquitto.kill();
     }
 
-    /// They work again; the recorder is back before the gateway is.
-    pub(crate) async fn mend_line(&mut self) -> Outcome<()> {
-        let times = self.listener.subscriptions();
-        if !self.mosquitto.start_again() {
-            return Err("mosquitto did not start again".to_owned());
-        }
-        self.listener.subscribed(times + 1).await?;
+    /// It works again.
+    pub(crate) fn mend_line(&self) {
         self.relay.open();
-        Ok(())
+    }
+
+    /// Waits, in the shop's silence, until the gateway has heard all that was sent, told all that it
+    /// made of it, and freed its files of what it had erased by `since`.
+    pub(crate) async fn settle(&self, since: i64) -> Outcome<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let mut last = String::new();
+        let settling = async {
+            let mut look = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                look.tick().await;
+                // It is replaced as a whole, and may not be there yet.
+                let Ok(text) = fs::read_to_string(self.path("state/privacy.json")) else {
+                    continue;
+                };
+                let Ok(status) = serde_json::from_str::<Value>(&text) else { continue };
+                let written = status["written"].as_str().and_then(|at| at.parse().ok());
+                let written = written.map_or(i64::MIN, |at: Timestamp| at.as_millisecond());
+                let counters = &status["counters"];
+                let heard = |name: &str| counters["engine"][name].as_u64().unwrap_or(0);
+                let outbox = &counters["outbox"];
+                let through = heard("received") + counters["scan"]["dropped"].as_u64().unwrap_or(0);
+                if written > since
+                    && through == running.sent
+                    && outbox["pending"] == 0
+                    && outbox["scrub_owed"] == false
+                {
+                    return;
+                }
+                last = text;
+            }
+        };
+        let settled = tokio::time::timeout(PATIENCE, settling).await;
+        settled.map_err(|_| self.died(&format!("it does not come to rest: {last}")))
     }
 
     /// Looks through all of the gateway's memory.
@@ -264,6 +300,11 @@ impl Stage {
         Ok(())
     }
 
+    /// Looks for what must not be in the files of the state directory after something was erased.
+    pub(crate) fn look_into_files(&mut self, needles: &Needles) {
+        self.look_into_state(&[needles], "state directory, for names");
+    }
+
     /// Looks through what the gateway has said and written since the last time: the line to the
     /// broker, the log, and every file of the state directory.
     pub(crate) fn look_outside(&mut self, needles: &[&Needles]) {
@@ -271,6 +312,10 @@ impl Stage {
         self.search_stream(needles, "broker traffic", &line);
         let log = std::mem::take(&mut *self.log.text.lock().expect("nobody panics holding it"));
         self.search_stream(needles, "log", &log);
+        self.look_into_state(needles, "state directory");
+    }
+
+    fn look_into_state(&mut self, needles: &[&Needles], searched: &'static str) {
         let mut folders = vec![self.path("state")];
         while let Some(folder) = folders.pop() {
             let Ok(entries) = fs::read_dir(&folder) else { continue };
@@ -281,7 +326,7 @@ impl Stage {
                 }
                 // A file may go while it is looked for.
                 let Ok(bytes) = fs::read(&path) else { continue };
-                *self.record.searched.entry("state directory").or_default() += bytes.len();
+                *self.record.searched.entry(searched).or_default() += bytes.len();
                 let place = format!("file {}", path.display());
                 let name = path.as_os_str().as_encoded_bytes();
                 for needles in needles {
@@ -377,12 +422,13 @@ fn lines(out: impl std::io::Read + Send + 'static) -> Receiver<String> {
 
 /// A shop with one receiver, two zones' worth of one, and a sensor. A device counts as gone after ten
 /// minutes: time runs fast here, and the machine may be busy for a moment.
-fn configuration(directory: &Path, relay: &Relay) -> String {
+fn configuration(directory: &Path, relay: &Relay, trusted: &TrustedKey) -> String {
+    let TrustedKey { id, key } = trusted;
     let (directory, port) = (directory.display(), relay.port());
     format!(
         r#"
 [gateway]
-tenant = "tenant"
+tenant = "{TENANT}"
 store = "store"
 name = "gateway"
 state_dir = "{directory}/state"
@@ -390,6 +436,12 @@ shutdown_grace = "20s"
 
 [identity]
 registry = "{directory}/registry.jsonl"
+
+[command]
+trusted_keys = [{{ id = "{id}", key = "{key}" }}]
+
+[footfall]
+enabled = true
 
 [presence]
 exit_timeout = "10m"

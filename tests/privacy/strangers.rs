@@ -2,7 +2,7 @@
 //! with sixteen octets that occur nowhere else.
 
 use crate::{
-    air::{Data, Sent, altbeacon, eddystone, ibeacon},
+    air::{Data, Sent, altbeacon, eddystone, ibeacon, rolling_uuid, service_token},
     needles::{Needles, What},
 };
 
@@ -14,7 +14,7 @@ pub(crate) struct Stranger {
 }
 
 /// So many kinds of things strangers send.
-pub(crate) const KINDS: usize = 14;
+pub(crate) const KINDS: usize = 16;
 
 impl Stranger {
     /// Makes one up; `number` says what it sends.
@@ -23,6 +23,11 @@ impl Stranger {
         // Neither half begins with zero, and a name has letters.
         let letters = number % KINDS == 1;
         mark.fill_with(|| if letters { random.u8(b'a'..=b'z') } else { random.u8(1..) });
+        if number % KINDS == 15 {
+            // As it is sent: an app's of somebody who is not enrolled.
+            mark[6] = mark[6] & 0x0f | 0x80;
+            mark[8] = mark[8] & 0x3f | 0x80;
+        }
         let data = sent(number % KINDS, &mark, random);
         let mut address = [0; 6];
         address.fill_with(|| random.u8(1..));
@@ -41,6 +46,10 @@ impl Stranger {
         Self { sent, mark }
     }
 
+    pub(crate) fn address(&self) -> [u8; 6] {
+        self.sent.address
+    }
+
     pub(crate) fn sent(&self) -> &Sent {
         &self.sent
     }
@@ -54,6 +63,14 @@ impl Stranger {
         }
         for half in self.mark.as_chunks::<8>().0 {
             needles.add(half, What::StrangersData, number);
+        }
+        // UUIDs are sent least significant octet first, and may be kept the other way round.
+        let mut backwards = self.mark;
+        backwards.reverse();
+        if matches!(number % KINDS, 9 | 15) {
+            for half in backwards.as_chunks::<8>().0 {
+                needles.add(half, What::StrangersData, number);
+            }
         }
     }
 }
@@ -91,6 +108,8 @@ fn sent(kind: usize, mark: &[u8; 16], random: &mut fastrand::Rng) -> Vec<u8> {
         11 => [&[25, 0xff, 0x99, 0x04], &mark[..]].concat(),
         // A health thermometer.
         12 => data().service(0x1809).service_data(0x1809, mark).finish(),
+        14 => service_token(&mark[..12]),
+        15 => rolling_uuid(mark),
         // BTHome, encrypted.
         _ => data().flags().service_data(0xfcd2, &[&[0x41], &mark[..]].concat()).finish(),
     }

@@ -2,6 +2,9 @@
 
 #[path = "../it/support/mosquitto.rs"]
 pub(crate) mod mosquitto;
+#[expect(dead_code, reason = "the integration tests need more of it")]
+#[path = "../it/support/signer.rs"]
+pub(crate) mod signer;
 
 use std::net::{Ipv4Addr, TcpListener};
 

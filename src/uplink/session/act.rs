@@ -120,6 +120,9 @@ impl<C: Courier> Session<'_, C> {
                         None => {
                             sender.publish(publication).map_err(|_| Fault::Overfull)?;
                             self.pump.requested(sequence, now);
+                            if self.uplink.courier.leaves_no_trace(&stored) {
+                                self.pump.leaves_no_trace(sequence);
+                            }
                         }
                         Some(flaw) => self.reject(sequence, flaw),
                     }
