@@ -21,6 +21,7 @@ mod office;
 mod registrar;
 mod report;
 mod status;
+mod sweep;
 
 use std::{
     future::Future,
@@ -47,8 +48,7 @@ use crate::{
     engine::{AddressSeed, Engine, FootfallSeed, Identity, Registry, UnixTime},
     forget,
     outbox::{
-        self, Dropped, Judge, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions,
-        Write,
+        self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
     },
     registry::store,
@@ -165,7 +165,7 @@ pub async fn run(
         caught_up,
         (store.opening, store.status.clone()),
     );
-    sweep(&house, &store.writes).await?;
+    let receipts = sweep::sweep(&house, &store.writes).await?;
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
     let mut rooms = JoinSet::new();
@@ -229,7 +229,7 @@ pub async fn run(
         RoomEnd::Registrar
     });
     let engine = house.engine(enrolled.registry);
-    let records = house.first_records();
+    let records = house.first_records().into_iter().chain(receipts).collect();
     let drive = Drive {
         clock,
         run,
@@ -324,21 +324,6 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
         error!(missing, "The disk has lost records that it had confirmed.");
     }
     Ok(Store { opening, end, writes, reads, status })
-}
-
-/// Clears what waited while nothing ran of what is no longer covered by a consent: before anything
-/// is sent, so that a change which a crash cut short takes effect now.
-async fn sweep(house: &House, writes: &mpsc::Sender<Write>) -> Result<(), GatewayError> {
-    let judge = Judge::new(house.ledger.judge(house.origin()?, house.wall));
-    let (reply, erased) = oneshot::channel();
-    let sweep = Write::Erase { who: None, judge, reply };
-    writes.send(sweep).await.map_err(|_| OutboxError::Died)?;
-    let erased = erased.await.map_err(|_| OutboxError::Died)?;
-    if erased.erased + erased.narrowed > 0 {
-        let (erased, narrowed) = (erased.erased, erased.narrowed);
-        info!(erased, narrowed, "What no consent covers any more was erased.");
-    }
-    Ok(())
 }
 
 /// Tells the uplink to look again at what it passed over.

@@ -134,8 +134,8 @@ pub struct DroppedRecords {
 pub struct Receipt {
     /// Whose consent; at most [`Receipt::MAX_SUBJECTS`].
     pub subjects: Vec<String>,
-    /// `withdrawn` (by the platform or the operator), `not_enrolled` (no longer in the registry), or
-    /// `narrowed` (to fewer purposes).
+    /// `withdrawn` (by the platform's command), `not_enrolled` (no longer in the registry), `narrowed`
+    /// (to fewer purposes, or a shorter time), or `expired` (over, when the gateway started).
     pub cause: String,
     /// The number of the platform's command, if it was one.
     pub command: Option<u64>,

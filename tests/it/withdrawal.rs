@@ -111,6 +111,34 @@ async fn a_withdrawal_that_came_while_the_gateway_was_off_is_carried_out_before_
 }
 
 #[tokio::test]
+async fn who_was_struck_from_the_registry_while_the_gateway_was_off_is_erased_with_a_receipt() {
+    let mosquitto = Mosquitto::start("");
+    let heard_by_all = Subscriber::start(Protocol::V5, mosquitto.port(), ALL).await;
+    let shop = Shop::new();
+    shop.enrol_by_file();
+    let signer = Signer::new("platform-1", 7);
+    let running = shop.start(free_port(), Protocol::V5, &signer);
+    running.hear().await;
+    let outcome = running.stop().await.unwrap();
+    assert!(outcome.outbox.pending.records >= 3, "{outcome:?}");
+    assert!(in_files(shop.0.path().join("state").as_path(), ANN.as_bytes()), "it waits there");
+
+    std::fs::remove_file(shop.0.path().join("registry.jsonl")).unwrap();
+    let running = shop.start(mosquitto.port(), Protocol::V5, &signer);
+    let receipt = receipt(&heard_by_all).await;
+    assert_eq!(receipt["subjects"], json!([ANN]));
+    assert_eq!(
+        (&receipt["cause"], &receipt["records_erased"]),
+        (&"not_enrolled".into(), &2.into())
+    );
+    // The receipt itself names her until it is delivered; then no file does.
+    let named = || in_files(shop.0.path().join("state").as_path(), ANN.as_bytes());
+    eventually("files without her name", || !named()).await;
+    running.stop().await.unwrap();
+    assert_eq!(about(&heard_by_all, ANN, "/event/zone/"), 0);
+}
+
+#[tokio::test]
 async fn without_the_line_for_withdrawals_nothing_about_anybody_is_sent_and_the_rest_is() {
     // Whoever may not read the store's commands does not hear of withdrawals.
     let rules = tempfile::NamedTempFile::new().unwrap();
