@@ -107,8 +107,7 @@ impl Listener {
     /// Publishes something for the registry, and returns when the broker has passed it on.
     pub(crate) async fn order(&self, topic: &str, retain: bool, payload: Vec<u8>) -> Outcome<()> {
         let before = self.heard.orders.load(Ordering::SeqCst);
-        let published = self.client.publish(topic, QoS::AtLeastOnce, retain, payload);
-        published.await.map_err(text)?;
+        self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).map_err(text)?;
         let passed_on = || (self.heard.orders.load(Ordering::SeqCst) > before).then_some(());
         until(passed_on).await.ok_or_else(|| format!("the broker does not pass on `{topic}`"))
     }
