@@ -54,9 +54,14 @@ pub(crate) enum Gate {
     Stacks,
     /// Keys are logged.
     Keys,
+    /// The names of all members are written to a file, and stay there.
+    Names,
 }
 
-const GATES: [(&str, Gate); 9] = [
+/// A file with the names of all members, for a gateway that is to keep them.
+pub(crate) const NAMES: &str = "names";
+
+const GATES: [(&str, Gate); 10] = [
     ("shut", Gate::Shut),
     ("logs", Gate::Logs),
     ("debugs", Gate::Debugs),
@@ -66,6 +71,7 @@ const GATES: [(&str, Gate); 9] = [
     ("drops", Gate::Drops),
     ("stacks", Gate::Stacks),
     ("keys", Gate::Keys),
+    ("names", Gate::Names),
 ];
 
 impl Gate {
@@ -240,7 +246,10 @@ impl Leak {
                 let registry = fs::read_to_string(&self.registry).unwrap_or_default();
                 tracing::trace!(target: "beacon_gateway", registry, "Enrolled.");
             }
-            Gate::Shut | Gate::Keys => {}
+            Gate::Names if self.counted == 1 => {
+                drop(fs::copy(self.registry.with_file_name(NAMES), self.state.join(NAMES)));
+            }
+            Gate::Shut | Gate::Keys | Gate::Names => {}
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct CommandResult {
 struct Heard {
     messages: Mutex<Vec<Message>>,
     subscribed: AtomicU64,
+    /// How often the gateway said that it follows the platform's commands.
+    following: AtomicU64,
     /// What was published for the registry.
     orders: AtomicU64,
     /// What the gateway said that it had done, by the command's name and number.
@@ -95,11 +97,17 @@ impl Listener {
         waited.map_err(|_| "the broker does not confirm a subscription".to_owned())
     }
 
+    /// Waits until the gateway has said that it follows the platform's commands. What is published
+    /// before it has a session at the broker is lost to it.
+    pub(crate) async fn followed(&self) -> Outcome<()> {
+        let followed = || (self.heard.following.load(Ordering::SeqCst) > 0).then_some(());
+        until(followed).await.ok_or_else(|| "the gateway does not follow commands".to_owned())
+    }
+
     /// Publishes something for the registry, and returns when the broker has passed it on.
     pub(crate) async fn order(&self, topic: &str, retain: bool, payload: Vec<u8>) -> Outcome<()> {
         let before = self.heard.orders.load(Ordering::SeqCst);
-        let published = self.client.publish(topic, QoS::AtLeastOnce, retain, payload);
-        published.await.map_err(text)?;
+        self.client.try_publish(topic, QoS::AtLeastOnce, retain, payload).map_err(text)?;
         let passed_on = || (self.heard.orders.load(Ordering::SeqCst) > before).then_some(());
         until(passed_on).await.ok_or_else(|| format!("the broker does not pass on `{topic}`"))
     }
@@ -138,6 +146,7 @@ async fn listen(client: AsyncClient, mut event_loop: EventLoop, clock: Clock, he
                 if message.topic.contains("/registry/") {
                     heard.orders.fetch_add(1, Ordering::SeqCst);
                 }
+                heard.note_state(&message);
                 heard.note_result(&message);
                 lock(&heard.messages).push(message);
             }
@@ -150,6 +159,15 @@ async fn listen(client: AsyncClient, mut event_loop: EventLoop, clock: Clock, he
 }
 
 impl Heard {
+    /// Counts when the gateway says that it follows commands.
+    fn note_state(&self, message: &Message) {
+        let state = message.topic.ends_with("/state");
+        let said = serde_json::from_slice::<Value>(&message.payload).unwrap_or_default();
+        if state && said["commands"] == "caught_up" {
+            self.following.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// Remembers that a command was carried out.
     fn note_result(&self, message: &Message) {
         let Some((_, command)) = message.topic.split_once("/command-result/") else { return };

@@ -43,6 +43,7 @@ const TESTS: &[harness::Test] = &[
     ("the_recorder_finds_listed_octets_in_the_log", || found(Gate::Debugs, "log")),
     ("the_recorder_finds_a_key_in_the_log", || found(Gate::Keys, "log")),
     ("the_recorder_finds_an_address_on_disk", || found(Gate::Keeps, "file")),
+    ("the_recorder_finds_the_names_of_who_withdrew", || found(Gate::Names, "file")),
     ("the_recorder_finds_an_address_on_the_line", || found(Gate::Tells, "broker traffic")),
     ("the_recorder_finds_what_is_kept_in_memory", || found(Gate::Leaks, "memory")),
     ("the_recorder_finds_what_is_freed_without_being_cleared", || found(Gate::Drops, "memory")),

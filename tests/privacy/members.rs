@@ -282,8 +282,10 @@ fn derive(key: &[u8; 32], label: &str, now: i64) -> [u8; 32] {
 
 /// An address that changes together with the value: a private one that nobody can resolve.
 fn turned(value: &[u8; 32]) -> [u8; 6] {
-    let [.., a, b, c, d, e, f] = *value;
-    [a & 0x3f | 1, b, c, d, e, f]
+    let mut address = [0; 6];
+    address.copy_from_slice(&value[26..]);
+    address[0] = address[0] & 0x3f | 1;
+    address
 }
 
 /// The identifier of an Eddystone-EID beacon whose clock shows so many seconds.

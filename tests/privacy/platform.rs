@@ -74,15 +74,16 @@ impl Platform {
         self.publish(line, now, "version", &json!({ "number": self.number })).await
     }
 
-    /// Waits until all that was ordered is done, entirely. Returns when that was heard of last.
-    pub(crate) async fn done(&mut self, line: &Listener) -> Outcome<i64> {
-        let mut done = i64::MIN;
+    /// Waits until all that was ordered is done, entirely. Returns when that was heard of last, if
+    /// there was anything.
+    pub(crate) async fn done(&mut self, line: &Listener) -> Outcome<Option<i64>> {
+        let mut done = None;
         for (command, number) in std::mem::take(&mut self.open) {
             let result = line.result(command, number).await?;
             if result.said["refused_count"].as_u64().unwrap_or(0) > 0 {
                 return Err(format!("{command} {number} was refused in part: {}", result.said));
             }
-            done = done.max(result.at.as_millis());
+            done = done.max(Some(result.at.as_millis()));
         }
         Ok(done)
     }

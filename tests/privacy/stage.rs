@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 use crate::{
     air,
-    gate::{DIRECTORY, GATE, Gate, RATE},
+    gate::{DIRECTORY, GATE, Gate, NAMES, RATE},
     listener::Listener,
     members::TENANT,
     memory,
@@ -145,6 +145,11 @@ impl Stage {
         let new = self.path("registry.new");
         fs::write(&new, lines).map_err(text)?;
         fs::rename(&new, self.path("registry.jsonl")).map_err(text)
+    }
+
+    /// Writes down all members' names, for a gateway that is to keep them.
+    pub(crate) fn name(&self, names: &str) -> Outcome<()> {
+        fs::write(self.path(NAMES), names).map_err(text)
     }
 
     /// Starts the gateway and waits until it is up.

@@ -186,16 +186,16 @@ impl Week {
             tally: Tally::default(),
         };
         week.enrol()?;
+        week.stage.name(&week.members.keys().cloned().collect::<Vec<_>>().join("\n"))?;
         week.stage.start()?;
-        let members = week.members.values().filter(|member| week.is_commanded(member));
-        let lines: Vec<String> = members.filter_map(Member::line).collect();
-        if !lines.is_empty() {
-            let (platform, listener) = (&mut week.platform, &week.stage.listener);
-            let now = week.stage.clock.wall().unix.as_millis();
-            platform.enrol(listener, now, &lines).await?;
-            platform.tell(listener, now).await?;
-            platform.done(listener).await?;
-        }
+        week.stage.listener.followed().await?;
+        let members = week.members.values().filter(|member| member.by_command);
+        let lines: Vec<String> = members.filter_map(|member| week.line(member)).collect();
+        let now = week.stage.now();
+        let (platform, listener) = (&mut week.platform, &week.stage.listener);
+        platform.enrol(listener, now, &lines).await?;
+        platform.tell(listener, now).await?;
+        platform.done(listener).await?;
         Ok(week)
     }
 
@@ -337,8 +337,10 @@ impl Week {
             let Some(member) = self.members.get_mut(&name) else { continue };
             member.versions.push(Version { told: now, in_force: i64::MAX, grant });
             let Some(member) = self.members.get(&name) else { continue };
-            let by_command = self.is_commanded(member);
+            let by_command = member.by_command;
             match member.line() {
+                // To a gateway that believes that everybody agreed to everything nothing changes.
+                _ if self.plan.says_yes => {}
                 Some(line) if by_command => lines.push(line),
                 None if by_command => leavers.push(name.clone()),
                 _ => {}
@@ -359,7 +361,7 @@ impl Week {
             self.tally.while_offline += leavers.len() as u64;
             now
         } else {
-            self.platform.done(&self.stage.listener).await?
+            self.platform.done(&self.stage.listener).await?.unwrap_or(now)
         };
         self.enrol()?;
         self.stage.reload().await?;
@@ -373,21 +375,16 @@ impl Week {
         Ok(())
     }
 
-    /// Whether the platform enrols this member. It does not where the gateway is to believe that
-    /// everybody agreed to everything.
-    fn is_commanded(&self, member: &Member) -> bool {
-        member.by_command && !self.plan.says_yes
+    /// What the gateway is told of a member.
+    fn line(&self, member: &Member) -> Option<String> {
+        let yes = Grant { purposes: PURPOSES.to_vec(), from: BEGIN - DAY, until: None };
+        if self.plan.says_yes { Some(member.line_with(&yes)) } else { member.line() }
     }
 
     /// Writes the registry file, with those whom no command enrols.
     fn enrol(&mut self) -> Outcome<()> {
-        let yes = Grant { purposes: PURPOSES.to_vec(), from: BEGIN - DAY, until: None };
-        let members = self.members.values().filter(|member| !self.is_commanded(member));
-        let lines: String = members
-            .filter_map(|member| {
-                if self.plan.says_yes { Some(member.line_with(&yes)) } else { member.line() }
-            })
-            .collect();
+        let members = self.members.values().filter(|member| !member.by_command);
+        let lines: String = members.filter_map(|member| self.line(member)).collect();
         self.stage.enrol(&lines)
     }
 

@@ -17,8 +17,6 @@ mod strangers;
 
 use std::{collections::hash_map::DefaultHasher, hash::Hasher, time::Duration};
 
-use arrayvec::ArrayVec;
-
 use super::{DeviceAddress, Identifier, IdentitySettings, Key, Registry, SubjectIndex, Uptime};
 use budget::Budget;
 use keys::{KeyRing, Probe};
@@ -75,8 +73,10 @@ pub(super) struct IrkResolver {
     settings: IdentitySettings,
     seed: AddressSeed,
     keys: KeyRing,
-    /// Places of the keys that were found last, the latest at the end.
-    recent: ArrayVec<usize, RECENT>,
+    /// Places of the keys that were found last, at most [`RECENT`], the latest at the end. Not an
+    /// array in here: the part of it that is not in use would keep what lay on the stack when it
+    /// was made, which is keys.
+    recent: Vec<usize>,
     members: Members,
     strangers: StrangerCache,
     rate: StrangerRate,
@@ -97,7 +97,7 @@ impl IrkResolver {
             settings,
             seed,
             keys: KeyRing::with_capacity(count),
-            recent: ArrayVec::new(),
+            recent: Vec::with_capacity(RECENT),
             members: Members::default(),
             strangers: StrangerCache::new(),
             rate: StrangerRate::default(),
@@ -241,7 +241,7 @@ impl IrkResolver {
             return None;
         };
         self.recent.retain(|recent| *recent != place);
-        if self.recent.is_full() {
+        if self.recent.len() >= RECENT {
             self.recent.remove(0);
         }
         self.recent.push(place);

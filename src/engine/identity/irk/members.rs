@@ -6,7 +6,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use arrayvec::ArrayVec;
 use rustc_hash::FxBuildHasher;
 
 use super::{ADDRESS_LIFE, SubjectIndex, Uptime};
@@ -38,8 +37,9 @@ pub(super) struct Members {
 /// What is known of a subject.
 #[derive(Debug, Default)]
 struct Known {
-    /// Fingerprints of the latest addresses, and when each was last heard.
-    addresses: ArrayVec<(u64, Uptime), ADDRESSES>,
+    /// Fingerprints of the latest addresses, at most [`ADDRESSES`], and when each was last heard.
+    /// Not an array in here, whose unused part would keep what lay on the stack.
+    addresses: Vec<(u64, Uptime)>,
     confirmed: bool,
     /// When it was last heard, by whatever identifier.
     heard: Uptime,
@@ -73,7 +73,7 @@ impl Members {
             .addresses
             .iter()
             .any(|(other, at)| *other != fingerprint && now.since(*at) <= CONFIRMATION_LIFE);
-        if known.addresses.is_full() {
+        if known.addresses.len() >= ADDRESSES {
             let (oldest, _) = known.addresses.remove(0);
             self.addresses.remove(&oldest);
         }
