@@ -89,6 +89,18 @@ pub fn burn_stack() {
     unsafe { wipe(below.as_mut_ptr().cast(), BURNT) };
 }
 
+/// Gives memory back to the system that is free since something large was read.
+///
+/// The C library keeps what it was given for later; what a chain's registry leaves behind is more
+/// than the gateway needs in all the time after.
+#[expect(unsafe_code, reason = "malloc_trim has no safe binding; it looks at free memory alone")]
+pub fn give_back() {
+    // SAFETY: it may be called at any time, from any thread, and touches no block in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Clears memory, also if nobody reads it any more.
 ///
 /// # Safety

@@ -27,7 +27,7 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -217,7 +217,7 @@ pub async fn run(
         run,
         origin: house.origin()?,
         ledger: house.ledger.clone(),
-        keeper,
+        keeper: Arc::new(Mutex::new(keeper)),
         engine: enrolments_tx,
         writes: store.writes.clone(),
         orders,

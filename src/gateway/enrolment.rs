@@ -4,15 +4,21 @@
 //! The store wins: over a file's entry about the same subject, and by what it remembers of
 //! withdrawals over a file that still has somebody who withdrew.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
+use ring::digest;
+use rustc_hash::FxBuildHasher;
 use tracing::{error, warn};
 
 use super::GatewayError;
 use crate::{
     clock::Clock,
     command::Standing,
-    engine::{ClockQuality, ConsentLedger, Fixture, Registry, Subject},
+    engine::{ClockQuality, ConsentLedger, Fixture, Pseudonym, Registry, Subject},
+    forget,
     registry::{
         self,
         store::{self, Change, Order, RegistryStore, RegistryStoreError, Source, Withdrawal},
@@ -32,7 +38,12 @@ pub(super) struct Keeper {
     clock: Clock,
     /// What the store's stamp said when it was last read or changed from here.
     seen: Option<u64>,
+    prints: Prints,
 }
+
+/// Who was enrolled how, as hashes of names and of whole entries: enough to see what has changed,
+/// without a second copy of a chain's registry.
+type Prints = HashMap<u64, u64, FxBuildHasher>;
 
 /// Everyone who is enrolled.
 #[derive(Debug)]
@@ -68,53 +79,82 @@ impl Keeper {
             fixtures: settings.fixtures()?,
             clock,
             seen: None,
+            prints: Prints::default(),
         })
     }
 
     /// Reads everything. Blocks.
     pub(super) fn read(&mut self) -> Result<Enrolled, GatewayError> {
+        let mut subjects = Vec::new();
+        let mut prints = Prints::default();
+        let standing = self.each(|subject| {
+            let (name, print) = print(&subject);
+            prints.insert(name, print);
+            subjects.push(subject);
+        })?;
+        let lost = standing.is_none();
+        let registry = Registry::new(subjects, self.fixtures.clone())?;
+        self.prints = prints;
+        // Reading leaves room behind, several times as large as what was read.
+        forget::give_back();
+        Ok(Enrolled { registry, standing: standing.unwrap_or_default(), lost })
+    }
+
+    /// Reads everything, and keeps what is not as it was: those who are enrolled newly or otherwise.
+    /// Who is not [known](Self::knows) any more has gone. `None` when the registry is lost. Blocks.
+    pub(super) fn read_changes(&mut self) -> Result<Option<Vec<Subject>>, GatewayError> {
+        let mut changed = Vec::new();
+        let mut prints = Prints::default();
+        let before = std::mem::take(&mut self.prints);
+        let read = self.each(|subject| {
+            let (name, print) = print(&subject);
+            prints.insert(name, print);
+            if before.get(&name) != Some(&print) {
+                changed.push(subject);
+            }
+        });
+        let is_read = matches!(read, Ok(Some(_)));
+        self.prints = if is_read { prints } else { before };
+        forget::give_back();
+        Ok(read?.map(|_| changed))
+    }
+
+    /// Whether somebody was enrolled when it was last read or changed from here.
+    pub(super) fn knows(&self, name: &Pseudonym) -> bool {
+        self.prints.contains_key(&hash(name.as_str().as_bytes()))
+    }
+
+    /// Somebody could not be enrolled after all: to be tried again with the next reading.
+    pub(super) fn doubt(&mut self, name: &Pseudonym) {
+        self.prints.insert(hash(name.as_str().as_bytes()), 0);
+    }
+
+    /// Goes through everyone in the store and in the file. Returns how far the platform's commands
+    /// were followed; `None` when the registry is lost.
+    fn each(&mut self, mut take: impl FnMut(Subject)) -> Result<Option<Standing>, GatewayError> {
         self.seen = store::stamp(&self.state_dir);
         let has_file = !self.file.as_os_str().is_empty();
         let file = if has_file { registry::read(&self.file)? } else { Vec::new() };
         match RegistryStore::open_existing(&self.state_dir, &self.keys(), self.clock) {
             Ok(None) => {
-                let registry = Registry::new(file, self.fixtures.clone())?;
-                Ok(Enrolled { registry, standing: Standing::default(), lost: false })
+                file.into_iter().for_each(take);
+                Ok(Some(Standing::default()))
             }
-            Ok(Some(store)) => self.join(&store, file),
+            Ok(Some(store)) => {
+                let unreadable = store.for_each(&mut |subject, _| take(subject))?;
+                if unreadable > 0 {
+                    error!(unreadable, "Some of the registry cannot be read; enrol them again.");
+                }
+                join(&store, file, take)?;
+                Ok(Some(serde_json::from_slice(store.platform()).unwrap_or_default()))
+            }
             Err(error @ RegistryStoreError::Lost { .. }) => {
                 let error: &dyn std::error::Error = &error;
                 error!(error, "Nobody is recognised, and nothing about anybody is sent.");
-                let registry = Registry::new(Vec::new(), self.fixtures.clone())?;
-                Ok(Enrolled { registry, standing: Standing::default(), lost: true })
+                Ok(None)
             }
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn join(&self, store: &RegistryStore, file: Vec<Subject>) -> Result<Enrolled, GatewayError> {
-        let loaded = store.load(&mut |_| {})?;
-        if loaded.unreadable > 0 {
-            let unreadable = loaded.unreadable;
-            error!(unreadable, "Some of the registry cannot be read; enrol them again.");
-        }
-        let mut subjects = loaded.subjects;
-        for subject in file {
-            let name = subject.pseudonym.as_str();
-            if store.get(name)?.is_some() {
-                continue;
-            }
-            if let Some(withdrawal) = store.withdrawal(name)?
-                && !is_newer(&subject, &withdrawal)
-            {
-                warn!("The registry file still has somebody who withdrew; they stay withdrawn.");
-                continue;
-            }
-            subjects.push(subject);
-        }
-        let standing = serde_json::from_slice(store.platform()).unwrap_or_default();
-        let registry = Registry::new(subjects, self.fixtures.clone())?;
-        Ok(Enrolled { registry, standing, lost: false })
     }
 
     /// Where the store stands, if there is one. Blocks.
@@ -138,6 +178,17 @@ impl Keeper {
         let mut store = RegistryStore::open(&self.state_dir, &self.keys(), self.clock)?;
         store.apply(changes, &order(command, standing))?;
         self.seen = store::stamp(&self.state_dir);
+        for change in changes {
+            match change {
+                Change::Upsert(subject) => {
+                    let (name, print) = print(subject);
+                    self.prints.insert(name, print);
+                }
+                Change::Withdraw(name) => {
+                    self.prints.remove(&hash(name.as_str().as_bytes()));
+                }
+            }
+        }
         Ok(())
     }
 
@@ -158,6 +209,40 @@ impl Keeper {
     fn keys(&self) -> KeySource {
         KeySource::new(&self.state_dir, self.credentials.as_deref())
     }
+}
+
+/// Adds those of the registry file whom the store knows neither as enrolled nor as withdrawn.
+fn join(
+    store: &RegistryStore,
+    file: Vec<Subject>,
+    mut take: impl FnMut(Subject),
+) -> Result<(), RegistryStoreError> {
+    for subject in file {
+        let name = subject.pseudonym.as_str();
+        if store.get(name)?.is_some() {
+            continue;
+        }
+        if let Some(withdrawal) = store.withdrawal(name)?
+            && !is_newer(&subject, &withdrawal)
+        {
+            warn!("The registry file still has somebody who withdrew; they stay withdrawn.");
+            continue;
+        }
+        take(subject);
+    }
+    Ok(())
+}
+
+/// The hashes of a subject's name and of all that is known about it.
+fn print(subject: &Subject) -> (u64, u64) {
+    let mut line = Vec::new();
+    registry::form::write(subject, &mut line);
+    (hash(subject.pseudonym.as_str().as_bytes()), hash(&line))
+}
+
+fn hash(bytes: &[u8]) -> u64 {
+    let hash = digest::digest(&digest::SHA256, bytes);
+    u64::from_be_bytes(hash.as_ref().first_chunk().copied().unwrap_or_default())
 }
 
 /// Whether somebody gave a consent after they withdrew. Not when nobody knows when they withdrew: a

@@ -10,13 +10,17 @@
 //! Each step may be repeated: whoever sent the change is told only when all are done, and sends it
 //! again otherwise. Changes are carried one at a time, in the order in which they came.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::{
     GatewayError, chain,
@@ -46,7 +50,8 @@ pub(super) struct Registrar {
     pub(super) run: RunId,
     pub(super) origin: Origin,
     pub(super) ledger: Ledger,
-    pub(super) keeper: Keeper,
+    /// Lent to the thread that does the work on the disk.
+    pub(super) keeper: Arc<Mutex<Keeper>>,
     pub(super) engine: mpsc::Sender<Enrol>,
     pub(super) writes: mpsc::Sender<Write>,
     /// What the platform wants.
@@ -98,7 +103,7 @@ impl Registrar {
                 Some(order) = self.orders.recv() => self.carry(order).await,
                 Some(()) = self.asks.recv() => self.read_again().await,
                 _ = look.tick() => {
-                    let changed = self.keeper.changed_by_others();
+                    let changed = self.keeper().changed_by_others();
                     if changed { self.read_again().await } else { Ok(()) }
                 }
             };
@@ -141,9 +146,9 @@ impl Registrar {
 
     /// The registry was changed from outside.
     async fn read_again(&mut self) -> Result<(), Failed> {
-        let enrolled = self.blocking(Keeper::read).await?;
+        let changed = self.blocking(Keeper::read_changes).await?;
         let hold = self.ledger.hold();
-        let carried = self.take_over(enrolled, None).await?;
+        let carried = self.follow(changed, None).await?;
         drop(hold);
         self.reconsider.send_replace(());
         info!(
@@ -160,21 +165,10 @@ impl Registrar {
         subjects: Vec<Subject>,
         (number, standing): (u64, Standing),
     ) -> Result<Carried, Failed> {
-        // Whoever agreed to less is asked for less at once.
-        let mut before: BTreeMap<Pseudonym, Option<Grant>> = BTreeMap::new();
-        for subject in &subjects {
-            let grant = self.ledger.write().enrol(subject);
-            before.entry(subject.pseudonym.clone()).or_insert(grant);
-        }
+        let before = self.agree(&subjects);
         let changes = subjects.iter().cloned().map(Enrolment::Upsert).collect();
         let report = self.tell_engine(Who::Change(changes)).await?;
-        let mut refused = Vec::new();
-        for refusal in &report.refused {
-            let grant = before.remove(&refusal.subject).flatten();
-            self.ledger.write().put_back(&refusal.subject, grant);
-            let subject = Some(refusal.subject.clone());
-            refused.push(RefusedEntry { subject, reason: "identifier_taken" });
-        }
+        let (refused, before) = self.take_back(&report, before);
         let is_refused = |subject: &Subject| {
             report.refused.iter().any(|refusal| refusal.subject == subject.pseudonym)
         };
@@ -222,17 +216,65 @@ impl Registrar {
         subjects: Vec<Subject>,
         (number, standing): (u64, Standing),
     ) -> Result<Carried, Failed> {
-        let before = self.ledger.read().count();
-        let enrolled = self
+        let changed = self
             .blocking(move |keeper| {
                 keeper.replace(&subjects, number, standing)?;
-                keeper.read()
+                drop(subjects);
+                keeper.read_changes()
             })
             .await?;
-        let carried = self.take_over(enrolled, Some(number)).await?;
-        let stayed = before.saturating_sub(usize::try_from(carried.withdrawn).unwrap_or(before));
-        let added = self.ledger.read().count().saturating_sub(stayed);
-        Ok(Carried { added: u64::try_from(added).unwrap_or(u64::MAX), ..carried })
+        self.follow(changed, Some(number)).await
+    }
+
+    /// Carries what a reading of the registry has found: these are enrolled newly or otherwise, and
+    /// who is not known any more has gone. Where that is not enough, all is put in force anew: when
+    /// the registry is lost or found again, or identifiers have changed hands in a circle.
+    async fn follow(
+        &mut self,
+        changed: Option<Vec<Subject>>,
+        command: Option<u64>,
+    ) -> Result<Carried, Failed> {
+        let Some(changed) = changed.filter(|_| !self.ledger.read().is_lost()) else {
+            let enrolled = self.blocking(Keeper::read).await?;
+            return self.take_over(enrolled, command).await;
+        };
+        let gone = self.gone();
+        for name in &gone {
+            self.ledger.write().withdraw(name.as_str());
+        }
+        let before = self.agree(&changed);
+        let withdrawals = gone.iter().cloned().map(Enrolment::Withdraw);
+        let enrolments = withdrawals.chain(changed.into_iter().map(Enrolment::Upsert)).collect();
+        let report = self.tell_engine(Who::Change(enrolments)).await?;
+        let (refused, before) = self.take_back(&report, before);
+        if !refused.is_empty()
+            && let Ok(enrolled) = self.blocking(Keeper::read).await
+        {
+            // One after the other did not work, all at once does.
+            let gone = self.clear(gone, Cause::NotEnrolled, command, report.visits_closed).await?;
+            let mut carried = self.take_over(enrolled, command).await?;
+            carried.records_erased += gone.erased;
+            return Ok(carried);
+        }
+        for refusal in &refused {
+            if let Some(name) = &refusal.subject {
+                warn!(subject = %name, "An identifier is somebody else's; the entry is not taken over.");
+                self.keeper().doubt(name);
+            }
+        }
+        let (closed, withdrawn) = (report.visits_closed, gone.len());
+        let gone = self.clear(gone, Cause::NotEnrolled, command, closed).await?;
+        let narrowed = self.narrowed(before);
+        let narrowed = self.clear(narrowed, Cause::Narrowed, command, 0).await?;
+        Ok(Carried {
+            added: report.added,
+            changed: report.changed,
+            withdrawn: u64::try_from(withdrawn).unwrap_or(u64::MAX),
+            visits_closed: closed,
+            records_erased: gone.erased + narrowed.erased,
+            records_narrowed: gone.narrowed + narrowed.narrowed,
+            refused,
+        })
     }
 
     /// Puts another registry in force.
@@ -271,6 +313,34 @@ impl Registrar {
 
     // --- the steps ---
 
+    /// Enters grants in the ledger, so that whoever agreed to less is asked for less at once.
+    /// Returns those that were in force.
+    fn agree(&self, subjects: &[Subject]) -> BTreeMap<Pseudonym, Option<Grant>> {
+        let mut before = BTreeMap::new();
+        let mut ledger = self.ledger.write();
+        for subject in subjects {
+            let grant = ledger.enrol(subject);
+            before.entry(subject.pseudonym.clone()).or_insert(grant);
+        }
+        before
+    }
+
+    /// Puts back the grants of those whom the engine did not take; the rest of `before` remains.
+    fn take_back(
+        &self,
+        report: &EnrolmentReport,
+        mut before: BTreeMap<Pseudonym, Option<Grant>>,
+    ) -> (Vec<RefusedEntry>, BTreeMap<Pseudonym, Option<Grant>>) {
+        let mut refused = Vec::new();
+        for refusal in &report.refused {
+            let grant = before.remove(&refusal.subject).flatten();
+            self.ledger.write().put_back(&refusal.subject, grant);
+            let subject = Some(refusal.subject.clone());
+            refused.push(RefusedEntry { subject, reason: "identifier_taken" });
+        }
+        (refused, before)
+    }
+
     async fn tell_engine(&self, who: Who) -> Result<EnrolmentReport, Failed> {
         let (reply, report) = oneshot::channel();
         self.reconsider.send_replace(());
@@ -280,20 +350,23 @@ impl Registrar {
 
     /// Does something with the registry on the disk, without holding the gateway up.
     async fn blocking<T: Send + 'static>(
-        &mut self,
+        &self,
         work: impl FnOnce(&mut Keeper) -> Result<T, GatewayError> + Send + 'static,
     ) -> Result<T, Failed> {
-        let mut keeper = self.keeper.clone();
+        let keeper = Arc::clone(&self.keeper);
         let work = move || {
-            let done = work(&mut keeper);
+            let done = work(&mut keeper.lock().unwrap_or_else(PoisonError::into_inner));
             // This thread will do other work, and keys were on its stack.
             forget::burn_stack();
-            (done, keeper)
+            done
         };
-        let (done, keeper) =
-            tokio::task::spawn_blocking(work).await.map_err(|_| Failed::Stopping)?;
-        self.keeper = keeper;
+        let done = tokio::task::spawn_blocking(work).await.map_err(|_| Failed::Stopping)?;
         done.map_err(Failed::Registry)
+    }
+
+    /// The keeper, while nobody works with it.
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Clears what waits of what is no longer covered, and writes the receipts.
@@ -340,6 +413,13 @@ impl Registrar {
     }
 
     // --- who is concerned ---
+
+    /// Those in the ledger whom the last reading did not find.
+    fn gone(&self) -> Vec<Pseudonym> {
+        let (ledger, keeper) = (self.ledger.read(), self.keeper());
+        let names = ledger.subjects().map(|(name, _)| name);
+        names.filter(|name| !keeper.knows(name)).cloned().collect()
+    }
 
     /// Those whose grant covers less than the one they had before.
     fn narrowed(&self, before: BTreeMap<Pseudonym, Option<Grant>>) -> Vec<Pseudonym> {
