@@ -18,6 +18,8 @@ pub(crate) struct Judge {
     pub(crate) kinds: BTreeMap<String, u64>,
     /// Whose consent was said to have ended, in receipts.
     pub(crate) receipts: BTreeSet<String>,
+    /// How many records were erased or narrowed for it, as the receipts say.
+    pub(crate) cleared: u64,
 }
 
 /// Something that should not have been said.
@@ -76,6 +78,7 @@ impl Judge {
         };
         if kind == "gateway/consent_withdrawn" {
             self.receipts.extend(receipt(&message.payload));
+            self.cleared += cleared(&message.payload);
         }
         let Some(subject) = subject else { return };
         let wrong = match members.get(&subject) {
@@ -134,6 +137,13 @@ impl Event {
         }
         subject.is_some().then_some(Self { subject, time, needs })
     }
+}
+
+/// How many records a receipt says were erased or narrowed.
+fn cleared(payload: &[u8]) -> u64 {
+    let event: Value = serde_json::from_slice(payload).unwrap_or_default();
+    let counts = ["records_erased", "records_narrowed"].map(|name| event["data"][name].as_u64());
+    counts.into_iter().flatten().sum()
 }
 
 /// Whom a receipt names whose consent has ended as a whole.

@@ -133,7 +133,8 @@ fn a_week() -> Outcome<()> {
         ("gateways stopped", tally.stops),
         ("gateways killed", tally.kills),
         ("outages of the line", tally.outages),
-        ("records erased", tally.erased),
+        ("records erased, as stopped gateways counted", tally.erased),
+        ("records erased or narrowed, as receipts say", judge.cleared),
         ("images of memory", record.cores as u64),
     ] {
         say(&format!("  {what:<50} {many:>12}"));

@@ -299,7 +299,7 @@ impl Stage {
         let many: usize = needles.iter().map(|needles| needles.len()).sum();
         // An address has 48 bits; the other needles are longer.
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        let chance = looked.written as f64 * many as f64 / (1_u64 << 48) as f64;
+        let chance = looked.octets as f64 * many as f64 / (1_u64 << 48) as f64;
         self.record.chance += chance;
         self.record.findings.extend(looked.findings);
         Ok(())
@@ -426,7 +426,8 @@ fn lines(out: impl std::io::Read + Send + 'static) -> Receiver<String> {
 }
 
 /// A shop with one receiver, two zones' worth of one, and a sensor. A device counts as gone after ten
-/// minutes: time runs fast here, and the machine may be busy for a moment.
+/// minutes, and the broker may take an hour: time runs fast here, and the machine may be busy for a
+/// moment.
 fn configuration(directory: &Path, relay: &Relay, trusted: &TrustedKey) -> String {
     let TrustedKey { id, key } = trusted;
     let (directory, port) = (directory.display(), relay.port());
@@ -462,6 +463,7 @@ commit_interval = "20ms"
 broker = "mqtt://127.0.0.1:{port}"
 backoff_min = "20ms"
 backoff_max = "100ms"
+ack_timeout = "1h"
 drain_timeout = "1s"
 
 [health]

@@ -103,6 +103,9 @@ const BEGIN: i64 = 1_792_972_800_000;
 const OPENS: i64 = 8 * HOUR;
 const CLOSES: i64 = 20 * HOUR;
 
+/// By how much the looking of the night may last into the day.
+const LATE: i64 = 2 * HOUR;
+
 /// How often something is sent, in real time.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -125,7 +128,7 @@ impl Week {
         let mut midnight = BEGIN;
         for day in 0..week.plan.days {
             // A machine that cannot keep up has days in between on which the shop is closed.
-            while midnight + OPENS < week.stage.now() {
+            while midnight + OPENS + LATE < week.stage.now() {
                 midnight += DAY;
             }
             week.day(day, midnight).await?;
