@@ -182,9 +182,11 @@ impl Heard {
 
 /// Does nothing but wait, and measures how much longer than asked for that takes.
 async fn beat(heard: Arc<Heard>) {
+    let mut ticks = tokio::time::interval(BEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let clock = Clock::start();
-        tokio::time::sleep(BEAT).await;
+        ticks.tick().await;
         let late = clock.now().since(Uptime::ZERO).saturating_sub(BEAT).as_millis();
         heard.late.fetch_max(u64::try_from(late).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
