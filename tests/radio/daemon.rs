@@ -149,6 +149,8 @@ impl Configuration {
             r#"
 [gateway]
 tenant = "acme"
+# Nothing sets the guest's clock, and some consents have an end.
+clock = "always"
 store = "berlin-03"
 name = "gw1"
 state_dir = "{STATE}"

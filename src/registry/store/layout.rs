@@ -34,7 +34,7 @@ pub(super) const TOMBSTONE: u8 = b't';
 /// files of their own that it never syncs.
 pub(super) const MOST: usize = 6 << 10;
 
-/// The largest state blob, in bytes: it shares a value with the rest of [`Meta`].
+/// The largest state blob, in bytes: it shares a value with the rest of the store's own.
 pub const MAX_PLATFORM_STATE: usize = 4 << 10;
 
 /// A pseudonym's place in the store.
