@@ -45,7 +45,7 @@ pub use status::{Status, StatusError};
 use crate::{
     clock::Clock,
     command,
-    engine::{AddressSeed, Engine, FootfallSeed, Identity, Registry, UnixTime},
+    engine::{AddressSeed, ClockQuality, Engine, FootfallSeed, Identity, Registry, UnixTime},
     forget,
     outbox::{
         self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
@@ -260,6 +260,12 @@ pub async fn run(
         epoch = house.opening.epoch,
         "The gateway is up."
     );
+    if house.wall.quality == ClockQuality::Unsynced {
+        warn!(
+            "The clock follows no time source; until it does, nothing is sent about anybody whose \
+             consent has an end (see `gateway.clock`)."
+        );
+    }
     ready();
 
     let office = Office {
