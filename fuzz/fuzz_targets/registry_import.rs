@@ -12,6 +12,9 @@ use beacon_gateway::registry::{
 };
 use libfuzzer_sys::fuzz_target;
 
+/// What the messages themselves show of how something is written.
+const OUR_EXAMPLES: [&str; 2] = ["e2c56db5-dffb-48d2-b060-d0f5a71096e0", "C0:11:22:33:44:55"];
+
 /// The longest run of hexadecimal digits, with what people put between them.
 fn longest_run(text: &str) -> usize {
     let (mut longest, mut run) = (0, 0);
@@ -40,7 +43,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(problems.count().min(MOST_PROBLEMS), problems.told().len());
     for (line, problem) in problems.told() {
         assert!((1..=lines + 1).contains(line), "line {line} of {lines}");
-        assert!(longest_run(problem) < 8, "{problem}");
+        let told = OUR_EXAMPLES.iter().fold(problem.to_string(), |told, own| told.replace(own, ""));
+        assert!(longest_run(&told) < 8, "{problem}");
     }
     for (line, subject) in &parsed.entries {
         assert!((1..=lines).contains(line));
