@@ -137,9 +137,9 @@ impl Keeper {
         self.seen = store::stamp(&self.state_dir);
         let has_file = !self.file.as_os_str().is_empty();
         let file = if has_file { registry::read(&self.file)? } else { Vec::new() };
-        // What sled, opening and parsing leave behind lies between what stays, and is several times
-        // as much: 60 MB for 100,000 subjects. A thread has memory of its own (an arena), which is
-        // given back whole when all that stays was copied out of it.
+        // What sled, opening and parsing leave behind is as much as what stays, and would lie between
+        // it. A thread has memory of its own (an arena), so what stays, copied out of it, lies
+        // together: 43 MB for 100,000 subjects. The arena itself, 46 MB, is not given back.
         let (subjects, arrived) = mpsc::sync_channel(WAY);
         let (state_dir, keys, clock) = (&self.state_dir, self.keys(), self.clock);
         let read = move || {

@@ -64,13 +64,15 @@ pub(super) struct Registrar {
 
 /// Why records have to be looked at.
 #[derive(Clone, Copy, Debug)]
-enum Cause {
+pub(super) enum Cause {
     /// Somebody was struck from the registry.
     Withdrawn,
     /// Somebody is not in the registry any more that was read.
     NotEnrolled,
     /// Somebody's consent covers less than before.
     Narrowed,
+    /// Somebody's consent was over when the gateway started.
+    Expired,
 }
 
 /// Why a change was not carried out.
@@ -440,8 +442,9 @@ impl Registrar {
 
 impl Cause {
     /// As receipts say it.
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
             Self::Withdrawn => "withdrawn",
             Self::NotEnrolled => "not_enrolled",
             Self::Narrowed => "narrowed",

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
-use super::{GatewayError, house::House};
+use super::{GatewayError, house::House, registrar::Cause};
 use crate::{
     checkpoint,
     outbox::{
@@ -106,13 +106,13 @@ fn counting(house: &House, tally: Tally) -> Result<Judge, GatewayError> {
 
 fn receipt(house: &House, name: String, gone: Gone) -> Record {
     let cause = match (house.ledger.read().is_enrolled(&name), gone.erased) {
-        (false, _) => "not_enrolled",
-        (true, 0) => "narrowed",
-        (true, _) => "expired",
+        (false, _) => Cause::NotEnrolled,
+        (true, 0) => Cause::Narrowed,
+        (true, _) => Cause::Expired,
     };
     let body = Body::ConsentWithdrawn(Receipt {
         subjects: vec![name],
-        cause: cause.to_owned(),
+        cause: cause.name().to_owned(),
         command: None,
         visits_closed: 0,
         records_erased: gone.erased,
