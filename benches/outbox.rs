@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use beacon_gateway::{
     clock::Clock,
-    outbox::{Entry, Journal, Sequence, SledJournal, StoreOptions},
+    outbox::{Class, Entry, Journal, Sequence, SledJournal, StoreOptions},
 };
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
@@ -27,7 +27,9 @@ fn append(journal: &mut SledJournal, records: u64) {
     for n in 0..records {
         let mut bytes = vec![b'x'; RECORD];
         bytes.truncate(RECORD - usize::try_from(n % 100).unwrap_or(0));
-        journal.append(Entry { bytes, made: None, about: None }, None).expect("a small record");
+        journal
+            .append(Entry { bytes, made: None, about: None, class: Class::Presence }, None)
+            .expect("a small record");
     }
     journal.sync().expect("a working disk");
 }

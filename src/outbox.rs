@@ -31,6 +31,9 @@ use crate::engine::UnixTime;
 
 mod caps;
 
+mod class;
+pub use class::{Class, Standing};
+
 mod dropped;
 pub use dropped::{DropReason, Dropped, Notice};
 
@@ -48,6 +51,9 @@ pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};
 
 mod memory_journal;
 pub use memory_journal::MemoryJournal;
+
+mod ranges;
+pub use ranges::Ranges;
 
 mod scrub;
 
@@ -82,6 +88,8 @@ pub struct Entry {
     /// Whom it is about, so that it is found when that person withdraws; `None` when it is about
     /// nobody.
     pub about: Option<Tag>,
+    /// What it is worth when there is not room for all.
+    pub class: Class,
 }
 
 /// A durable record on its way out.
@@ -137,7 +145,46 @@ pub enum Read {
         /// Where to send them.
         reply: oneshot::Sender<Vec<Stored>>,
     },
-    /// Forgets records.
+    /// The oldest pending durable records about any of these, and those of which it is not known whom
+    /// they are about.
+    OldestAbout {
+        /// About whom.
+        who: Vec<Tag>,
+        /// Only records with a greater sequence.
+        after: Option<Sequence>,
+        /// Only records with a smaller sequence.
+        before: Option<Sequence>,
+        /// At most this many.
+        limit: usize,
+        /// Where to send them.
+        reply: oneshot::Sender<Vec<Stored>>,
+    },
+    /// What is held in any standing, oldest first.
+    Range {
+        /// The first sequence.
+        from: Sequence,
+        /// The last sequence.
+        to: Sequence,
+        /// At most this many.
+        limit: usize,
+        /// Where to send them.
+        reply: oneshot::Sender<Vec<(Stored, Standing)>>,
+    },
+    /// Puts dead letters back into the line.
+    BringBack {
+        /// The first sequence.
+        from: Sequence,
+        /// The last sequence.
+        to: Sequence,
+        /// Told how many there were, once that is durable.
+        reply: oneshot::Sender<u64>,
+    },
+    /// Says where every number is.
+    Account {
+        /// Where to say it.
+        reply: oneshot::Sender<Account>,
+    },
+    /// Moves records out of the line.
     Remove {
         /// Which; those already gone are passed over.
         sequences: Vec<Sequence>,
@@ -155,6 +202,24 @@ pub enum Removal {
     AcknowledgedForGood,
     /// It may no longer be sent: the consent it was made under has ended.
     Erased,
-    /// It can never be delivered: the broker refuses it for good, or it cannot be read.
+    /// The broker refuses it for good. It is set aside: held, but no longer in the line.
     Rejected,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// Where every number of this epoch is, as far as anything is known of it. A number up to `last`
+/// that is nowhere in here was delivered and is no longer held, or was lost, which was told.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Account {
+    /// Which life of the store this is.
+    pub epoch: u32,
+    /// The last sequence that was ever given, durably.
+    pub last: Option<Sequence>,
+    /// What waits to be acknowledged.
+    pub pending: Ranges,
+    /// What was acknowledged and can be sent again.
+    pub acknowledged: Ranges,
+    /// Dead letters.
+    pub set_aside: Ranges,
 }

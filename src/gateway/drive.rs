@@ -233,7 +233,8 @@ impl Drive {
 pub(super) fn append(record: Record) -> Write {
     let made = record.made();
     let about = record.subject().map(|(subject, _)| Tag::of(subject));
-    Write::Append(Entry { bytes: record.encode(), made, about })
+    let class = record.class();
+    Write::Append(Entry { bytes: record.encode(), made, about, class })
 }
 
 /// One line an event, without anything personal beyond the pseudonym.

@@ -8,7 +8,8 @@ use tracing::error;
 use crate::engine::{ClockQuality, UnixTime, Uptime, WallClock};
 
 use super::{
-    DropReason, Dropped, Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Sequence, Settings,
+    Class, DropReason, Dropped, Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Sequence,
+    Settings,
 };
 
 /// How many records one commit drops at most, and how many bytes of them: a store whose limits
@@ -163,7 +164,7 @@ impl Caps {
             return Ok(Loss { dropped: account.records, notices: 0 });
         }
         let made = (now.quality == ClockQuality::Synced).then_some(now.unix);
-        journal.append(Entry { bytes, made, about: None }, Some(dropped))?;
+        journal.append(Entry { bytes, made, about: None, class: Class::Gateway }, Some(dropped))?;
         Ok(Loss { dropped: account.records, notices: 1 })
     }
 }
@@ -229,7 +230,12 @@ mod tests {
         let mut journal = MemoryJournal::default();
         for made in made {
             let made = made.map(UnixTime::from_millis);
-            journal.append(Entry { bytes: b"record".to_vec(), made, about: None }, None).unwrap();
+            journal
+                .append(
+                    Entry { bytes: b"record".to_vec(), made, about: None, class: Class::Presence },
+                    None,
+                )
+                .unwrap();
         }
         journal.sync().unwrap();
         journal
@@ -298,7 +304,12 @@ mod tests {
             assert_eq!(notices.iter().map(|notice| notice.count).sum::<u64>(), told);
             assert_eq!(notices.iter().map(|notice| notice.first.0).min(), Some(1), "{round}");
             for _ in 0..8 {
-                let entry = Entry { bytes: b"record".to_vec(), made: None, about: None };
+                let entry = Entry {
+                    bytes: b"record".to_vec(),
+                    made: None,
+                    about: None,
+                    class: Class::Presence,
+                };
                 journal.append(entry, None).unwrap();
             }
             journal.sync().unwrap();
@@ -318,7 +329,12 @@ mod tests {
         let first = caps.make_room(&mut journal, now).unwrap();
         assert_eq!(first, Loss { dropped: 3, notices: 0 });
         for _ in 0..2 {
-            journal.append(Entry { bytes: vec![1], made: None, about: None }, None).unwrap();
+            journal
+                .append(
+                    Entry { bytes: vec![1], made: None, about: None, class: Class::Presence },
+                    None,
+                )
+                .unwrap();
         }
         journal.sync().unwrap();
         let second = caps.make_room(&mut journal, now).unwrap();

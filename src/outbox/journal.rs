@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::engine::UnixTime;
 
-use super::{About, Dropped, Entry, OutboxError, Sequence, Tag};
+use super::{About, Class, Dropped, Entry, OutboxError, Sequence, Standing, Tag};
 
 /// The largest record, in bytes. sled keeps nodes above a quarter of a segment (128 KiB) in files
 /// that it never syncs; a leaf holds up to 17 records, so 2 KiB leaves a factor of three.
@@ -56,7 +56,30 @@ pub trait Journal {
     /// shown from now on. `false` when the record is not there (any more).
     fn replace(&mut self, sequence: Sequence, bytes: Vec<u8>) -> Result<bool, OutboxError>;
 
-    /// Forgets a record. `false` when it is not there (any more).
+    /// Changes where a record stands. `false` when it is not there (any more), or stands there
+    /// already.
+    fn stand(&mut self, sequence: Sequence, standing: Standing) -> Result<bool, OutboxError>;
+
+    /// The oldest pending records of a class that would survive a power cut, at most `limit`.
+    fn oldest_of(&mut self, class: Class, limit: usize) -> Result<Vec<Held>, OutboxError>;
+
+    /// The oldest records of a standing that would survive a power cut, at most `limit`.
+    fn oldest_standing(
+        &mut self,
+        standing: Standing,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError>;
+
+    /// What is held from `from` to `to`, in whichever standing, and would survive a power cut; at
+    /// most `limit`, oldest first.
+    fn range(
+        &mut self,
+        from: Sequence,
+        to: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError>;
+
+    /// Forgets a record, wherever it stands. `false` when it is not there (any more).
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError>;
 
     /// Keeps a small value under a name until it is replaced, or with `None` forgets it.
@@ -65,8 +88,16 @@ pub trait Journal {
     /// The kept values that would survive a power cut, by name.
     fn kept(&self) -> Result<Vec<Kept>, OutboxError>;
 
-    /// How much is held, counting what has been changed but not synced.
-    fn pending(&self) -> Pending;
+    /// How much waits to be sent, counting what has been changed but not synced.
+    fn pending(&self) -> Pending {
+        Class::ALL.iter().fold(Pending::default(), |sum, class| sum.and(self.pending_of(*class)))
+    }
+
+    /// The same, for one class.
+    fn pending_of(&self, class: Class) -> Pending;
+
+    /// How much is held in a standing, counting what has been changed but not synced.
+    fn standing(&self, standing: Standing) -> Pending;
 
     /// Notes that whatever was removed or replaced up to the next sync must also vanish from the
     /// files. With that sync it becomes a debt that survives a power cut.
@@ -103,6 +134,10 @@ pub struct Held {
     pub notice: Option<Dropped>,
     /// Whom it is about.
     pub about: About,
+    /// What it is worth when there is not room for all.
+    pub class: Class,
+    /// Where it stands.
+    pub standing: Standing,
     /// The encoded record.
     pub bytes: Vec<u8>,
 }
@@ -130,6 +165,15 @@ impl Pending {
     pub(super) fn add(&mut self, record: usize) {
         self.records = self.records.saturating_add(1);
         self.bytes = self.bytes.saturating_add(u64::try_from(record).unwrap_or(u64::MAX));
+    }
+
+    /// The sum of two.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            records: self.records.saturating_add(other.records),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
     }
 
     pub(super) fn replace(&mut self, old: usize, new: usize) {

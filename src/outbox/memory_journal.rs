@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Dropped, Entry, Held, Journal, Kept, OutboxError, Pending, Scrub, Sequence, Tag, staged::Staged,
+    Class, Dropped, Entry, Held, Journal, Kept, OutboxError, Pending, Scrub, Sequence, Standing,
+    Tag, class::Holdings, staged::Staged,
 };
 
 /// Keeps records in memory. Appends, removals, kept values and the sequence counter all stay
@@ -24,7 +25,7 @@ struct State {
     last: u64,
     records: BTreeMap<Sequence, Held>,
     kept: BTreeMap<Vec<u8>, Vec<u8>>,
-    pending: Pending,
+    holdings: Holdings,
     owes_scrub: bool,
 }
 
@@ -37,7 +38,7 @@ impl MemoryJournal {
     /// Loses everything that was not synced. A journal that had failed works again, as it would
     /// after a restart.
     pub fn cut_power(&mut self) {
-        self.staged = Staged::after(self.durable.last, self.durable.pending);
+        self.staged = Staged::after(self.durable.last, self.durable.holdings);
         self.syncs_left = None;
     }
 
@@ -76,7 +77,7 @@ impl Journal for MemoryJournal {
         }
         let Self { durable, staged, .. } = self;
         durable.last = staged.last;
-        durable.pending = staged.pending;
+        durable.holdings = staged.holdings;
         durable.owes_scrub |= staged.owes_scrub;
         durable.records.append(&mut staged.appends);
         durable.records.append(&mut staged.replaced);
@@ -94,7 +95,8 @@ impl Journal for MemoryJournal {
     }
 
     fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError> {
-        Ok(self.held(after).take(limit).collect())
+        let pending = self.held(after).filter(|held| held.standing == Standing::Pending);
+        Ok(pending.take(limit).collect())
     }
 
     fn oldest_about(
@@ -113,7 +115,10 @@ impl Journal for MemoryJournal {
 
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
         let durable = &self.durable.records;
-        self.staged.remove(sequence, || Ok(durable.get(&sequence).map(|held| held.bytes.len())))
+        self.staged.remove(sequence, || {
+            let held = durable.get(&sequence);
+            Ok(held.map(|held| (held.class, held.standing, held.bytes.len())))
+        })
     }
 
     fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError> {
@@ -125,8 +130,40 @@ impl Journal for MemoryJournal {
         Ok(kept.map(|(slot, value)| Kept { slot: slot.clone(), value: value.clone() }).collect())
     }
 
-    fn pending(&self) -> Pending {
-        self.staged.pending
+    fn stand(&mut self, sequence: Sequence, standing: Standing) -> Result<bool, OutboxError> {
+        let durable = &self.durable.records;
+        self.staged.stand(sequence, standing, || Ok(durable.get(&sequence).cloned()))
+    }
+
+    fn oldest_of(&mut self, class: Class, limit: usize) -> Result<Vec<Held>, OutboxError> {
+        let pending = |held: &Held| held.standing == Standing::Pending && held.class == class;
+        Ok(self.held(None).filter(pending).take(limit).collect())
+    }
+
+    fn oldest_standing(
+        &mut self,
+        standing: Standing,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        Ok(self.held(None).filter(|held| held.standing == standing).take(limit).collect())
+    }
+
+    fn range(
+        &mut self,
+        from: Sequence,
+        to: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        let after = from.0.checked_sub(1).map(Sequence);
+        Ok(self.held(after).take_while(|held| held.sequence <= to).take(limit).collect())
+    }
+
+    fn pending_of(&self, class: Class) -> Pending {
+        self.staged.holdings.pending_of(class)
+    }
+
+    fn standing(&self, standing: Standing) -> Pending {
+        self.staged.holdings.standing(standing)
     }
 
     fn owe_scrub(&mut self) {

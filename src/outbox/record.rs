@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::Class;
 use crate::engine::{
     ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
     TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
@@ -339,6 +340,20 @@ impl Record {
         match bytes.split_first() {
             Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(Unreadable::Content),
             other => Err(Unreadable::Version { found: other.map(|(&version, _)| version) }),
+        }
+    }
+
+    /// What it is worth when there is not room for all.
+    pub fn class(&self) -> Class {
+        match &self.body {
+            Body::Started(_)
+            | Body::RadioDeaf { .. }
+            | Body::RadioRecovered { .. }
+            | Body::RecordsDropped(_)
+            | Body::ConsentWithdrawn(_) => Class::Gateway,
+            Body::Presence(_) => Class::Presence,
+            Body::Measured { .. } => Class::Sensor,
+            Body::Counted(_) => Class::Count,
         }
     }
 

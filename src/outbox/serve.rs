@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info};
 
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
 };
 
 use super::{
-    Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Read, Removal, Scrub, Sequence,
-    Settings, Status, Stored, Totals, Write,
+    Account, Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Read, Removal, Scrub, Sequence,
+    Settings, Standing, Status, Stored, Totals, Write,
     caps::{Caps, Loss},
     erase::{Change, Erasure},
     scrub::Schedule,
@@ -221,15 +221,76 @@ impl<J: Journal> Room<J> {
                 drop(reply.send(records.into_iter().map(Stored::from).collect()));
                 Ok(())
             }
+            Read::OldestAbout { who, after, before, limit, reply } => {
+                let who = who.into_iter().collect();
+                let mut records = self.journal.oldest_about(&who, after, limit)?;
+                records.retain(|held| before.is_none_or(|before| held.sequence < before));
+                drop(reply.send(records.into_iter().map(Stored::from).collect()));
+                Ok(())
+            }
+            Read::Range { from, to, limit, reply } => {
+                let records = self.journal.range(from, to, limit)?.into_iter();
+                let records = records.map(|held| (held.standing, Stored::from(held)));
+                drop(reply.send(records.map(|(standing, stored)| (stored, standing)).collect()));
+                Ok(())
+            }
+            Read::BringBack { from, to, reply } => self.bring_back(from, to, reply),
+            Read::Account { reply } => {
+                let account = self.account()?;
+                drop(reply.send(account));
+                Ok(())
+            }
             Read::Remove { sequences, why } => {
                 sequences.into_iter().try_for_each(|sequence| self.remove(sequence, why))
             }
         }
     }
 
+    fn bring_back(
+        &mut self,
+        from: Sequence,
+        to: Sequence,
+        reply: oneshot::Sender<u64>,
+    ) -> Result<(), OutboxError> {
+        let mut count = 0;
+        for held in self.journal.range(from, to, usize::MAX)? {
+            if held.standing == Standing::SetAside
+                && self.journal.stand(held.sequence, Standing::Pending)?
+            {
+                count += 1;
+                self.totals.rejected = self.totals.rejected.saturating_sub(1);
+                self.commit_soon(APPENDING, held.bytes.len());
+            }
+        }
+        self.commit()?;
+        reply.send(count).ok();
+        Ok(())
+    }
+
+    fn account(&mut self) -> Result<Account, OutboxError> {
+        let mut account = Account {
+            epoch: self.journal.epoch(),
+            last: self.status.borrow().durable_up_to,
+            ..Account::default()
+        };
+        for (standing, ranges) in [
+            (Standing::Pending, &mut account.pending),
+            (Standing::Acknowledged, &mut account.acknowledged),
+            (Standing::SetAside, &mut account.set_aside),
+        ] {
+            let held = self.journal.oldest_standing(standing, usize::MAX)?;
+            ranges.extend(held.into_iter().map(|held| held.sequence));
+        }
+        Ok(account)
+    }
+
     fn remove(&mut self, sequence: Sequence, why: Removal) -> Result<(), OutboxError> {
         let before = self.journal.pending().bytes;
-        if !self.journal.remove(sequence)? {
+        let gone = match why {
+            Removal::Rejected => self.journal.stand(sequence, Standing::SetAside)?,
+            _ => self.journal.remove(sequence)?,
+        };
+        if !gone {
             return Ok(());
         }
         let bytes = before.saturating_sub(self.journal.pending().bytes);
@@ -243,7 +304,7 @@ impl<J: Journal> Room<J> {
                 self.totals.erased += 1;
                 self.journal.owe_scrub();
             }
-            Removal::Rejected => self.totals.rejected += 1,
+            Removal::Rejected | Removal::Unreadable => self.totals.rejected += 1,
         }
         self.commit_soon(REMOVING, usize::try_from(bytes).unwrap_or(usize::MAX));
         self.commit_if_enough()

@@ -14,8 +14,8 @@ use tracing::{error, warn};
 use crate::clock::Clock;
 
 use super::{
-    Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Scrub, Sequence, Tag,
-    staged::Staged,
+    Class, Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Scrub, Sequence,
+    Standing, Tag, staged::Staged,
 };
 
 mod begin;
@@ -136,7 +136,7 @@ impl SledJournal {
             None => begin(&place, number, &options, clock, quarantined.is_some())?,
         };
         place.clean(number);
-        let missing = found.head.records.saturating_sub(found.pending.records);
+        let missing = found.head.records.saturating_sub(found.holdings.all().records);
         if missing > 0 {
             error!(records = missing, "Records have vanished from the outbox; check the disk.");
         }
@@ -179,7 +179,7 @@ impl SledJournal {
             log,
             blobs,
             index: found.index,
-            staged: Staged::after(found.head.last, found.pending),
+            staged: Staged::after(found.head.last, found.holdings),
             // Nobody knows what it was through.
             stale: true,
             renewal: Renewal::Idle,
@@ -232,15 +232,39 @@ impl SledJournal {
         Ok(())
     }
 
+    /// The durable records from `from` to `to` that are to be shown, at most `limit`.
+    fn search(
+        &self,
+        from: Sequence,
+        to: Sequence,
+        limit: usize,
+        wanted: impl Fn(&Held) -> bool,
+    ) -> Result<Vec<Held>, OutboxError> {
+        let mut records = Vec::new();
+        if to < from {
+            return Ok(records);
+        }
+        for item in self.db.range(stored::record_key(from)..=stored::record_key(to)) {
+            if records.len() >= limit {
+                break;
+            }
+            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
+            let sequence = stored::decode_record_key(&key);
+            let sequence = sequence.ok_or_else(|| OutboxError::Read("a strange key".into()))?;
+            records.extend(self.staged.shown(decode(sequence, &value)?).filter(&wanted));
+        }
+        Ok(records)
+    }
+
     /// The head that says what is staged.
     fn next_head(&mut self) -> Head {
-        let Staged { last, pending, replaced, removals, keeps, owes_scrub, .. } = &self.staged;
+        let Staged { last, holdings, replaced, removals, keeps, owes_scrub, .. } = &self.staged;
         self.stale |= !(replaced.is_empty() && removals.is_empty() && keeps.is_empty());
         Head {
             layout: LAYOUT,
             epoch: self.head.epoch,
             last: *last,
-            records: pending.records,
+            records: holdings.all().records,
             // In a log that holds nothing else there is nothing to scrub.
             owes_scrub: self.head.owes_scrub || (*owes_scrub && self.stale),
         }
@@ -271,18 +295,8 @@ impl Journal for SledJournal {
 
     fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError> {
         let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
-        let range = stored::record_key(from)..=stored::record_key(Sequence(u64::MAX));
-        let mut records = Vec::new();
-        for item in self.db.range(range) {
-            if records.len() >= limit {
-                break;
-            }
-            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
-            let sequence = stored::decode_record_key(&key);
-            let sequence = sequence.ok_or_else(|| OutboxError::Read("a strange key".into()))?;
-            records.extend(self.staged.shown(decode(sequence, &value)?));
-        }
-        Ok(records)
+        let pending = |held: &Held| held.standing == Standing::Pending;
+        self.search(from, Sequence(u64::MAX), limit, pending)
     }
 
     fn oldest_about(
@@ -311,7 +325,8 @@ impl Journal for SledJournal {
         self.staged.remove(sequence, || {
             let value = db.get(stored::record_key(sequence));
             let value = value.map_err(|error| OutboxError::Read(error.into()))?;
-            Ok(value.and_then(|value| stored::record_gist(&value)).map(|(_, size)| size))
+            let gist = value.and_then(|value| stored::record_gist(&value));
+            Ok(gist.map(|gist| (gist.class, gist.standing, gist.size)))
         })
     }
 
@@ -330,8 +345,38 @@ impl Journal for SledJournal {
         kept.collect()
     }
 
-    fn pending(&self) -> Pending {
-        self.staged.pending
+    fn stand(&mut self, sequence: Sequence, standing: Standing) -> Result<bool, OutboxError> {
+        self.staged.stand(sequence, standing, || read(&self.db, sequence))
+    }
+
+    fn oldest_of(&mut self, class: Class, limit: usize) -> Result<Vec<Held>, OutboxError> {
+        let pending = |held: &Held| held.standing == Standing::Pending && held.class == class;
+        self.search(Sequence(0), Sequence(u64::MAX), limit, pending)
+    }
+
+    fn oldest_standing(
+        &mut self,
+        standing: Standing,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        self.search(Sequence(0), Sequence(u64::MAX), limit, |held| held.standing == standing)
+    }
+
+    fn range(
+        &mut self,
+        from: Sequence,
+        to: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        self.search(from, to, limit, |_| true)
+    }
+
+    fn pending_of(&self, class: Class) -> Pending {
+        self.staged.holdings.pending_of(class)
+    }
+
+    fn standing(&self, standing: Standing) -> Pending {
+        self.staged.holdings.standing(standing)
     }
 
     fn owe_scrub(&mut self) {

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Dropped, Entry, Held, MAX_RECORD, MAX_SLOT, OutboxError, Pending, Sequence};
+use super::{
+    Class, Dropped, Entry, Held, MAX_RECORD, MAX_SLOT, OutboxError, Sequence, Standing,
+    class::Holdings,
+};
 
 /// Changes that are not durable yet.
 #[derive(Clone, Debug, Default)]
@@ -10,7 +13,7 @@ pub(super) struct Staged {
     /// The last sequence given, durable or not.
     pub(super) last: u64,
     /// What will be held once the changes are durable.
-    pub(super) pending: Pending,
+    pub(super) holdings: Holdings,
     /// New records.
     pub(super) appends: BTreeMap<Sequence, Held>,
     /// Durable records with the bytes they are to have.
@@ -28,8 +31,8 @@ pub(super) struct Staged {
 
 impl Staged {
     /// Nothing changed yet, on top of what is durable.
-    pub(super) fn after(last: u64, pending: Pending) -> Self {
-        Self { last, pending, ..Self::default() }
+    pub(super) fn after(last: u64, holdings: Holdings) -> Self {
+        Self { last, holdings, ..Self::default() }
     }
 
     pub(super) fn append(
@@ -42,9 +45,10 @@ impl Staged {
         let sequence = Sequence(last);
         self.last = last;
         self.changed = true;
-        self.pending.add(entry.bytes.len());
-        let Entry { bytes, made, about } = entry;
-        let held = Held { sequence, made, notice, about: about.into(), bytes };
+        let standing = Standing::Pending;
+        let Entry { bytes, made, about, class } = entry;
+        self.holdings.of(class, standing).add(bytes.len());
+        let held = Held { sequence, made, notice, about: about.into(), class, standing, bytes };
         self.appends.insert(sequence, held);
         Ok(sequence)
     }
@@ -60,16 +64,45 @@ impl Staged {
         if self.removals.contains(&sequence) {
             return Ok(false);
         }
+        let length = bytes.len();
         let staged = self.appends.get_mut(&sequence).or_else(|| self.replaced.get_mut(&sequence));
-        if let Some(held) = staged {
-            self.pending.replace(held.bytes.len(), bytes.len());
-            held.bytes = bytes;
+        let (class, standing, old) = if let Some(held) = staged {
+            let old = std::mem::replace(&mut held.bytes, bytes);
+            (held.class, held.standing, old.len())
         } else if let Some(held) = durable()? {
-            self.pending.replace(held.bytes.len(), bytes.len());
+            let was = (held.class, held.standing, held.bytes.len());
             self.replaced.insert(sequence, Held { bytes, ..held });
+            was
         } else {
             return Ok(false);
+        };
+        self.holdings.of(class, standing).replace(old, length);
+        self.changed = true;
+        Ok(true)
+    }
+
+    /// Stages another standing for a record; `durable` reads the durable record, if there is one.
+    pub(super) fn stand(
+        &mut self,
+        sequence: Sequence,
+        standing: Standing,
+        durable: impl FnOnce() -> Result<Option<Held>, OutboxError>,
+    ) -> Result<bool, OutboxError> {
+        if self.removals.contains(&sequence) {
+            return Ok(false);
         }
+        if !self.appends.contains_key(&sequence) && !self.replaced.contains_key(&sequence) {
+            let Some(held) = durable()?.filter(|held| held.standing != standing) else {
+                return Ok(false);
+            };
+            self.replaced.insert(sequence, held);
+        }
+        let staged = self.appends.get_mut(&sequence).or_else(|| self.replaced.get_mut(&sequence));
+        let Some(held) = staged.filter(|held| held.standing != standing) else { return Ok(false) };
+        let before = std::mem::replace(&mut held.standing, standing);
+        let (class, length) = (held.class, held.bytes.len());
+        self.holdings.of(class, before).take(length);
+        self.holdings.of(class, standing).add(length);
         self.changed = true;
         Ok(true)
     }
@@ -83,28 +116,29 @@ impl Staged {
         }
     }
 
-    /// Stages a removal; `size_of_durable` says how many bytes the durable record has, if there is
-    /// one.
+    /// Stages a removal; `durable` says what the durable record is, if there is one: its class, its
+    /// standing, and how many bytes it has.
     pub(super) fn remove(
         &mut self,
         sequence: Sequence,
-        size_of_durable: impl FnOnce() -> Result<Option<usize>, OutboxError>,
+        durable: impl FnOnce() -> Result<Option<(Class, Standing, usize)>, OutboxError>,
     ) -> Result<bool, OutboxError> {
-        let size = if let Some(held) = self.appends.remove(&sequence) {
-            held.bytes.len()
+        let gist = |held: Held| (held.class, held.standing, held.bytes.len());
+        let (class, standing, size) = if let Some(held) = self.appends.remove(&sequence) {
+            gist(held)
         } else if self.removals.contains(&sequence) {
             return Ok(false);
         } else if let Some(held) = self.replaced.remove(&sequence) {
             self.removals.insert(sequence);
-            held.bytes.len()
-        } else if let Some(size) = size_of_durable()? {
+            gist(held)
+        } else if let Some(durable) = durable()? {
             self.removals.insert(sequence);
-            size
+            durable
         } else {
             return Ok(false);
         };
         self.changed = true;
-        self.pending.take(size);
+        self.holdings.of(class, standing).take(size);
         Ok(true)
     }
 

@@ -463,7 +463,7 @@ mod tests {
         let kinds: Vec<_> = std::iter::from_fn(|| pump.next_request(Some(Sequence(1000))))
             .map(|read| match read {
                 Read::Remove { why, .. } => Some(why),
-                Read::Oldest { .. } => None,
+                _ => None,
             })
             .collect();
         assert_eq!(kinds, [Some(Removal::Acknowledged), Some(Removal::Rejected), None]);

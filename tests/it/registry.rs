@@ -276,7 +276,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
             Checkpoint, Quality, ReceiverId, Stay, UnixTime, Uptime, VisitId, VisitRecord, ZoneId,
         },
         outbox::{
-            Durability, Entry, Journal, SledJournal, StoreOptions, Tag, Write,
+            Class, Durability, Entry, Journal, SledJournal, StoreOptions, Tag, Write,
             record::{Body, Change, Context, Presence, Record, RunId},
         },
     };
@@ -302,7 +302,12 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
         let record =
             Record { run: RunId(1), uptime_us: 0, unix_ms: 1_790_000_000_000, synced: true, body };
         let about = Some(Tag::of(name));
-        let entry = Entry { bytes: record.encode(), made: Some(UnixTime::default()), about };
+        let entry = Entry {
+            bytes: record.encode(),
+            made: Some(UnixTime::default()),
+            about,
+            class: Class::Presence,
+        };
         journal.append(entry, None).unwrap();
     }
     let visit = VisitRecord {

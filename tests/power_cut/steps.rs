@@ -6,7 +6,8 @@ use std::path::Path;
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        Durability, Entry, Journal, Opened, OutboxError, Scrub, Sequence, SledJournal, StoreOptions,
+        Class, Durability, Entry, Journal, Opened, OutboxError, Scrub, Sequence, SledJournal,
+        StoreOptions,
     },
 };
 
@@ -93,8 +94,12 @@ fn live(disk: &Mounted, outbox: &Path) -> Result<History, OutboxError> {
     let mut commit = |journal: &mut SledJournal, append: u64, remove: usize| {
         let mut state = history.last().map(|(_, state)| state.clone()).unwrap_or_default();
         for _ in 0..append {
-            state.last =
-                journal.append(Entry { bytes: vec![7; 400], made: None, about: None }, None)?.0;
+            state.last = journal
+                .append(
+                    Entry { bytes: vec![7; 400], made: None, about: None, class: Class::Presence },
+                    None,
+                )?
+                .0;
             state.held.push(state.last);
         }
         for sequence in state.held.drain(..remove) {

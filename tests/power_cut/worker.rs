@@ -12,7 +12,7 @@ use std::{
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        Durability, Entry, Journal, MAX_RECORD, OutboxError, Scrub, Sequence, SledJournal,
+        Class, Durability, Entry, Journal, MAX_RECORD, OutboxError, Scrub, Sequence, SledJournal,
         StoreOptions,
     },
 };
@@ -95,7 +95,9 @@ fn work(
         for _ in 0..appended {
             let most = *random.choice(&[40, 400, MAX_RECORD]).unwrap_or(&400);
             let bytes = pack(commit, last + 1, random.usize(16..=most));
-            last = journal.append(Entry { bytes, made: None, about: None }, None)?.0;
+            last = journal
+                .append(Entry { bytes, made: None, about: None, class: Class::Presence }, None)?
+                .0;
             held.push_back(last);
             say(&format!("append {last} {commit}"));
         }

@@ -16,7 +16,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::outbox::{OutboxError, Pending};
+use crate::outbox::{OutboxError, class::Holdings};
 
 use super::{
     index::Index,
@@ -36,7 +36,7 @@ const RELEASE_STEP: Duration = Duration::from_millis(5);
 pub(super) struct Found {
     pub(super) db: sled::Db,
     pub(super) head: Head,
-    pub(super) pending: Pending,
+    pub(super) holdings: Holdings,
     pub(super) index: Index,
 }
 
@@ -126,19 +126,19 @@ fn read_through(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble> {
     if !head.is_readable() {
         return Err("its layout does not exist".into());
     }
-    let (mut pending, mut index) = (Pending::default(), Index::default());
+    let (mut holdings, mut index) = (Holdings::default(), Index::default());
     for item in db.scan_prefix(RECORD) {
         let (key, value) = item.map_err(trouble)?;
         let sequence = stored::decode_record_key(&key).ok_or("it has a strange key")?;
         if sequence.0 == 0 || sequence.0 > head.last {
             return Err("it has a record that was never given a sequence".into());
         }
-        let (about, size) = stored::record_gist(&value).ok_or("a record cannot be understood")?;
-        pending.add(size);
-        index.insert(sequence, about);
+        let gist = stored::record_gist(&value).ok_or("a record cannot be understood")?;
+        holdings.of(gist.class, gist.standing).add(gist.size);
+        index.insert(sequence, gist.about);
     }
     sync_tree(path).map_err(|error| Trouble::Around(at(dir)(error)))?;
-    Ok(Found { db, head, pending, index })
+    Ok(Found { db, head, holdings, index })
 }
 
 fn is_forbidden(opened: &io::Result<File>) -> bool {

@@ -25,7 +25,7 @@ impl SledJournal {
     /// Replaces an empty store whose log has grown large.
     pub(super) fn shrink(&mut self) -> Result<(), OutboxError> {
         let size = self.size_on_disk().unwrap_or(0);
-        if self.staged.pending.records > 0
+        if self.staged.holdings.all().records > 0
             || size <= self.options.shrink_above
             || !matches!(self.renewal, Renewal::Idle)
         {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `h` | the head: version 1, layout (u16), epoch (u32), last sequence (u64), records (u64), scrub owed or not (u8) |
 //! | `k` and the slot's name | version 1, the kept value |
-//! | `r` and the sequence (u64) | version 2, made (i64), notice or not (u8), about (u8), the tag (u64), the notice, the record |
+//! | `r` and the sequence (u64) | version 3, made (i64), notice or not (u8), about (u8), the tag (u64), class (u8), standing (u8), the notice, the record |
 //!
 //! Numbers are big-endian: sled orders keys as bytes, so that is the order of the sequence. A time
 //! is in milliseconds since the Unix epoch, `i64::MIN` where it is unknown. A notice is its count,
@@ -12,11 +12,11 @@
 //! nobody (0), about the subject whose tag follows (1), or about who knows whom (2).
 //!
 //! Layout 1 had a head without the debt of a scrub, and records of version 1, without the two
-//! fields that say whom they are about. Both are read; what is written is layout 2.
+//! fields that say whom they are about; records of version 2 lack class and standing. All are read.
 
 use crate::{
     engine::UnixTime,
-    outbox::{About, DropReason, Dropped, Held, Sequence, Tag},
+    outbox::{About, Class, DropReason, Dropped, Held, Sequence, Standing, Tag},
 };
 
 /// The layout described above. A store of a higher layout is left alone.
@@ -33,7 +33,8 @@ pub(super) const KEPT: &[u8] = b"k";
 pub(super) const RECORD: &[u8] = b"r";
 
 const VERSION: u8 = 1;
-const RECORD_VERSION: u8 = 2;
+const TAGGED_VERSION: u8 = 2;
+const RECORD_VERSION: u8 = 3;
 const UNKNOWN: i64 = i64::MIN;
 
 /// What identifies a store, written with every commit.
@@ -119,6 +120,8 @@ pub(super) fn encode_record(held: &Held) -> Vec<u8> {
         }
         About::Unknown => value.push(2),
     }
+    value.push(class_number(held.class));
+    value.push(standing_number(held.standing));
     if let Some(dropped) = &held.notice {
         for number in [dropped.count, dropped.first.0, dropped.last.0] {
             value.extend(number.to_be_bytes());
@@ -138,18 +141,31 @@ pub(super) fn encode_record(held: &Held) -> Vec<u8> {
 }
 
 pub(super) fn decode_record(sequence: Sequence, value: &[u8]) -> Option<Held> {
-    let Parts { about, made, notice, bytes } = split_record(value)?;
-    Some(Held { sequence, made, notice, about, bytes: bytes.to_vec() })
+    let Parts { about, class, standing, made, notice, bytes } = split_record(value)?;
+    Some(Held { sequence, made, notice, about, class, standing, bytes: bytes.to_vec() })
 }
 
-/// Whom a stored value is about, and the length of the record inside it.
-pub(super) fn record_gist(value: &[u8]) -> Option<(About, usize)> {
-    split_record(value).map(|parts| (parts.about, parts.bytes.len()))
+/// What is to be known of a record without reading it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Gist {
+    pub(super) about: About,
+    pub(super) class: Class,
+    pub(super) standing: Standing,
+    /// The length of the record, in bytes.
+    pub(super) size: usize,
+}
+
+/// The gist of a stored value.
+pub(super) fn record_gist(value: &[u8]) -> Option<Gist> {
+    let Parts { about, class, standing, bytes, .. } = split_record(value)?;
+    Some(Gist { about, class, standing, size: bytes.len() })
 }
 
 /// A stored value, taken apart.
 struct Parts<'a> {
     about: About,
+    class: Class,
+    standing: Standing,
     made: Option<UnixTime>,
     notice: Option<Dropped>,
     bytes: &'a [u8],
@@ -168,7 +184,7 @@ fn split_record(value: &[u8]) -> Option<Parts<'_>> {
         // Of the gateway's own notices it is known.
         VERSION if is_notice => About::Nobody,
         VERSION => About::Unknown,
-        RECORD_VERSION => match rest.u8()? {
+        TAGGED_VERSION | RECORD_VERSION => match rest.u8()? {
             0 => About::Nobody,
             1 => About::Subject(Tag(rest.u64()?)),
             2 => About::Unknown,
@@ -176,8 +192,40 @@ fn split_record(value: &[u8]) -> Option<Parts<'_>> {
         },
         _ => return None,
     };
+    let (class, standing) = match version {
+        RECORD_VERSION => (class_of(rest.u8()?)?, standing_of(rest.u8()?)?),
+        _ if is_notice => (Class::Gateway, Standing::Pending),
+        _ => (Class::Presence, Standing::Pending),
+    };
     let notice = if is_notice { Some(decode_notice(&mut rest)?) } else { None };
-    Some(Parts { about, made, notice, bytes: rest.0 })
+    Some(Parts { about, class, standing, made, notice, bytes: rest.0 })
+}
+
+fn class_number(class: Class) -> u8 {
+    match class {
+        Class::Gateway => 0,
+        Class::Moment => 1,
+        Class::Presence => 2,
+        Class::Sensor => 3,
+        Class::Count => 4,
+    }
+}
+
+fn class_of(number: u8) -> Option<Class> {
+    Class::ALL.into_iter().find(|class| class_number(*class) == number)
+}
+
+fn standing_number(standing: Standing) -> u8 {
+    match standing {
+        Standing::Pending => 0,
+        Standing::Acknowledged => 1,
+        Standing::SetAside => 2,
+    }
+}
+
+fn standing_of(number: u8) -> Option<Standing> {
+    let all = [Standing::Pending, Standing::Acknowledged, Standing::SetAside];
+    all.into_iter().find(|standing| standing_number(*standing) == number)
 }
 
 fn decode_notice(rest: &mut Rest<'_>) -> Option<Dropped> {
@@ -230,8 +278,15 @@ mod tests {
     use super::*;
 
     fn held(notice: Option<Dropped>, made: Option<UnixTime>) -> Held {
-        let about = About::Nobody;
-        Held { sequence: Sequence(7), made, notice, about, bytes: b"a record".to_vec() }
+        Held {
+            sequence: Sequence(7),
+            made,
+            notice,
+            about: About::Nobody,
+            class: Class::Presence,
+            standing: Standing::Pending,
+            bytes: b"a record".to_vec(),
+        }
     }
 
     #[test]
@@ -250,10 +305,12 @@ mod tests {
             held(Some(notice), None),
             Held { about: About::Subject(Tag(u64::MAX)), ..held(None, None) },
             Held { about: About::Unknown, ..held(None, None) },
+            Held { class: Class::Count, standing: Standing::SetAside, ..held(None, None) },
         ] {
             let value = encode_record(&held);
             assert_eq!(decode_record(held.sequence, &value).as_ref(), Some(&held));
-            assert_eq!(record_gist(&value), Some((held.about, 8)));
+            let (about, class, standing) = (held.about, held.class, held.standing);
+            assert_eq!(record_gist(&value), Some(Gist { about, class, standing, size: 8 }));
             assert_eq!(decode_record_key(&record_key(held.sequence)), Some(held.sequence));
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        DropReason, Dropped, Entry, Erased, Journal, Judge, MAX_RECORD, MemoryJournal, OutboxError,
-        Read, Removal, Sequence, Settings, Status, Tag, Verdict, Write, serve,
+        Class, DropReason, Dropped, Entry, Erased, Journal, Judge, MAX_RECORD, MemoryJournal,
+        OutboxError, Read, Removal, Sequence, Settings, Status, Tag, Verdict, Write, serve,
     },
 };
 use tokio::{
@@ -34,7 +34,12 @@ fn run(journal: MemoryJournal) -> Running {
 }
 
 fn entry(text: &str, about: Option<&str>) -> Entry {
-    Entry { bytes: text.as_bytes().to_vec(), made: None, about: about.map(Tag::of) }
+    Entry {
+        bytes: text.as_bytes().to_vec(),
+        made: None,
+        about: about.map(Tag::of),
+        class: Class::Presence,
+    }
 }
 
 /// Erases the records that begin with this.

@@ -4,8 +4,8 @@ use beacon_gateway::{
     clock::Clock,
     engine::UnixTime,
     outbox::{
-        Durability, Entry, Journal, OutboxError, Pending, Sequence, SledJournal, StoreOptions,
-        inspect,
+        Class, Durability, Entry, Journal, OutboxError, Pending, Sequence, SledJournal,
+        StoreOptions, inspect,
     },
 };
 
@@ -20,7 +20,17 @@ fn whoever_looks_sees_everything_and_changes_nothing() {
     let mut journal =
         SledJournal::open(directory.path(), options(), Clock::start()).unwrap().journal;
     for n in 0..600_u32 {
-        journal.append(Entry { bytes: n.to_be_bytes().to_vec(), made, about: None }, None).unwrap();
+        journal
+            .append(
+                Entry {
+                    bytes: n.to_be_bytes().to_vec(),
+                    made,
+                    about: None,
+                    class: Class::Presence,
+                },
+                None,
+            )
+            .unwrap();
     }
     journal.keep(b"visit".to_vec(), Some(vec![1])).unwrap();
     journal.sync().unwrap();

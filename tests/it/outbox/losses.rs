@@ -9,8 +9,9 @@ use std::{
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        Dropped, Entry, Held, Journal, Kept, MAX_RECORD, MemoryJournal, OutboxError, Pending, Read,
-        Removal, Scrub, Sequence, Settings, Status, Stored, Tag, Write, serve,
+        Class, Dropped, Entry, Held, Journal, Kept, MAX_RECORD, MemoryJournal, OutboxError,
+        Pending, Read, Removal, Scrub, Sequence, Settings, Standing, Status, Stored, Tag, Write,
+        serve,
     },
     settings::ByteSize,
 };
@@ -53,8 +54,32 @@ impl Journal for Disk {
     fn kept(&self) -> Result<Vec<Kept>, OutboxError> {
         self.0.borrow().kept()
     }
-    fn pending(&self) -> Pending {
-        self.0.borrow().pending()
+    fn pending_of(&self, class: Class) -> Pending {
+        self.0.borrow().pending_of(class)
+    }
+    fn standing(&self, standing: Standing) -> Pending {
+        self.0.borrow().standing(standing)
+    }
+    fn stand(&mut self, sequence: Sequence, standing: Standing) -> Result<bool, OutboxError> {
+        self.0.borrow_mut().stand(sequence, standing)
+    }
+    fn oldest_of(&mut self, class: Class, limit: usize) -> Result<Vec<Held>, OutboxError> {
+        self.0.borrow_mut().oldest_of(class, limit)
+    }
+    fn oldest_standing(
+        &mut self,
+        standing: Standing,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        self.0.borrow_mut().oldest_standing(standing, limit)
+    }
+    fn range(
+        &mut self,
+        from: Sequence,
+        to: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Held>, OutboxError> {
+        self.0.borrow_mut().range(from, to, limit)
     }
     fn oldest_about(
         &mut self,
@@ -150,7 +175,12 @@ impl Shop {
                 4..20 => MAX_RECORD,
                 _ => self.random.usize(0..500),
             };
-            let entry = Entry { bytes: vec![b'x'; length], made: None, about: None };
+            let entry = Entry {
+                bytes: vec![b'x'; length],
+                made: None,
+                about: None,
+                class: Class::Presence,
+            };
             day.writes.send(Write::Append(entry)).await.unwrap();
         }
         if !hurry {

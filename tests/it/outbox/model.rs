@@ -6,8 +6,8 @@ use beacon_gateway::{
     clock::Clock,
     engine::UnixTime,
     outbox::{
-        DropReason, Dropped, Durability, Entry, Held, Journal, Kept, MemoryJournal, Pending, Scrub,
-        Sequence, SledJournal, StoreOptions, Tag,
+        Class, DropReason, Dropped, Durability, Entry, Held, Journal, Kept, MemoryJournal, Pending,
+        Scrub, Sequence, SledJournal, Standing, StoreOptions, Tag,
     },
 };
 
@@ -163,10 +163,18 @@ fn append<J: Journal>(journal: &mut J, model: &mut Model, random: &mut fastrand:
             .unwrap(),
     });
     let about = random.bool().then(|| Tag(random.u64(0..4) << 40));
-    let entry = Entry { bytes: bytes.clone(), made, about };
+    let entry = Entry { bytes: bytes.clone(), made, about, class: Class::Presence };
     let sequence = journal.append(entry, notice.clone()).unwrap();
     model.is.last += 1;
     assert_eq!(sequence.0, model.is.last, "{at}");
-    let held = Held { sequence, made, notice, about: about.into(), bytes };
+    let held = Held {
+        sequence,
+        made,
+        notice,
+        about: about.into(),
+        class: Class::Presence,
+        standing: Standing::Pending,
+        bytes,
+    };
     model.is.records.insert(sequence.0, held);
 }

@@ -10,7 +10,7 @@ use std::{
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        About, Durability, Entry, Journal, Opened, OutboxError, Sequence, SledJournal,
+        About, Class, Durability, Entry, Journal, Opened, OutboxError, Sequence, SledJournal,
         StoreOptions, Tag,
     },
 };
@@ -31,7 +31,9 @@ fn fill(dir: &Path, count: usize) {
     let mut journal = open(dir).unwrap().journal;
     for n in 0..count {
         let bytes = format!("record {n} {}", "x".repeat(400)).into_bytes();
-        journal.append(Entry { bytes, made: None, about: None }, None).unwrap();
+        journal
+            .append(Entry { bytes, made: None, about: None, class: Class::Presence }, None)
+            .unwrap();
         if n % 100 == 99 {
             journal.sync().unwrap();
         }
@@ -85,7 +87,9 @@ fn an_emptied_store_goes_on_counting() {
     journal.sync().unwrap();
     drop(journal);
     let mut journal = open(directory.path()).unwrap().journal;
-    let next = journal.append(Entry { bytes: vec![1], made: None, about: None }, None).unwrap();
+    let next = journal
+        .append(Entry { bytes: vec![1], made: None, about: None, class: Class::Presence }, None)
+        .unwrap();
     assert_eq!(next, Sequence(21));
 }
 
@@ -100,7 +104,9 @@ fn a_store_that_cannot_be_read_is_set_aside_and_a_fresh_epoch_begun() {
     let quarantined = quarantined.unwrap();
     assert!(quarantined.path.join("db").exists() && !quarantined.why.is_empty());
     assert_eq!((journal.epoch(), held(&mut journal)), (2, vec![]));
-    let first = journal.append(Entry { bytes: vec![1], made: None, about: None }, None).unwrap();
+    let first = journal
+        .append(Entry { bytes: vec![1], made: None, about: None, class: Class::Presence }, None)
+        .unwrap();
     assert_eq!(first, Sequence(1));
     journal.sync().unwrap();
     drop(journal);
@@ -235,7 +241,7 @@ fn a_store_of_the_first_layout_is_read_and_what_is_in_it_may_be_about_anybody() 
     assert_eq!(journal.kept().unwrap()[0].value, b"value");
     let (ada, bob) = (Tag::of("ada"), Tag::of("bob"));
     for about in [Some(ada), Some(bob), None] {
-        let entry = Entry { bytes: b"new".to_vec(), made: None, about };
+        let entry = Entry { bytes: b"new".to_vec(), made: None, about, class: Class::Presence };
         journal.append(entry, None).unwrap();
     }
     journal.sync().unwrap();
@@ -286,7 +292,9 @@ fn an_emptied_store_is_replaced_by_a_small_one_that_knows_the_same() {
     let after = journal.size_on_disk().unwrap();
     assert!(after < 1 << 20 && before > 3 << 20, "{before} to {after} bytes");
     assert!(!dir.join("store-1").exists() && dir.join("store-2").exists());
-    let next = journal.append(Entry { bytes: vec![1], made: None, about: None }, None).unwrap();
+    let next = journal
+        .append(Entry { bytes: vec![1], made: None, about: None, class: Class::Presence }, None)
+        .unwrap();
     assert_eq!((next, journal.epoch()), (Sequence(5001), 1));
     journal.sync().unwrap();
     drop(journal);

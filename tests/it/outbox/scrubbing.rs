@@ -8,7 +8,7 @@ use std::{
 
 use beacon_gateway::{
     clock::Clock,
-    outbox::{Durability, Entry, Journal, Scrub, Sequence, SledJournal, StoreOptions, Tag},
+    outbox::{Class, Durability, Entry, Journal, Scrub, Sequence, SledJournal, StoreOptions, Tag},
 };
 
 const OPTIONS: StoreOptions = StoreOptions {
@@ -24,7 +24,12 @@ fn open(dir: &Path) -> SledJournal {
 
 fn entry(who: &str, n: usize) -> Entry {
     let text = format!("about {who}, number {n} {}", ".".repeat(300));
-    Entry { bytes: text.into_bytes(), made: None, about: Some(Tag::of(who)) }
+    Entry {
+        bytes: text.into_bytes(),
+        made: None,
+        about: Some(Tag::of(who)),
+        class: Class::Presence,
+    }
 }
 
 /// Appends records about four people in turn.

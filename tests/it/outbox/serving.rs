@@ -5,7 +5,7 @@ use std::time::Duration;
 use beacon_gateway::{
     clock::Clock,
     outbox::{
-        DropReason, Dropped, Durability, Entry, Journal, MAX_RECORD, MemoryJournal, Notice,
+        Class, DropReason, Dropped, Durability, Entry, Journal, MAX_RECORD, MemoryJournal, Notice,
         OutboxError, Read, Removal, Sequence, Settings, SledJournal, Status, StoreOptions, Stored,
         Write, serve, start,
     },
@@ -37,7 +37,12 @@ fn notice() -> Notice {
 }
 
 fn record(text: &str) -> Write {
-    Write::Append(Entry { bytes: text.as_bytes().to_vec(), made: None, about: None })
+    Write::Append(Entry {
+        bytes: text.as_bytes().to_vec(),
+        made: None,
+        about: None,
+        class: Class::Presence,
+    })
 }
 
 impl Running {
@@ -206,7 +211,15 @@ async fn an_outbox_opened_with_lower_limits_is_brought_down_to_them() {
     let mut journal = MemoryJournal::default();
     for n in 0..10_000_u32 {
         journal
-            .append(Entry { bytes: n.to_be_bytes().to_vec(), made: None, about: None }, None)
+            .append(
+                Entry {
+                    bytes: n.to_be_bytes().to_vec(),
+                    made: None,
+                    about: None,
+                    class: Class::Presence,
+                },
+                None,
+            )
             .unwrap();
     }
     journal.sync().unwrap();

@@ -8,8 +8,8 @@ use beacon_gateway::{
     clock::Clock,
     engine::Uptime,
     outbox::{
-        Dropped, Entry, Erased, Journal, Judge, Read, Sequence, Settings, SledJournal, Status,
-        StoreOptions, Stored, Tag, Verdict, Write, start,
+        Class, Dropped, Entry, Erased, Journal, Judge, Read, Sequence, Settings, SledJournal,
+        Status, StoreOptions, Stored, Tag, Verdict, Write, start,
     },
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -34,7 +34,7 @@ fn record(n: u64) -> Entry {
     let name = name(n % SUBJECTS);
     let mut bytes = format!("{name} {n}").into_bytes();
     bytes.resize(RECORD, b'.');
-    Entry { bytes, made: None, about: Some(Tag::of(&name)) }
+    Entry { bytes, made: None, about: Some(Tag::of(&name)), class: Class::Presence }
 }
 
 /// All bytes this process has handed to the kernel for writing, if the kernel counts them.

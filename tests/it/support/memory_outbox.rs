@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use beacon_gateway::outbox::{Read, Removal, Sequence, Stored};
+use beacon_gateway::outbox::{Account, Read, Removal, Sequence, Standing, Stored};
 use tokio::sync::{mpsc, watch};
 
 /// How many requests may wait for the outbox.
@@ -90,6 +90,26 @@ impl Contents {
                     .map(|(sequence, bytes)| Stored { sequence: *sequence, bytes: bytes.clone() });
                 // The uplink may have begun anew in the meantime.
                 reply.send(oldest.collect()).ok();
+            }
+            Read::OldestAbout { reply, .. } => {
+                // These records say nothing of whom they are about.
+                reply.send(Vec::new()).ok();
+            }
+            Read::Range { from, to, limit, reply } => {
+                let held = self.records.range(from..=to).take(limit);
+                let held = held.map(|(sequence, bytes)| {
+                    let stored = Stored { sequence: *sequence, bytes: bytes.clone() };
+                    (stored, Standing::Pending)
+                });
+                reply.send(held.collect()).ok();
+            }
+            Read::BringBack { reply, .. } => {
+                reply.send(0).ok();
+            }
+            Read::Account { reply } => {
+                let pending = self.records.keys().copied().collect();
+                let last = Some(Sequence(self.last)).filter(|last| last.0 > 0);
+                reply.send(Account { epoch: 1, last, pending, ..Account::default() }).ok();
             }
             Read::Remove { sequences, why } => {
                 self.removals += 1;
