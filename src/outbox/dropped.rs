@@ -56,7 +56,7 @@ pub type Notice = Box<dyn FnMut(&Dropped) -> Vec<u8> + Send>;
 /// A [`Dropped`] as it is kept on the disk.
 #[derive(Deserialize, Serialize)]
 struct Form {
-    form: u8,
+    version: u8,
     why: u8,
     unnumbered: u64,
     first_made: Option<i64>,
@@ -125,7 +125,7 @@ impl Dropped {
             range
         });
         let form = Form {
-            form: FORM,
+            version: FORM,
             why: self.why.number(),
             unnumbered: self.unnumbered,
             first_made: self.first_made.map(UnixTime::as_millis),
@@ -138,7 +138,7 @@ impl Dropped {
     /// Reads the form from the disk; `None` when it is not one.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let form: Form =
-            postcard::from_bytes(bytes).ok().filter(|form: &Form| form.form == FORM)?;
+            postcard::from_bytes(bytes).ok().filter(|form: &Form| form.version == FORM)?;
         let mut dropped = Self::none(DropReason::of_number(form.why)?);
         let mut behind = 0_u64;
         for (gap, more) in form.ranges {
