@@ -54,7 +54,7 @@ use crate::{
     registry::store,
     scan::{CanarySightings, SourceEnds},
     settings::Settings,
-    uplink::{self, Access, LinkState, UplinkError},
+    uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
 use drive::Drive;
 use enrolment::Keeper;
@@ -174,6 +174,7 @@ pub async fn run(
     let (orders_tx, orders) = mpsc::channel(1);
     let (asks_tx, asks) = mpsc::channel(1);
     let (reconsider_tx, reconsider) = watch::channel(());
+    let (_replays_tx, replays) = mpsc::channel(REPLAYS_BOUND);
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
     let (canaries_tx, canaries) = watch::channel(CanarySightings::new());
@@ -203,6 +204,7 @@ pub async fn run(
             outbox: store.reads,
             durable: durable.clone(),
             reconsider,
+            replays,
             state,
             metrics,
             link: link_tx,
