@@ -54,7 +54,7 @@ use crate::{
     registry::store,
     scan::{CanarySightings, SourceEnds},
     settings::Settings,
-    uplink::{self, Access, LinkState, UplinkError},
+    uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
 use drive::Drive;
 use enrolment::Keeper;
@@ -174,6 +174,7 @@ pub async fn run(
     let (orders_tx, orders) = mpsc::channel(1);
     let (asks_tx, asks) = mpsc::channel(1);
     let (reconsider_tx, reconsider) = watch::channel(());
+    let (_replays_tx, replays) = mpsc::channel(REPLAYS_BOUND);
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
     let (canaries_tx, canaries) = watch::channel(CanarySightings::new());
@@ -203,6 +204,7 @@ pub async fn run(
             outbox: store.reads,
             durable: durable.clone(),
             reconsider,
+            replays,
             state,
             metrics,
             link: link_tx,
@@ -357,10 +359,9 @@ async fn follow(
 fn notice(clock: Clock, run: RunId) -> outbox::Notice {
     Box::new(move |dropped: &Dropped| {
         let body = Body::RecordsDropped(DroppedRecords {
-            count: dropped.count,
-            first: dropped.first.0,
-            last: dropped.last.0,
             why: dropped.why.to_string(),
+            count: dropped.count(),
+            ranges: dropped.ranges.iter().map(|(first, last)| (first.0, last.0)).collect(),
             first_made_ms: dropped.first_made.map(UnixTime::as_millis),
             last_made_ms: dropped.last_made.map(UnixTime::as_millis),
         });

@@ -24,7 +24,7 @@ use crate::{
     },
     scan::ScanCounters,
     settings::{GatewaySettings, Invalid, Settings},
-    uplink::{self, Access, Documents, LinkState, Uplink, payload::Origin},
+    uplink::{self, Access, Documents, LinkState, Replay, Uplink, payload::Origin},
 };
 
 /// What is known about the gateway as a whole.
@@ -52,6 +52,7 @@ pub(super) struct UplinkEnds {
     pub(super) outbox: mpsc::Sender<Read>,
     pub(super) durable: watch::Receiver<Option<Sequence>>,
     pub(super) reconsider: watch::Receiver<()>,
+    pub(super) replays: mpsc::Receiver<Replay>,
     pub(super) state: watch::Receiver<Vec<u8>>,
     pub(super) metrics: watch::Receiver<Vec<u8>>,
     pub(super) link: watch::Sender<LinkState>,
@@ -191,6 +192,7 @@ impl House {
             outbox: ends.outbox,
             durable: ends.durable,
             reconsider: ends.reconsider,
+            replays: ends.replays,
             documents: Documents {
                 state: ends.state,
                 vanished: report::offline(false),
