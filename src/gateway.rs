@@ -38,7 +38,7 @@ use tokio::{
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-pub use drive::Pulse;
+pub use drive::{Pulse, append};
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
 
@@ -356,7 +356,7 @@ async fn follow(
 }
 
 /// How the outbox words a loss.
-fn notice(clock: Clock, run: RunId) -> outbox::Notice {
+pub fn notice(clock: Clock, run: RunId) -> outbox::Notice {
     Box::new(move |dropped: &Dropped| {
         let body = Body::RecordsDropped(DroppedRecords {
             why: dropped.why.to_string(),

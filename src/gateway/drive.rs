@@ -230,7 +230,7 @@ impl Drive {
 }
 
 /// A record on its way into the outbox.
-pub(super) fn append(record: Record) -> Write {
+pub fn append(record: Record) -> Write {
     let made = record.made();
     let about = Some(whose_order(&record));
     let class = record.class();

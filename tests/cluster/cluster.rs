@@ -8,7 +8,7 @@ use crate::{
     network::{Hosts, NODES},
     node::{self, Node},
     platform::CLIENT,
-    support::{Outcome, until},
+    support::{Outcome, SELDOM, every, until},
 };
 
 /// The cluster.
@@ -47,12 +47,13 @@ impl Cluster {
         let number = node.number;
         until(&format!("node {number} takes clients"), || node.is_listening()).await?;
         let sees_all = async || node.running_nodes().await == NODES;
-        until(&format!("node {number} sees all others"), sees_all).await
+        every(SELDOM, &format!("node {number} sees all others"), sees_all).await
     }
 
     /// Waits until every queue would go on without this node.
     pub(crate) async fn spares(node: &Node) -> Outcome<()> {
-        until(&format!("node {} can be spared", node.number), || node.can_be_spared()).await
+        let what = format!("node {} can be spared", node.number);
+        every(SELDOM, &what, || node.can_be_spared()).await
     }
 
     /// The one queue of the platform's session: that it is what the test is about.

@@ -7,6 +7,7 @@ use std::{
     env, fs,
     io::Write as _,
     net::Ipv4Addr,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     time::Duration,
@@ -104,7 +105,9 @@ impl Gateway {
     pub(crate) fn start(hosts: &Hosts, way: Way, directory: &Path) -> Outcome<Self> {
         let directory = directory.join(way.name());
         fs::create_dir_all(&directory).map_err(text)?;
-        fs::write(directory.join("password"), USER).map_err(text)?;
+        let password = directory.join("password");
+        fs::write(&password, USER).map_err(text)?;
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).map_err(text)?;
         fs::write(directory.join("registry.jsonl"), registry()).map_err(text)?;
         let configuration = configuration(way, &directory);
         fs::write(directory.join("gateway.toml"), configuration).map_err(text)?;

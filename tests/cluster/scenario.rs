@@ -34,6 +34,9 @@ const THROUGH: u64 = 60;
 const HEAD: &str = "  fault       gateway     events  delivered  lost  duplicates  late  sent again  \
                     reconnects  longest gap      took";
 
+/// How long a node may take to find back to the others before the operator restarts it.
+const OPERATOR: Duration = Duration::from_mins(1);
+
 /// What is done to the cluster.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -208,20 +211,15 @@ impl Stage {
                     self.hosts.cut(victim, net)?;
                 }
                 self.go_on().await?;
-                for net in [Net::Front, Net::Back] {
-                    self.hosts.mend(victim, net)?;
-                }
-                Cluster::whole(self.cluster.node(victim)).await
+                self.hosts.mend(victim, Net::Front)?;
+                self.get_back(victim).await
             }
             Fault::Split => {
                 let victim = self.where_it_is(network::balancer())?;
                 self.hosts.cut(victim, Net::Back)?;
-                let node = self.cluster.node(victim);
-                let turned_away = async || !node.is_listening().await;
-                until("a node that is alone turns its clients away", turned_away).await?;
+                self.turns_clients_away(victim).await?;
                 self.go_on().await?;
-                self.hosts.mend(victim, Net::Back)?;
-                Cluster::whole(self.cluster.node(victim)).await
+                self.get_back(victim).await
             }
             Fault::Rolling => {
                 for number in NODES {
@@ -235,6 +233,28 @@ impl Stage {
                 Ok(())
             }
         }
+    }
+
+    /// Waits until a node that is alone has seen that it is, and turns its clients away.
+    async fn turns_clients_away(&mut self, victim: u8) -> Outcome<()> {
+        let node = self.cluster.node(victim);
+        let turned_away = async || !node.is_listening().await;
+        until(&format!("node {victim}, alone, turns its clients away"), turned_away).await
+    }
+
+    /// Lets a node that was alone back to the others. Not before it has noticed: when the cable is
+    /// back in the very moment in which that happens, this version can stay as it is for good.
+    async fn get_back(&mut self, victim: u8) -> Outcome<()> {
+        self.turns_clients_away(victim).await?;
+        self.hosts.mend(victim, Net::Back)?;
+        let node = self.cluster.node(victim);
+        if tokio::time::timeout(OPERATOR, Cluster::whole(node)).await.is_ok_and(|it| it.is_ok()) {
+            return Ok(());
+        }
+        say(&format!("  node {victim} does not find back; the operator restarts it"));
+        node.kill().await?;
+        node.start()?;
+        Cluster::whole(node).await
     }
 
     /// Waits until events made from now on have come through, some of each gateway.

@@ -13,14 +13,31 @@ pub(crate) fn text(error: impl std::error::Error) -> String {
     crate::harness::describe(&error)
 }
 
+/// How often a condition is looked at that costs next to nothing.
+const OFTEN: Duration = Duration::from_millis(50);
+
+/// How often one of the broker's own tools is asked: each time it costs a second of a processor.
+pub(crate) const SELDOM: Duration = Duration::from_secs(2);
+
 /// Looks at a condition until it holds.
 pub(crate) async fn until<F: Future<Output = bool>>(
+    what: &str,
+    holds: impl FnMut() -> F,
+) -> Outcome<()> {
+    every(OFTEN, what, holds).await
+}
+
+/// The same, so often.
+pub(crate) async fn every<F: Future<Output = bool>>(
+    pause: Duration,
     what: &str,
     mut holds: impl FnMut() -> F,
 ) -> Outcome<()> {
     let looking = async {
-        let mut look = tokio::time::interval(Duration::from_millis(50));
+        let mut look = tokio::time::interval(pause);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // The first tick is at once.
+        look.tick().await;
         while !holds().await {
             look.tick().await;
         }
