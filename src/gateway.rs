@@ -359,10 +359,9 @@ async fn follow(
 fn notice(clock: Clock, run: RunId) -> outbox::Notice {
     Box::new(move |dropped: &Dropped| {
         let body = Body::RecordsDropped(DroppedRecords {
-            count: dropped.count,
-            first: dropped.first.0,
-            last: dropped.last.0,
             why: dropped.why.to_string(),
+            count: dropped.count(),
+            ranges: dropped.ranges.iter().map(|(first, last)| (first.0, last.0)).collect(),
             first_made_ms: dropped.first_made.map(UnixTime::as_millis),
             last_made_ms: dropped.last_made.map(UnixTime::as_millis),
         });

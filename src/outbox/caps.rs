@@ -134,8 +134,8 @@ impl Caps {
         sequence: Sequence,
         entry: &Entry,
     ) -> Result<Loss, OutboxError> {
-        let why = DropReason::TooBig(entry.bytes.len());
-        let dropped = Some(Dropped::one(sequence, entry.made, why));
+        let why = DropReason::TooBig;
+        let dropped = Some(Dropped::one(why, sequence, entry.made));
         self.tell(journal, now, Account { records: 1, dropped })
     }
 
@@ -183,11 +183,8 @@ impl Account {
             return Ok(());
         }
         self.records += 1;
-        let dropped = self.dropped.get_or_insert_with(|| Dropped {
-            count: 0,
-            ..Dropped::one(held.sequence, held.made, why)
-        });
-        dropped.absorb(&Dropped::one(held.sequence, held.made, why));
+        let dropped = self.dropped.get_or_insert_with(|| Dropped::none(why));
+        dropped.absorb(&Dropped::one(why, held.sequence, held.made));
         if let Some(carried) = &held.notice {
             dropped.absorb(carried);
         }
@@ -205,8 +202,8 @@ impl LossLog {
         }
         error!(
             records = self.records,
-            first = dropped.first.0,
-            last = dropped.last.0,
+            first = dropped.ranges.first().map(|first| first.0),
+            last = dropped.ranges.last().map(|last| last.0),
             why = %dropped.why,
             "Records were dropped unsent."
         );
@@ -223,7 +220,7 @@ mod tests {
     const DAY: i64 = 86_400_000;
 
     fn caps(settings: &Settings) -> Caps {
-        Caps::new(settings, Box::new(|dropped: &Dropped| dropped.count.to_string().into_bytes()))
+        Caps::new(settings, Box::new(|dropped: &Dropped| dropped.count().to_string().into_bytes()))
     }
 
     fn journal(made: &[Option<i64>]) -> MemoryJournal {
@@ -262,7 +259,7 @@ mod tests {
         let notice = journal.oldest(Some(Sequence(5)), 1).unwrap().pop().unwrap();
         assert_eq!(notice.made, Some(UnixTime::from_millis(10 * DAY)));
         let dropped = notice.notice.unwrap();
-        assert_eq!((dropped.count, dropped.first, dropped.last), (3, Sequence(1), Sequence(4)));
+        assert_eq!(dropped.ranges, [1, 3, 4].into_iter().map(Sequence).collect());
         assert_eq!(dropped.first_made, Some(UnixTime::from_millis(DAY)));
         assert_eq!(dropped.last_made, Some(UnixTime::from_millis(8 * DAY)));
         assert_eq!(dropped.why, DropReason::TooOld);
@@ -301,8 +298,12 @@ mod tests {
                 .filter_map(|held| held.notice)
                 .collect();
             told += loss.dropped;
-            assert_eq!(notices.iter().map(|notice| notice.count).sum::<u64>(), told);
-            assert_eq!(notices.iter().map(|notice| notice.first.0).min(), Some(1), "{round}");
+            assert_eq!(notices.iter().map(Dropped::count).sum::<u64>(), told);
+            assert_eq!(
+                notices.iter().filter_map(|notice| notice.ranges.first()).min(),
+                Some(Sequence(1)),
+                "{round}"
+            );
             for _ in 0..8 {
                 let entry = Entry {
                     bytes: b"record".to_vec(),
@@ -340,6 +341,6 @@ mod tests {
         let second = caps.make_room(&mut journal, now).unwrap();
         journal.sync().unwrap();
         let notice = journal.oldest(None, 9).unwrap().pop().unwrap().notice.unwrap();
-        assert_eq!((notice.count, notice.first), (3 + second.dropped, Sequence(1)));
+        assert_eq!(notice.count(), 3 + second.dropped);
     }
 }

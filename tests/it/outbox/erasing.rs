@@ -27,7 +27,7 @@ fn run(journal: MemoryJournal) -> Running {
     let (writes_tx, writes_rx) = mpsc::channel(16);
     let (reads_tx, reads_rx) = mpsc::channel(16);
     let (status_tx, status) = watch::channel(Status::default());
-    let notice = Box::new(|dropped: &Dropped| format!("notice {}", dropped.count).into_bytes());
+    let notice = Box::new(|dropped: &Dropped| format!("notice {}", dropped.count()).into_bytes());
     let (clock, settings) = (Clock::start(), Settings::default());
     let room = serve(journal, settings, clock, writes_rx, reads_rx, status_tx, notice);
     Running { writes: writes_tx, reads: reads_tx, status, room: tokio::spawn(room) }
@@ -141,14 +141,7 @@ async fn a_record_that_was_erased_is_erased_once_whoever_says_so_again() {
 #[tokio::test(start_paused = true)]
 async fn without_names_everything_but_notices_is_looked_at_and_may_be_narrowed() {
     let mut journal = journal(1);
-    let dropped = Dropped {
-        count: 1,
-        first: Sequence(1),
-        last: Sequence(1),
-        first_made: None,
-        last_made: None,
-        why: DropReason::Full,
-    };
+    let dropped = Dropped::one(DropReason::Full, Sequence(1), None);
     journal.append(entry("notice", None), Some(dropped)).unwrap();
     journal.sync().unwrap();
     let running = run(journal);

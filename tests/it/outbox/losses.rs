@@ -137,7 +137,7 @@ impl Shop {
         let (writes_tx, writes_rx) = mpsc::channel(8);
         let (reads_tx, reads_rx) = mpsc::channel(8);
         let (status_tx, status_rx) = watch::channel(Status::default());
-        let notice = Box::new(|dropped: &Dropped| dropped.count.to_string().into_bytes());
+        let notice = Box::new(|dropped: &Dropped| dropped.count().to_string().into_bytes());
         let (settings, clock) = (self.settings.clone(), self.clock);
         let room =
             serve(self.disk.clone(), settings, clock, writes_rx, reads_rx, status_tx, notice);
@@ -227,8 +227,8 @@ impl Shop {
         assert_eq!(self.appended, self.gone + self.dropped + held.len() as u64);
         for held in &held {
             if let Some(dropped) = &held.notice {
-                assert_eq!(count(&held.bytes), dropped.count);
-                self.told.insert(held.sequence.0, dropped.count);
+                assert_eq!(count(&held.bytes), dropped.count());
+                self.told.insert(held.sequence.0, dropped.count());
             }
         }
         assert_eq!(self.told.values().sum::<u64>(), self.dropped, "told is not what was lost");

@@ -181,8 +181,7 @@ async fn a_record_too_big_is_replaced_by_its_notice() {
     let sequences: Vec<u64> = records.iter().map(|held| held.sequence.0).collect();
     assert_eq!(sequences, [1, 2, 3], "no gap is left");
     let dropped = records[1].notice.as_ref().unwrap();
-    assert_eq!((dropped.count, dropped.first, dropped.last), (1, Sequence(2), Sequence(2)));
-    assert_eq!(dropped.why, DropReason::TooBig(MAX_RECORD + 1));
+    assert_eq!(*dropped, Dropped::one(DropReason::TooBig, Sequence(2), None));
     let totals = status.borrow().totals;
     assert_eq!((totals.appended, totals.dropped), (4, 1));
 }
@@ -199,7 +198,8 @@ async fn a_full_outbox_drops_its_oldest_in_chunks_and_says_so() {
     let records = journal.oldest(None, usize::MAX).unwrap();
     let status = *status.borrow();
     assert!(records.len() <= 1000 && status.conserves(), "{status:?}");
-    let told: u64 = records.iter().filter_map(|held| held.notice.as_ref()).map(|d| d.count).sum();
+    let told: u64 =
+        records.iter().filter_map(|held| held.notice.as_ref()).map(Dropped::count).sum();
     assert_eq!(told, status.totals.dropped, "also by notices that were dropped themselves");
     let notices = status.totals.appended - 3000;
     assert!((100..200).contains(&notices), "{notices} notices for 2000 losses in 200 commits");
