@@ -7,11 +7,13 @@
 //! | outbox on disk | records, bytes, age | drop oldest, count, report | weeks offline must not fill the card |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
+//! | registrar → uplink, to send again | `REPLAYS_BOUND` | refuse | whoever asks may ask again |
 //!
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
 
 mod clockwatch;
+mod clerk;
 mod consent;
 mod courier;
 mod drive;
@@ -58,6 +60,7 @@ use crate::{
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
 use clockwatch::ClockWatch;
+use clerk::Clerk;
 use drive::Drive;
 use enrolment::Keeper;
 use house::{House, UplinkEnds};
@@ -176,7 +179,7 @@ pub async fn run(
     let (orders_tx, orders) = mpsc::channel(1);
     let (asks_tx, asks) = mpsc::channel(1);
     let (reconsider_tx, reconsider) = watch::channel(());
-    let (_replays_tx, replays) = mpsc::channel(REPLAYS_BOUND);
+    let (replays_tx, replays) = mpsc::channel(REPLAYS_BOUND);
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
     let (canaries_tx, canaries) = watch::channel(CanarySightings::new());
@@ -203,7 +206,7 @@ pub async fn run(
     let uplink = house.uplink(
         entry,
         UplinkEnds {
-            outbox: store.reads,
+            outbox: store.reads.clone(),
             durable: durable.clone(),
             reconsider,
             replays,
@@ -222,6 +225,7 @@ pub async fn run(
         origin: house.origin()?,
         ledger: house.ledger.clone(),
         keeper: Arc::new(Mutex::new(keeper)),
+        clerk: Clerk { outbox: store.reads, replays: replays_tx },
         engine: enrolments_tx,
         writes: store.writes.clone(),
         orders,

@@ -226,4 +226,6 @@ pub struct Account {
     pub acknowledged: Ranges,
     /// Dead letters.
     pub set_aside: Ranges,
+    /// What was lost and is not yet told by a record.
+    pub untold: Ranges,
 }
