@@ -8,10 +8,13 @@
 //! | outbox without a disk | records, bytes | drop what is worth least, report how many | the disk may come back, the air does not |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
+//! | registrar → uplink, to send again | `REPLAYS_BOUND` | refuse | whoever asks may ask again |
 //!
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
 
+mod clerk;
+mod clockwatch;
 mod consent;
 mod courier;
 mod drive;
@@ -40,7 +43,7 @@ use tokio::{
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-pub use drive::Pulse;
+pub use drive::{Pulse, append};
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
 
@@ -55,8 +58,10 @@ use crate::{
     registry::store,
     scan::{CanarySightings, SourceEnds},
     settings::Settings,
-    uplink::{self, Access, LinkState, UplinkError},
+    uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
+use clerk::Clerk;
+use clockwatch::ClockWatch;
 use drive::Drive;
 use enrolment::Keeper;
 use house::{House, UplinkEnds};
@@ -149,7 +154,7 @@ pub async fn run(
     ready: impl FnOnce(),
 ) -> Result<Outcome, GatewayError> {
     settings.check_gateway()?;
-    let clock = clock.trusting(settings.gateway.clock);
+    let clock = clock.trusting(settings.gateway.clock).holding(settings.gateway.clock_holdover.0);
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
     let run = RunId(fastrand::u64(..));
@@ -177,6 +182,7 @@ pub async fn run(
     let (orders_tx, orders) = mpsc::channel(1);
     let (asks_tx, asks) = mpsc::channel(1);
     let (reconsider_tx, reconsider) = watch::channel(());
+    let (replays_tx, replays) = mpsc::channel(REPLAYS_BOUND);
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
     let (canaries_tx, canaries) = watch::channel(CanarySightings::new());
@@ -203,9 +209,10 @@ pub async fn run(
     let uplink = house.uplink(
         entry,
         UplinkEnds {
-            outbox: store.reads,
+            outbox: store.reads.clone(),
             durable: durable.clone(),
             reconsider,
+            replays,
             state,
             metrics,
             link: link_tx,
@@ -221,6 +228,7 @@ pub async fn run(
         origin: house.origin()?,
         ledger: house.ledger.clone(),
         keeper: Arc::new(Mutex::new(keeper)),
+        clerk: Clerk { outbox: store.reads, replays: replays_tx },
         engine: enrolments_tx,
         writes: store.writes.clone(),
         orders,
@@ -231,11 +239,17 @@ pub async fn run(
         registrar.run().await;
         RoomEnd::Registrar
     });
-    let engine = house.engine(enrolled.registry);
-    let records = house.first_records().into_iter().chain(receipts).collect();
+    let restored = house.restored();
+    let records = house.first_records(&restored).into_iter().chain(receipts).collect();
+    let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
+    let earlier = earlier.collect();
+    let engine = house.engine(enrolled.registry, restored);
     let drive = Drive {
         clock,
         run,
+        watch: ClockWatch::new(clock, house.timeline.clone()),
+        receivers: house.settings.scan.receiver_ids(),
+        earlier,
         heard,
         enrolments,
         writes: store.writes,
@@ -263,9 +277,11 @@ pub async fn run(
         epoch = house.opening.epoch,
         "The gateway is up."
     );
-    if house.wall.quality == ClockQuality::Unsynced {
+    let basis = clock.account().basis;
+    if basis.quality() == ClockQuality::Unsynced {
         warn!(
-            "The clock follows no time source; until it does, nothing is sent about anybody whose \
+            basis = basis.name(),
+            "The clock is not believed: {basis}. Until it is, nothing is sent about anybody whose \
              consent has an end (see `gateway.clock`)."
         );
     }
@@ -365,7 +381,7 @@ async fn follow(
 }
 
 /// How the outbox words a loss.
-fn notice(clock: Clock, run: RunId) -> outbox::Notice {
+pub fn notice(clock: Clock, run: RunId) -> outbox::Notice {
     Box::new(move |dropped: &Dropped| {
         let body = Body::RecordsDropped(DroppedRecords {
             why: dropped.why.to_string(),

@@ -93,9 +93,7 @@ impl Dropped {
 
     /// Takes over what another account tells of, keeping this one's reason.
     pub fn absorb(&mut self, other: &Self) {
-        for (first, last) in other.ranges.iter() {
-            self.ranges.add_range(first, last);
-        }
+        self.ranges.extend_from(&other.ranges);
         self.unnumbered = self.unnumbered.saturating_add(other.unnumbered);
         let times = || [self.first_made, self.last_made, other.first_made, other.last_made];
         let (oldest, newest) =

@@ -15,6 +15,7 @@ mod replay;
 mod rotating;
 mod simulate;
 mod simulation;
+mod subscriber;
 mod support;
 mod tidy;
 mod uplink_delivery;

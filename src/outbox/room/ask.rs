@@ -106,6 +106,7 @@ impl<J: Journal> Room<J> {
 
 impl From<Held> for Stored {
     fn from(held: Held) -> Self {
-        Self { sequence: held.sequence, bytes: held.bytes }
+        let Held { sequence, about, class, bytes, .. } = held;
+        Self { sequence, about: about.tag(), class, bytes }
     }
 }
