@@ -165,6 +165,7 @@ mod tests {
             pending: ranges(&[(61, 70), (81, 100)]),
             acknowledged: ranges(&[(21, 40), (51, 60)]),
             set_aside: ranges(&[(71, 72)]),
+            told: Ranges::default(),
             untold: ranges(&[(73, 80)]),
         }
     }

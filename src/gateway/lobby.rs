@@ -20,7 +20,7 @@ use crate::{
     forget, health,
     outbox::{DiskState, Patience, Read, Stored, record::RunId},
     settings::Settings,
-    uplink::{self, Access, Dispatch, Documents, LinkState, Uplink},
+    uplink::{self, Access, Dispatch, Documents, LinkState, Replay, Uplink},
 };
 
 /// What everything else is built on.
@@ -47,6 +47,8 @@ struct Herald {
     task: JoinHandle<uplink::Totals>,
     /// Nobody asks anything, as there is nothing to read.
     _reads: mpsc::Receiver<Read>,
+    /// And nobody wants anything sent again.
+    _replays: mpsc::Sender<Replay>,
 }
 
 impl<'a> Lobby<'a> {
@@ -128,6 +130,7 @@ impl<'a> Lobby<'a> {
         let (_reconsider, reconsider) = watch::channel(());
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
+        let (replays_tx, replays) = mpsc::channel(1);
         let (stop, stop_rx) = oneshot::channel();
         let uplink = Uplink {
             settings: self.settings.uplink.clone(),
@@ -139,6 +142,7 @@ impl<'a> Lobby<'a> {
             outbox,
             durable,
             reconsider,
+            replays,
             documents: Documents {
                 state: state_rx,
                 vanished: report::offline(false),
@@ -151,7 +155,7 @@ impl<'a> Lobby<'a> {
             chance: Box::new(fastrand::f64),
         };
         let task = tokio::spawn(uplink::run(uplink, stop_rx));
-        Ok(Herald { state, stop, task, _reads: reads })
+        Ok(Herald { state, stop, task, _reads: reads, _replays: replays_tx })
     }
 }
 
