@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     command::{Answer, Errand, ErrandName, Numbers, Reason},
-    outbox::{Account, Ranges, Read, Sequence},
+    outbox::{Account, Dropped, Ranges, Read, Sequence},
     uplink::Replay,
 };
 
@@ -109,9 +109,18 @@ fn resync(errand: Errand, account: &Account) -> Answer {
         ("pending", which(&account.pending)),
         ("held", which(&account.acknowledged)),
         ("set_aside", which(&account.set_aside)),
-        ("untold", which(&account.untold)),
+        ("untold", which(&losses(&account.untold))),
     ];
     answer
+}
+
+/// Every number that some loss is about.
+fn losses(of: &[Dropped]) -> Ranges {
+    let mut ranges = Ranges::new();
+    for (first, last) in of.iter().flat_map(|dropped| dropped.ranges.iter()) {
+        ranges.add_range(first, last);
+    }
+    ranges
 }
 
 fn answer(errand: Errand, account: &Account, numbers: Vec<(&'static str, Numbers)>) -> Answer {
@@ -149,6 +158,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::outbox::DropReason;
 
     fn ranges(pairs: &[(u64, u64)]) -> Ranges {
         let mut ranges = Ranges::new();
@@ -165,7 +175,11 @@ mod tests {
             pending: ranges(&[(61, 70), (81, 100)]),
             acknowledged: ranges(&[(21, 40), (51, 60)]),
             set_aside: ranges(&[(71, 72)]),
-            untold: ranges(&[(73, 80)]),
+            told: Vec::new(),
+            untold: vec![Dropped {
+                ranges: ranges(&[(73, 80)]),
+                ..Dropped::none(DropReason::Full)
+            }],
         }
     }
 
