@@ -240,8 +240,8 @@ pub struct Account {
     pub acknowledged: Ranges,
     /// Dead letters.
     pub set_aside: Ranges,
-    /// Losses of which a notice tells that is still held.
-    pub told: Vec<Dropped>,
-    /// Losses that were not told yet.
-    pub untold: Vec<Dropped>,
+    /// What was lost, and is told by a notice that is still held.
+    pub told: Ranges,
+    /// What was lost and is not yet told by a record.
+    pub untold: Ranges,
 }

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     command::{Answer, Errand, ErrandName, Numbers, Reason},
-    outbox::{Account, Dropped, Ranges, Read, Sequence},
+    outbox::{Account, Ranges, Read, Sequence},
     uplink::Replay,
 };
 
@@ -109,18 +109,10 @@ fn resync(errand: Errand, account: &Account) -> Answer {
         ("pending", which(&account.pending)),
         ("held", which(&account.acknowledged)),
         ("set_aside", which(&account.set_aside)),
-        ("untold", which(&losses(&account.untold))),
+        ("told", which(&account.told)),
+        ("untold", which(&account.untold)),
     ];
     answer
-}
-
-/// Every number that some loss is about.
-fn losses(of: &[Dropped]) -> Ranges {
-    let mut ranges = Ranges::new();
-    for (first, last) in of.iter().flat_map(|dropped| dropped.ranges.iter()) {
-        ranges.add_range(first, last);
-    }
-    ranges
 }
 
 fn answer(errand: Errand, account: &Account, numbers: Vec<(&'static str, Numbers)>) -> Answer {
@@ -158,7 +150,6 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::outbox::DropReason;
 
     fn ranges(pairs: &[(u64, u64)]) -> Ranges {
         let mut ranges = Ranges::new();
@@ -175,11 +166,8 @@ mod tests {
             pending: ranges(&[(61, 70), (81, 100)]),
             acknowledged: ranges(&[(21, 40), (51, 60)]),
             set_aside: ranges(&[(71, 72)]),
-            told: Vec::new(),
-            untold: vec![Dropped {
-                ranges: ranges(&[(73, 80)]),
-                ..Dropped::none(DropReason::Full)
-            }],
+            told: ranges(&[(1, 4)]),
+            untold: ranges(&[(73, 80)]),
         }
     }
 
@@ -254,6 +242,7 @@ mod tests {
         assert_eq!(told(&answer, "pending"), [(61, 70), (81, 100)]);
         assert_eq!(told(&answer, "held"), [(31, 40), (51, 60)]);
         assert_eq!(told(&answer, "set_aside"), [(71, 72)]);
+        assert_eq!(told(&answer, "told"), [(1, 4)]);
         assert_eq!(told(&answer, "untold"), [(73, 80)]);
     }
 

@@ -79,7 +79,7 @@ impl<'a> Lobby<'a> {
         let mut patience = Patience::default();
         let watched = health::watchdog_interval().unwrap_or(super::office::UNWATCHED);
         let mut watchdog = tokio::time::interval(watched);
-        let mut again = tokio::time::Instant::now() + patience.failed(fastrand::f64());
+        let mut again = self.clock.now() + patience.failed(fastrand::f64());
         let stage = loop {
             tokio::select! {
                 request = requests.recv() => match request {
@@ -90,13 +90,13 @@ impl<'a> Lobby<'a> {
                     health::alive();
                     health::status(&format!("Waiting for the disk: {disk}."));
                 }
-                () = tokio::time::sleep_until(again) => {
+                () = tokio::time::sleep_until(self.clock.instant(again)) => {
                     match self.look().await {
                         Ok(stage) => break Some(stage),
                         Err(error) => disk = away_still(error)?,
                     }
                     herald.state.send_replace(self.state(disk));
-                    again = tokio::time::Instant::now() + patience.failed(fastrand::f64());
+                    again = self.clock.now() + patience.failed(fastrand::f64());
                 }
             }
         };

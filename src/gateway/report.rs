@@ -169,6 +169,18 @@ impl Report<'_> {
         })
     }
 
+    /// What the outbox costs the card, and how long the card bears it.
+    fn flash(&self) -> Value {
+        let outbox::Totals { written, appended, .. } = self.outbox.totals;
+        let per_day = Wear::per_day(written, self.wall.at);
+        json!({
+            "bytes_written": written,
+            "bytes_per_event": written.checked_div(appended),
+            "bytes_per_day": per_day,
+            "card_years": per_day.and_then(|per_day| self.wear.years(per_day)),
+        })
+    }
+
     /// How far the wall clock is to be trusted, and why.
     fn clock(&self) -> Value {
         let Account { at, basis, anchor, jumps, last_jump, error_us, .. } = &self.clock;
@@ -185,18 +197,6 @@ impl Report<'_> {
                 "by_ms": jump.by_us / 1000,
                 "age_s": seconds_since(jump.at),
             })),
-        })
-    }
-
-    /// What the outbox costs the card, and how long the card bears it.
-    fn flash(&self) -> Value {
-        let outbox::Totals { written, appended, .. } = self.outbox.totals;
-        let per_day = self.wear.per_day(written, self.wall.at);
-        json!({
-            "bytes_written": written,
-            "bytes_per_event": written.checked_div(appended),
-            "bytes_per_day": per_day,
-            "card_years": per_day.and_then(|per_day| self.wear.years(per_day)),
         })
     }
 
@@ -260,7 +260,7 @@ impl Report<'_> {
 impl Wear {
     /// How much is written in a day at this rate; `None` in the first minute, of which nothing
     /// follows.
-    fn per_day(self, written: u64, up: Uptime) -> Option<u64> {
+    fn per_day(written: u64, up: Uptime) -> Option<u64> {
         let seconds = up.since(Uptime::ZERO).as_secs();
         let day = u128::from(written) * 86_400;
         let per_day = day.checked_div(u128::from(seconds)).filter(|_| seconds >= 60)?;
@@ -320,9 +320,9 @@ mod tests {
     fn the_cards_life_is_projected_from_a_minute_on_and_never_divides_by_nothing() {
         let at = |seconds: i64| Uptime::from_micros(seconds * 1_000_000);
         let wear = Wear { endurance: 10 << 40 };
-        assert_eq!(wear.per_day(1 << 20, at(59)), None);
-        assert_eq!(wear.per_day(1 << 20, at(60)), Some(1440 << 20));
-        assert_eq!(wear.per_day(u64::MAX, at(60)), None, "more than can be said");
+        assert_eq!(Wear::per_day(1 << 20, at(59)), None);
+        assert_eq!(Wear::per_day(1 << 20, at(60)), Some(1440 << 20));
+        assert_eq!(Wear::per_day(u64::MAX, at(60)), None, "more than can be said");
         assert_eq!(wear.years(1 << 30), Some(28));
         assert_eq!(wear.years(0), None);
     }

@@ -87,7 +87,9 @@ impl Backlog {
         }
         let task = self.tasks.pop_front()?;
         if let Task::Change(changes) = &task {
-            changes.iter().for_each(|change| self.weigh(change, false));
+            for change in changes {
+                self.weigh(change, false);
+            }
         }
         Some(task)
     }
@@ -120,7 +122,9 @@ impl Backlog {
             Write::Append(entry) => together.push(Change::Append(entry)),
             Write::Keep { slot, value } => together.push(Change::Keep(slot, value)),
             Write::Together(writes) => {
-                writes.into_iter().for_each(|write| self.take_apart(write, together));
+                for write in writes {
+                    self.take_apart(write, together);
+                }
             }
             Write::Erase { who, judge, reply } => {
                 self.push(Task::Change(std::mem::take(together)));
@@ -134,7 +138,9 @@ impl Backlog {
             if changes.is_empty() {
                 return;
             }
-            changes.iter().for_each(|change| self.weigh(change, true));
+            for change in changes {
+                self.weigh(change, true);
+            }
         }
         self.tasks.push_back(task);
     }
@@ -186,7 +192,9 @@ impl Backlog {
             kept.reverse();
             *changes = kept;
         }
-        freed.iter().for_each(|change| self.weigh(change, false));
+        for change in &freed {
+            self.weigh(change, false);
+        }
     }
 
     fn lose_oldest(&mut self, class: Class) {
@@ -213,7 +221,9 @@ impl Backlog {
                 return;
             }
         };
-        found.iter().for_each(|change| self.weigh(change, false));
+        if let Some(change) = &found {
+            self.weigh(change, false);
+        }
         let lost = Dropped::unnumbered(DropReason::Disk, 1);
         self.lost.absorb(&Dropped { first_made: made, last_made: made, ..lost });
     }

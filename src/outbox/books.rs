@@ -149,7 +149,7 @@ impl Books {
         if let Some(durable) = &self.durable {
             // These happened all the same.
             let Totals { lost, outages, written, .. } = self.totals;
-            self.totals = Totals { lost, outages, written, ..durable.totals };
+            self.totals = Totals { lost, written, outages, ..durable.totals };
         }
     }
 
@@ -161,7 +161,7 @@ impl Books {
             let before = *status;
             status.disk = self.disk;
             status.queued = queued;
-            status.totals = Totals { lost, outages, written, ..totals };
+            status.totals = Totals { lost, written, outages, ..totals };
             before != *status
         });
     }

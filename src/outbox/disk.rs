@@ -134,7 +134,7 @@ impl Patience {
         self.failures = self.failures.saturating_add(1);
         let longest = SOONEST.saturating_mul(factor).min(LONGEST);
         let chance = if chance.is_nan() { 0.0 } else { chance.clamp(0.0, 1.0) };
-        longest - (longest / 2).mul_f64(chance)
+        longest.saturating_sub((longest / 2).mul_f64(chance))
     }
 
     /// It works, and has for a while.

@@ -135,12 +135,11 @@ impl Erasure {
     ) -> Result<bool, OutboxError> {
         let Some(until) = self.until else { return Ok(false) };
         let after = self.now.after;
-        let records = match &self.who {
-            Some(who) => journal.oldest_about(who, after, PART)?,
-            None => {
-                let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
-                journal.range(from, until, PART)?
-            }
+        let records = if let Some(who) = &self.who {
+            journal.oldest_about(who, after, PART)?
+        } else {
+            let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
+            journal.range(from, until, PART)?
         };
         let more = records.len() >= PART;
         for held in records {

@@ -76,16 +76,17 @@ impl<J: Journal> Room<J> {
             Some(durable) => self.resume(durable.mark, found)?,
         };
         self.books.begin_at(found);
-        let mut redo = std::mem::take(&mut self.books.unsettled);
-        self.publish(durable_up_to, Duration::ZERO)?;
         if lost > 0 {
-            redo.push(Change::Lost(Dropped::unnumbered(DropReason::Damaged, lost)));
+            let lost = Dropped::unnumbered(DropReason::Damaged, lost);
+            self.books.unsettled.push(Change::Lost(lost));
         }
         if !goes_on {
             // These are numbers of another epoch.
-            redo.retain(|change| !matches!(change, Change::Remove(..)));
+            self.books.unsettled.retain(|change| !matches!(change, Change::Remove(..)));
         }
-        self.task(Task::Change(redo))?;
+        self.publish(durable_up_to, Duration::ZERO)?;
+        let again = std::mem::take(&mut self.books.unsettled);
+        self.task(Task::Change(again))?;
         self.commit()?;
         Ok(goes_on)
     }

@@ -104,8 +104,7 @@ pub async fn serve<J: Journal>(
         }
         outage.begin(&error, &mut books, clock.now());
         opened =
-            wait(error, &mut open, &mut inlet, &mut backlog, &mut books, &mut outage, &mut chance)
-                .await?;
+            wait(&mut open, &mut inlet, &mut backlog, &mut books, &mut outage, &mut chance).await?;
     }
 }
 
@@ -136,7 +135,9 @@ async fn live<J: Journal>(
         }
         while let Some(read) = inlet.asked.pop_front() {
             if let Err((error, again)) = room.answer(read) {
-                again.into_iter().for_each(|read| inlet.asked.push_front(read));
+                if let Some(read) = again {
+                    inlet.asked.push_front(read);
+                }
                 return Err(error);
             }
         }
@@ -164,7 +165,6 @@ fn close<J>(journal: J) {
 
 /// Waits until a journal can be opened, and takes in what memory has room for meanwhile.
 async fn wait<J>(
-    mut why: OutboxError,
     open: &mut impl FnMut() -> Result<Opened<J>, OutboxError>,
     inlet: &mut Inlet,
     backlog: &mut Backlog,
@@ -184,17 +184,16 @@ async fn wait<J>(
         if closed || again <= clock.now() {
             match open() {
                 Ok(opened) => return Ok(opened),
+                Err(error) if closed => {
+                    let records = queued.records;
+                    error!(records, "The disk is away; what waited for it in memory is lost.");
+                    return Err(error);
+                }
                 Err(error) => {
                     books.disk = DiskState::of(&error).unwrap_or(DiskState::Failing);
                     debug!(%error, state = %books.disk, "The outbox could not be opened.");
-                    why = error;
                     again = clock.now() + outage.patience.failed(chance());
                 }
-            }
-            if closed {
-                let records = queued.records;
-                error!(records, "The disk is away; what waited for it in memory is lost.");
-                return Err(why);
             }
             continue;
         }

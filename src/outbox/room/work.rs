@@ -116,7 +116,9 @@ impl<J: Journal> Room<J> {
                 Standing::SetAside => &mut account.set_aside,
             };
             ranges.add(held.sequence);
-            account.told.extend(held.notice.clone());
+            for dropped in &held.notice {
+                account.told.extend_from(&dropped.ranges);
+            }
         }
         if records.len() >= PART
             && let Some(last) = records.last()
@@ -124,7 +126,9 @@ impl<J: Journal> Room<J> {
             accounting.next = Sequence(last.sequence.0.saturating_add(1));
             return Ok(());
         }
-        account.untold = self.books.losses.accounts().cloned().collect();
+        for dropped in self.books.losses.accounts() {
+            account.untold.extend_from(&dropped.ranges);
+        }
         account.epoch = self.journal.epoch();
         account.last = self.books.status.borrow().durable_up_to;
         if let Some(accounting) = self.books.accounts.pop_front() {
