@@ -336,6 +336,10 @@ impl Stage {
             "  the platform: connected {} times, found its session {} times, {} last wills",
             seen.subscribed, seen.resumed, seen.wills
         ));
+        say(&format!(
+            "  a state document has {} bytes, a metrics document {}",
+            seen.state_bytes, seen.metrics_bytes
+        ));
         match &seen.unreadable {
             Some(why) => Err(format!("what came was no event: {why}")),
             None if seen.resumed == 0 => Err("the session was never resumed".to_owned()),
