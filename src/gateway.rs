@@ -12,6 +12,7 @@
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
 
+mod clockwatch;
 mod clerk;
 mod consent;
 mod courier;
@@ -40,7 +41,7 @@ use tokio::{
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-pub use drive::Pulse;
+pub use drive::{Pulse, append};
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
 
@@ -58,6 +59,7 @@ use crate::{
     settings::Settings,
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
+use clockwatch::ClockWatch;
 use clerk::Clerk;
 use drive::Drive;
 use enrolment::Keeper;
@@ -150,7 +152,7 @@ pub async fn run(
     ready: impl FnOnce(),
 ) -> Result<Outcome, GatewayError> {
     settings.check_gateway()?;
-    let clock = clock.trusting(settings.gateway.clock);
+    let clock = clock.trusting(settings.gateway.clock).holding(settings.gateway.clock_holdover.0);
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
     let mut keeper = Keeper::new(&settings, credentials.as_deref(), clock)?;
@@ -234,11 +236,17 @@ pub async fn run(
         registrar.run().await;
         RoomEnd::Registrar
     });
-    let engine = house.engine(enrolled.registry);
-    let records = house.first_records().into_iter().chain(receipts).collect();
+    let restored = house.restored();
+    let records = house.first_records(&restored).into_iter().chain(receipts).collect();
+    let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
+    let earlier = earlier.collect();
+    let engine = house.engine(enrolled.registry, restored);
     let drive = Drive {
         clock,
         run,
+        watch: ClockWatch::new(clock, house.timeline.clone()),
+        receivers: house.settings.scan.receiver_ids(),
+        earlier,
         heard,
         enrolments,
         writes: store.writes,
@@ -266,9 +274,11 @@ pub async fn run(
         epoch = house.opening.epoch,
         "The gateway is up."
     );
-    if house.wall.quality == ClockQuality::Unsynced {
+    let basis = clock.account().basis;
+    if basis.quality() == ClockQuality::Unsynced {
         warn!(
-            "The clock follows no time source; until it does, nothing is sent about anybody whose \
+            basis = basis.name(),
+            "The clock is not believed: {basis}. Until it is, nothing is sent about anybody whose \
              consent has an end (see `gateway.clock`)."
         );
     }
@@ -360,7 +370,7 @@ async fn follow(
 }
 
 /// How the outbox words a loss.
-fn notice(clock: Clock, run: RunId) -> outbox::Notice {
+pub fn notice(clock: Clock, run: RunId) -> outbox::Notice {
     Box::new(move |dropped: &Dropped| {
         let body = Body::RecordsDropped(DroppedRecords {
             why: dropped.why.to_string(),

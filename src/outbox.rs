@@ -85,8 +85,8 @@ pub struct Entry {
     pub bytes: Vec<u8>,
     /// When it was made, for `max_age`; `None` while the clock is not synced (then it never ages).
     pub made: Option<UnixTime>,
-    /// Whom it is about, so that it is found when that person withdraws; `None` when it is about
-    /// nobody.
+    /// Whom or what it is about, so that it is found when that person withdraws, and sent in order
+    /// with all that is about the same; `None` when it is about nothing in particular.
     pub about: Option<Tag>,
     /// What it is worth when there is not room for all.
     pub class: Class,
@@ -97,6 +97,10 @@ pub struct Entry {
 pub struct Stored {
     /// Its place in the outbox.
     pub sequence: Sequence,
+    /// Whom or what it is about, as far as that is known.
+    pub about: Option<Tag>,
+    /// What it is worth.
+    pub class: Class,
     /// The encoded record.
     pub bytes: Vec<u8>,
 }

@@ -416,7 +416,9 @@ impl Registrar {
         let mut all = Cleared::default();
         for names in names.chunks(Receipt::MAX_SUBJECTS) {
             let who = names.iter().map(|name| Tag::of(name.as_str())).collect();
-            let judge = self.ledger.judge(self.origin.clone(), self.clock.wall());
+            let mut origin = self.origin.clone();
+            origin.timeline.note(&self.clock.account());
+            let judge = self.ledger.judge(origin, self.clock.wall());
             let (reply, erased) = oneshot::channel();
             let erase = Write::Erase { who: Some(who), judge: Judge::new(judge), reply };
             self.writes.send(erase).await.map_err(|_| Failed::Stopping)?;

@@ -6,8 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Pulse, status::Status};
 use crate::{
+    clock::{Account, Basis},
     command,
-    engine::{RadioState, WallClock},
+    engine::{RadioState, Uptime, WallClock},
     outbox,
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
     uplink::{self, payload::utc},
@@ -16,6 +17,7 @@ use crate::{
 /// Everything that is known about the gateway at one moment.
 pub(super) struct Report<'a> {
     pub(super) wall: WallClock,
+    pub(super) clock: Account,
     pub(super) started: String,
     pub(super) pulse: Pulse,
     pub(super) outbox: outbox::Status,
@@ -39,7 +41,7 @@ impl Report<'_> {
             "time": utc(self.wall.unix_at(self.wall.at)),
             "started": self.started,
             "version": env!("CARGO_PKG_VERSION"),
-            "clock": self.wall.quality.to_string(),
+            "clock": self.clock(),
             "radio": self.radio(),
             "receivers": self.receivers(),
             "visits_open": self.pulse.visits_open,
@@ -82,6 +84,7 @@ impl Report<'_> {
             refused.map(|(reason, count)| (reason.word().to_owned(), (*count).into())).collect();
         json!({
             "time": utc(self.wall.unix_at(self.wall.at)),
+            "clock": self.clock(),
             "scan": {
                 "heard": scan.heard,
                 "dropped": scan.dropped,
@@ -137,6 +140,25 @@ impl Report<'_> {
                 "faults": self.command.faults,
                 "discarded": self.command.discarded,
             },
+        })
+    }
+
+    /// How far the wall clock is to be trusted, and why.
+    fn clock(&self) -> Value {
+        let Account { at, basis, anchor, jumps, last_jump, error_us, .. } = &self.clock;
+        let seconds_since = |then: Uptime| at.since(then).as_secs();
+        // A clock that is believed without a source was never confirmed by one.
+        let confirmed = anchor.filter(|_| *basis != Basis::Trusted);
+        json!({
+            "quality": basis.quality().to_string(),
+            "basis": basis.name(),
+            "since_sync_s": confirmed.map(|anchor| seconds_since(anchor.at)),
+            "error_us": error_us,
+            "jumps": jumps,
+            "last_jump": last_jump.map(|jump| json!({
+                "by_ms": jump.by_us / 1000,
+                "age_s": seconds_since(jump.at),
+            })),
         })
     }
 

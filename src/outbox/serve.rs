@@ -477,6 +477,7 @@ impl Staged {
 
 impl From<Held> for Stored {
     fn from(held: Held) -> Self {
-        Self { sequence: held.sequence, bytes: held.bytes }
+        let Held { sequence, about, class, bytes, .. } = held;
+        Self { sequence, about: about.tag(), class, bytes }
     }
 }

@@ -154,7 +154,10 @@ async fn a_withdrawal_reaches_100_000_waiting_records_of_500_subjects_and_the_by
         left.extend(chunk);
     }
     let expected = (0..RECORDS).filter(|n| !(7..=9).contains(&(n % SUBJECTS)));
-    let expected = expected.map(|n| Stored { sequence: Sequence(n + 1), bytes: record(n).bytes });
+    let expected = expected.map(|n| {
+        let Entry { about, class, bytes, .. } = record(n);
+        Stored { sequence: Sequence(n + 1), about, class, bytes }
+    });
     assert!(left.iter().eq(expected.collect::<Vec<_>>().iter()), "others are touched, or moved");
 
     drop((room.writes, room.reads));
