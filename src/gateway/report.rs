@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Pulse, status::Status};
 use crate::{
     command,
-    engine::{RadioState, WallClock},
+    engine::{ClockQuality, RadioState, WallClock},
     outbox,
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
     uplink::{self, payload::utc},
@@ -20,6 +20,8 @@ pub(super) struct Report<'a> {
     pub(super) pulse: Pulse,
     pub(super) outbox: outbox::Status,
     pub(super) uplink: uplink::Totals,
+    /// Which broker is used, and what that depends on.
+    pub(super) uplink_line: uplink::LineStatus,
     pub(super) scan: &'a ScanCounters,
     /// Who is enrolled, and whether that is known at all.
     pub(super) enrolled: usize,
@@ -51,6 +53,11 @@ impl Report<'_> {
                 Some(false) => "behind",
             },
             "fixtures": self.fixtures,
+            "uplink": {
+                "broker": self.broker(),
+                "preferred": self.uplink_line.place == 0,
+            },
+            "tls": self.tls(),
             "outbox": {
                 "epoch": self.outbox.epoch,
                 "last_sequence": self.outbox.durable_up_to.map(|sequence| sequence.0.to_string()),
@@ -124,6 +131,10 @@ impl Report<'_> {
                 "unreadable": uplink.unreadable,
                 "refused": uplink.refused,
                 "reconnects": uplink.reconnects,
+                "faults": uplink.faults,
+                "moves": uplink.moves,
+                "broker": self.broker(),
+                "broker_place": self.uplink_line.place,
                 "round_trip_ms": uplink.last_round_trip.as_millis(),
             },
             "command": {
@@ -137,6 +148,30 @@ impl Report<'_> {
                 "faults": self.command.faults,
                 "discarded": self.command.discarded,
             },
+        })
+    }
+
+    /// The broker that is used, or tried.
+    fn broker(&self) -> Option<String> {
+        self.uplink_line.broker.as_ref().map(ToString::to_string)
+    }
+
+    /// When the certificates end, and whether that is soon; nothing without TLS.
+    fn tls(&self) -> Value {
+        let expiries = self.uplink_line.expiries;
+        if expiries == uplink::Expiries::default() {
+            return Value::Null;
+        }
+        // A clock that nobody has set would warn of nothing, or of everything.
+        let warnings = match self.wall.quality {
+            ClockQuality::Synced => expiries.warnings(self.wall.unix_at(self.wall.at)),
+            ClockQuality::Unsynced => Vec::new(),
+        };
+        json!({
+            "client_expires": expiries.client.map(utc),
+            "authority_expires": expiries.authority.map(utc),
+            "broker_expires": expiries.broker.map(utc),
+            "warning": warnings.first().map(ToString::to_string),
         })
     }
 
