@@ -12,8 +12,8 @@
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
 
-mod clockwatch;
 mod clerk;
+mod clockwatch;
 mod consent;
 mod courier;
 mod drive;
@@ -59,8 +59,8 @@ use crate::{
     settings::Settings,
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
-use clockwatch::ClockWatch;
 use clerk::Clerk;
+use clockwatch::ClockWatch;
 use drive::Drive;
 use enrolment::Keeper;
 use house::{House, UplinkEnds};
