@@ -21,7 +21,7 @@ use crate::{
     forget,
     outbox::{
         Entry, Tag, Write,
-        record::{Record, RunId},
+        record::{Body, Record, RunId},
     },
     scan::{CanarySightings, Heard},
 };
@@ -275,11 +275,26 @@ impl Drive {
 }
 
 /// A record on its way into the outbox.
-pub(super) fn append(record: Record) -> Write {
+pub fn append(record: Record) -> Write {
     let made = record.made();
-    let about = record.subject().map(|(subject, _)| Tag::of(subject));
+    let about = Some(whose_order(&record));
     let class = record.class();
     Write::Append(Entry { bytes: record.encode(), made, about, class })
+}
+
+/// Whose order a record keeps at the platform: the same as its `partitionkey`, but that a count keeps
+/// its zone's. For a person it is also what an erasure finds the record by.
+fn whose_order(record: &Record) -> Tag {
+    match &record.body {
+        Body::Presence(presence) => Tag::of(&presence.subject),
+        Body::Measured { fixture, .. } => Tag::of_thing("fixture", fixture),
+        Body::Counted(counted) => Tag::of_thing("zone", &counted.zone),
+        Body::Started(_)
+        | Body::RadioDeaf { .. }
+        | Body::RadioRecovered { .. }
+        | Body::RecordsDropped(_)
+        | Body::ConsentWithdrawn(_) => Tag::of_thing("gateway", ""),
+    }
 }
 
 /// One line an event, without anything personal beyond the pseudonym.

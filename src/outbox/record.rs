@@ -116,17 +116,16 @@ pub struct Started {
     pub visits_restored: u32,
 }
 
-/// Records that had to be dropped.
+/// Records that left the outbox in another way than having been delivered, all for one reason.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct DroppedRecords {
+    /// Why: a [`DropReason`](super::DropReason) by its name.
+    pub why: String,
     /// How many.
     pub count: u64,
-    /// The first sequence among them.
-    pub first: u64,
-    /// The last sequence among them.
-    pub last: u64,
-    /// Why.
-    pub why: String,
+    /// Exactly which, first and last sequence of each range, in order; at most 64 ranges. Where
+    /// they are fewer than `count`, the others never had a sequence, or nobody knows it.
+    pub ranges: Vec<(u64, u64)>,
     /// When the oldest was made, in Unix milliseconds, if that is known.
     pub first_made_ms: Option<i64>,
     /// When the newest was made, in Unix milliseconds, if that is known.

@@ -120,6 +120,11 @@ pub const KINDS: [(&str, &str); 12] = [
     ("occupancy", "counted"),
 ];
 
+/// First and last of each range, as text: sequences are larger than the numbers of JSON are exact.
+fn ranges(ranges: &[(u64, u64)]) -> Value {
+    ranges.iter().map(|(first, last)| json!([first.to_string(), last.to_string()])).collect()
+}
+
 impl Origin {
     /// Names a record: the same at every delivery.
     pub fn event_id(&self, sequence: Sequence) -> String {
@@ -191,10 +196,11 @@ impl Origin {
                 object(json!({"receiver": receiver, "cause": cause, "deaf_s": deaf_s}))
             }
             Body::RecordsDropped(dropped) => object(json!({
-                "count": dropped.count,
-                "first": dropped.first.to_string(),
-                "last": dropped.last.to_string(),
                 "why": dropped.why,
+                "count": dropped.count,
+                "ranges": ranges(&dropped.ranges),
+                "first": dropped.ranges.first().map(|(first, _)| first.to_string()),
+                "last": dropped.ranges.last().map(|(_, last)| last.to_string()),
                 "first_time": dropped.first_made_ms.map(UnixTime::from_millis).map(utc),
                 "last_time": dropped.last_made_ms.map(UnixTime::from_millis).map(utc),
             })),

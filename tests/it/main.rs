@@ -16,6 +16,7 @@ mod replay;
 mod rotating;
 mod simulate;
 mod simulation;
+mod subscriber;
 mod support;
 mod tidy;
 mod uplink_delivery;

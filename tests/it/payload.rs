@@ -231,10 +231,9 @@ fn bodies() -> Vec<Body> {
             deaf_ms: 12_345,
         },
         Body::RecordsDropped(DroppedRecords {
-            count: 10_000,
-            first: 1,
-            last: 10_000,
             why: "full".to_owned(),
+            count: 9_995,
+            ranges: vec![(1, 9_990), (9_996, 10_000)],
             first_made_ms: Some(THEN - 86_400_000),
             last_made_ms: None,
         }),
