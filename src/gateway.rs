@@ -4,7 +4,8 @@
 //! |---|---|---|---|
 //! | scan → engine | `HEARD_BOUND` | drop newest, count | the air cannot be told to wait; another advertisement comes in a second |
 //! | engine → outbox | `WRITES_BOUND` | wait | the disk is local; losing a situation is losing the product |
-//! | outbox on disk | records, bytes, age | drop oldest, count, report | weeks offline must not fill the card |
+//! | outbox on disk | records, bytes, age | drop what is worth least, report which | weeks offline must not fill the card |
+//! | outbox without a disk | records, bytes | drop what is worth least, report how many | the disk may come back, the air does not |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
 //! | registrar → uplink, to send again | `REPLAYS_BOUND` | refuse | whoever asks may ask again |
@@ -12,14 +13,15 @@
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
 
-mod clockwatch;
 mod clerk;
+mod clockwatch;
 mod consent;
 mod courier;
 mod drive;
 mod enrolment;
 mod error;
 mod house;
+mod lobby;
 mod office;
 mod registrar;
 mod report;
@@ -49,7 +51,6 @@ use crate::{
     clock::Clock,
     command,
     engine::{AddressSeed, ClockQuality, Engine, FootfallSeed, Identity, Registry, UnixTime},
-    forget,
     outbox::{
         self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
@@ -59,11 +60,12 @@ use crate::{
     settings::Settings,
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
-use clockwatch::ClockWatch;
 use clerk::Clerk;
+use clockwatch::ClockWatch;
 use drive::Drive;
 use enrolment::Keeper;
 use house::{House, UplinkEnds};
+use lobby::{Lobby, Stage};
 use office::{Office, RoomEnd, Stops};
 use registrar::Registrar;
 use status::StatusFile;
@@ -148,20 +150,21 @@ pub async fn run(
     settings: Settings,
     clock: Clock,
     source: Source,
-    requests: mpsc::Receiver<Request>,
+    mut requests: mpsc::Receiver<Request>,
     ready: impl FnOnce(),
 ) -> Result<Outcome, GatewayError> {
     settings.check_gateway()?;
     let clock = clock.trusting(settings.gateway.clock).holding(settings.gateway.clock_holdover.0);
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
-    let mut keeper = Keeper::new(&settings, credentials.as_deref(), clock)?;
-    let enrolled = keeper.read()?;
-    forget::burn_stack();
-
-    // The outbox opens first: the others need its epoch.
     let run = RunId(fastrand::u64(..));
-    let store = open_store(&settings, clock, run).await?;
+    let lobby = Lobby::new(&settings, clock, run, (access.clone(), credentials.clone()));
+    let mut ready = Some(ready);
+    // The outbox opens first: the others need its epoch.
+    let Some(Stage { keeper, enrolled, store }) = lobby.enter(&mut requests, &mut ready).await?
+    else {
+        return Ok(Outcome::default());
+    };
     let (caught_up_tx, caught_up) = watch::channel(settings.command.is_off());
     let house = House::new(
         (clock, run),
@@ -282,7 +285,9 @@ pub async fn run(
              consent has an end (see `gateway.clock`)."
         );
     }
-    ready();
+    if let Some(ready) = ready {
+        ready();
+    }
 
     let office = Office {
         status: StatusFile::new(&house.settings.gateway.state_dir),
@@ -327,16 +332,22 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
     let (status_tx, status) = watch::channel(outbox::Status::default());
     let options = StoreOptions::with_cache(settings.outbox.cache.0);
     let directory = settings.gateway.state_dir.clone();
-    let (opening, end) = outbox::start(
-        move || SledJournal::open(&directory, options, clock),
-        settings.outbox.clone(),
-        clock,
-        writes_rx,
-        reads_rx,
-        status_tx,
-        notice(clock, run),
-    )
-    .await?;
+    let mut is_first = true;
+    let open = move || {
+        if !std::mem::take(&mut is_first) {
+            // It was lost; what a store that cannot be written leaves in memory is not given back.
+            outbox::probe(&directory)?;
+        }
+        SledJournal::open(&directory, options, clock)
+    };
+    let ends = outbox::Ends {
+        writes: writes_rx,
+        reads: reads_rx,
+        status: status_tx,
+        notice: notice(clock, run),
+        chance: Box::new(fastrand::f64),
+    };
+    let (opening, end) = outbox::start(open, settings.outbox.clone(), clock, ends).await?;
     if let Some(old) = &opening.quarantined {
         let (path, why) = (old.path.display(), &old.why);
         error!(%path, why, "The store was damaged and is set aside; what it held was not sent.");

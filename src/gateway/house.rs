@@ -10,7 +10,7 @@ use super::{
     courier::ConsentingCourier,
     enrolment::Enrolled,
     identity,
-    report::{self, Report},
+    report::{self, Report, Wear},
     with_footfall,
 };
 use crate::{
@@ -140,20 +140,6 @@ impl House {
         vec![Record::new(Body::Started(started), self.clock.now(), self.run, &self.wall)]
     }
 
-    /// The client identifier at the broker: unique there, and always the same. Only dashes of
-    /// ours, because some brokers refuse other characters; a dash in a name is doubled, so that
-    /// no two gateways get the same.
-    pub(super) fn client_id(&self) -> String {
-        let GatewaySettings { tenant, store, name, .. } = &self.settings.gateway;
-        match self.settings.uplink.client_id.as_str() {
-            "" => {
-                let names = [tenant, store, name].map(|name| name.replace('-', "--"));
-                format!("beacon-gateway-{}", names.join("-"))
-            }
-            given => given.to_owned(),
-        }
-    }
-
     /// Who is speaking.
     pub(super) fn origin(&self) -> Result<Origin, Invalid> {
         let gateway = &self.settings.gateway;
@@ -185,7 +171,7 @@ impl House {
             uplink: self.settings.uplink.clone(),
             access,
             credentials,
-            client_id: self.client_id(),
+            client_id: client_id(&self.settings),
             topics: self.settings.topics()?,
             standing,
             orders,
@@ -207,7 +193,7 @@ impl House {
             settings: self.settings.uplink.clone(),
             access,
             credentials,
-            client_id: self.client_id(),
+            client_id: client_id(&self.settings),
             topics: self.settings.topics()?,
             courier: self.courier()?,
             outbox: ends.outbox,
@@ -254,6 +240,21 @@ impl House {
             caught_up: (!self.settings.command.is_off()).then(|| *self.caught_up.borrow()),
             fixtures: self.fixtures,
             quarantined: self.opening.quarantined.as_ref().map(|old| old.why.as_str()),
+            wear: Wear { endurance: self.settings.outbox.card_endurance.0 },
         }
+    }
+}
+
+/// The client identifier at the broker: unique there, and always the same. Only dashes of ours,
+/// because some brokers refuse other characters; a dash in a name is doubled, so that no two gateways
+/// get the same.
+pub(super) fn client_id(settings: &Settings) -> String {
+    let GatewaySettings { tenant, store, name, .. } = &settings.gateway;
+    match settings.uplink.client_id.as_str() {
+        "" => {
+            let names = [tenant, store, name].map(|name| name.replace('-', "--"));
+            format!("beacon-gateway-{}", names.join("-"))
+        }
+        given => given.to_owned(),
     }
 }
