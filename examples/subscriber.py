@@ -29,8 +29,8 @@ from paho.mqtt.properties import Properties
 
 # An account forgets its oldest gap when there are more than this: a few hundred kilobytes at the most.
 MOST_RANGES = 10_000
-# So many ranges are asked for at a time, and shown.
-MOST_REPLAYS, MOST_SHOWN = 8, 20
+# So many ranges are asked for at a time; those that lie closer than this, as one. So many gaps are shown.
+MOST_REPLAYS, CLOSE, MOST_SHOWN = 8, 100, 20
 # The account is saved, and then acknowledged, after so many events or so many seconds.
 SAVE_AFTER, SAVE_WITHIN = 200, 0.02
 # A question that was not answered is put again after so many seconds.
@@ -82,6 +82,14 @@ class Ranges:
         """What is in both."""
         return self.minus(self.minus(other))
 
+    def bridged(self, gap):
+        """The same, with gaps of less than so many numbers filled."""
+        bridged = Ranges(self.pairs)
+        for (_, last), (first, _) in zip(self.pairs, self.pairs[1:]):
+            if first - last <= gap:
+                bridged.add(last, first)
+        return bridged
+
 
 class Account:
     """Where the numbers of one gateway and epoch are."""
@@ -93,8 +101,8 @@ class Account:
         self.told = {}  # lost, as the gateway has told: the numbers by the reason
         self.nameless = 0  # lost before they had a number
         self.duplicates = self.replayed = self.forgotten = 0
-        # What the gateway has answered last: its ranges by their state, and up to which number.
-        self.answer, self.answered_to = {}, 0
+        # What the gateway has answered last: its ranges by their state, and about which numbers.
+        self.answer, self.asked = {}, Ranges()
 
     def take(self, number, replayed):
         """Whether the event of this number is a new one."""
@@ -136,21 +144,21 @@ class Account:
 
     def unexplained(self):
         """Missing, and the gateway says that it has it no more and did not lose it either."""
-        asked = self.missing().within(Ranges([[1, self.answered_to]]))
+        asked = self.missing().within(self.asked)
         for ranges in self.answer.values():
             asked = asked.minus(ranges)
         return asked
 
     def learn(self, answer):
         """Takes what the gateway has answered to `resync`."""
-        last, to, states = int(answer["last"]), int(answer["to"]), {}
+        first, to, last, states = int(answer["from"]), int(answer["to"]), int(answer["last"]), {}
         for state in ("pending", "held", "set_aside", "untold"):
             states[state] = Ranges(answer[state]["ranges"])
             if answer[state]["cut"]:
                 # The list was too long: of what is behind its end nothing is known.
                 ends = states[state].pairs[-1:] or [[0, 0]]
                 to = min(to, ends[0][1])
-        self.last, self.answer, self.answered_to = max(self.last, last), states, to
+        self.last, self.answer, self.asked = max(self.last, last), states, Ranges([[first, to]])
 
     def summary(self):
         missing = self.missing()
@@ -254,7 +262,7 @@ class Subscriber:
     def __init__(self, options):
         self.options, self.book = options, Book(options.state, options.from_now)
         self.asker = Asker(options.key, options.key_id) if options.key else None
-        self.unacknowledged, self.since, self.asked = [], 0.0, {}
+        self.unacknowledged, self.since, self.asked, self.missed = [], 0.0, {}, {}
         protocol = mqtt.MQTTv5 if options.protocol == "5" else mqtt.MQTTv311
         persistent = {} if options.protocol == "5" else {"clean_session": False}
         self.client = mqtt.Client(
@@ -293,7 +301,7 @@ class Subscriber:
                 self.book.event(document)
             elif kind == "state":
                 self.book.state(source, document)
-            elif kind == "command-result" and document.get("outcome") == "done" and rest == ["resync"]:
+            elif kind == "command-result" and rest == ["resync"]:
                 self.answered(source, document)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # One that cannot be read must not stop those behind it.
@@ -317,18 +325,22 @@ class Subscriber:
 
     def ask_about_gaps(self):
         for source, account in self.book.newest().items():
-            missing, now = account.missing().pairs, time.monotonic()
+            # What was not missing when it was last looked may just be on its way.
+            before, self.missed[source] = self.missed.get(source, Ranges()), account.missing()
+            missing, now = self.missed[source].within(before).pairs, time.monotonic()
             if missing and now - self.asked.get(source, -PATIENCE) >= PATIENCE:
                 self.asked[source] = now
                 self.ask(source, "resync", {"from": str(missing[0][0]), "to": str(missing[-1][1])})
 
     def answered(self, source, answer):
         self.asked.pop(source, None)
+        if answer["outcome"] != "done" or "again" in answer:
+            return  # Refused, or told before: another question may be asked when the time has come.
         account = self.book.account(source, answer["epoch"], int(answer["last"]) + 1)
         account.learn(answer)
         if self.asker is None:
             return
-        for first, last in account.state_of("held").pairs[:MOST_REPLAYS]:
+        for first, last in account.state_of("held").bridged(CLOSE).pairs[:MOST_REPLAYS]:
             body = {"epoch": account.epoch, "from": str(first), "to": str(last)}
             self.ask(source, "replay", body)
             # Time for them to come, before it is asked again.

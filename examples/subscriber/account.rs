@@ -38,11 +38,11 @@ pub(crate) struct Account {
     replayed: u64,
     /// Missing, and given up because memory is bounded.
     forgotten: u64,
-    /// What the gateway has answered last: its ranges by their state, and up to which number.
+    /// What the gateway has answered last: its ranges by their state, and about which numbers.
     #[serde(skip)]
     answer: BTreeMap<&'static str, Ranges>,
     #[serde(skip)]
-    answered_to: u64,
+    asked: Ranges,
 }
 
 /// The accounts of all gateways.
@@ -123,14 +123,14 @@ impl Account {
 
     /// Missing, and the gateway says that it has it no more and did not lose it either.
     fn unexplained(&self) -> Ranges {
-        let asked = [(1, self.answered_to)].into_iter().collect();
-        let asked = self.missing().within(&asked);
+        let asked = self.missing().within(&self.asked);
         self.answer.values().fold(asked, |rest, ranges| rest.minus(ranges))
     }
 
     /// Takes what the gateway has answered to `resync`.
     fn learn(&mut self, answer: &Value) -> Result<(), Misfit> {
-        let (last, mut to) = (number(answer, "last")?, number(answer, "to")?);
+        let (from, last) = (number(answer, "from")?, number(answer, "last")?);
+        let mut to = number(answer, "to")?;
         let mut found = BTreeMap::new();
         for state in STATES {
             let part = answer.get(state).ok_or(Misfit(state))?;
@@ -142,7 +142,7 @@ impl Account {
             }
             found.insert(state, ranges);
         }
-        (self.answer, self.answered_to) = (found, to);
+        (self.answer, self.asked) = (found, [(from, to)].into_iter().collect());
         self.last = self.last.max(last);
         Ok(())
     }
@@ -311,7 +311,7 @@ mod tests {
 
     fn resync(last: u64, pending: &[(u64, u64)], held: &[(u64, u64)], cut: bool) -> Value {
         let list = |ranges: &[(u64, u64)]| json!({"count": 0, "ranges": ranges, "cut": cut});
-        json!({"epoch": 1, "last": last.to_string(), "to": last.to_string(), "pending": list(pending),
+        json!({"epoch": 1, "last": last.to_string(), "from": "4", "to": last.to_string(), "pending": list(pending),
                "held": list(held), "set_aside": list(&[]), "untold": list(&[])})
     }
 
@@ -322,8 +322,8 @@ mod tests {
     #[test]
     fn an_event_counts_once_and_the_order_does_not_matter() {
         let mut book = Book::default();
-        let news = [3, 1, 2, 2, 1, 5].map(|number| book.event(&event(number)).unwrap());
-        assert_eq!(news, [true, true, true, false, false, true]);
+        let new = [3, 1, 2, 2, 1, 5].map(|number| book.event(&event(number)).unwrap());
+        assert_eq!(new, [true, true, true, false, false, true]);
         let account = only(&book);
         assert_eq!((&account["delivered"], &account["duplicates"]), (&json!(4), &json!(2)));
         assert_eq!((&account["last"], &account["gaps"]), (&json!("5"), &json!([["4", "4"]])));
@@ -356,7 +356,7 @@ mod tests {
         book.answer("/t/s/g", &resync(9, &[(8, 9)], &[(1, 4)], false)).unwrap();
         let account = only(&book);
         let states = ["pending", "held", "unexplained"].map(|state| account[state].clone());
-        assert_eq!(states, [2, 3, 3].map(|count| json!(count)));
+        assert_eq!(states, [2, 3, 3].map(|count| json!(count)), "8 and 9, 2 to 4, 5 to 7");
         book.answer("/t/s/g", &resync(9, &[(8, 9)], &[(1, 4)], true)).unwrap();
         assert_eq!(only(&book)["unexplained"], 0, "the lists were cut before what is asked");
     }

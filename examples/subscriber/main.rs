@@ -41,14 +41,16 @@ use self::{
     account::{Account, Book},
     ask::Asker,
     line::{Address, Line, Message, Receipt, Signal},
+    ranges::Ranges,
 };
 
 /// The account is saved, and then acknowledged, after so many events or so long a time.
 const SAVE_AFTER: usize = 200;
 const SAVE_WITHIN: Duration = Duration::from_millis(20);
 
-/// So many ranges are asked for at a time.
+/// So many ranges are asked for at a time; those that lie closer than this, as one.
 const MOST_REPLAYS: usize = 8;
+const CLOSE: u64 = 100;
 
 /// A question that was not answered is put again after this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -113,6 +115,8 @@ struct Subscriber {
     unacknowledged: Vec<Receipt>,
     /// From when on a gateway may be asked (again).
     may_ask: BTreeMap<String, Uptime>,
+    /// What was missing when it was last looked: it may just have been on its way.
+    missed: BTreeMap<String, Ranges>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -133,6 +137,7 @@ async fn main() -> anyhow::Result<()> {
         ignored: 0,
         unacknowledged: Vec::new(),
         may_ask: BTreeMap::new(),
+        missed: BTreeMap::new(),
     };
     subscriber.run().await
 }
@@ -231,17 +236,21 @@ impl Subscriber {
                 let account = self.book.answer(&source, &document)?;
                 return Ok(Some((source, replays(account))));
             }
+            // Refused, or told before: another question may be asked when the time has come.
+            ("command-result", Some("resync")) => return Ok(Some((source, Vec::new()))),
             _ => {}
         }
         Ok(None)
     }
 
-    /// Asks each gateway where its missing numbers are.
+    /// Asks each gateway where the numbers are that have been missing for a while.
     fn ask_about_gaps(&mut self, line: &Line) -> anyhow::Result<()> {
         let now = self.clock.now();
         let mut questions = Vec::new();
         for account in self.book.newest() {
             let missing = account.missing();
+            let before = self.missed.insert(account.source.clone(), missing.clone());
+            let missing = missing.within(&before.unwrap_or_default());
             let (Some((first, _)), Some((_, last))) =
                 (missing.iter().next(), missing.iter().next_back())
             else {
@@ -312,14 +321,14 @@ impl Subscriber {
 }
 
 fn is_done(result: &Value) -> bool {
-    result.get("outcome").is_some_and(|outcome| outcome == "done")
+    result.get("outcome").is_some_and(|outcome| outcome == "done") && result.get("again").is_none()
 }
 
 /// The commands that bring what is missing and still held.
 fn replays(account: &Account) -> Vec<Value> {
     let held = account.in_state("held");
     let body = |(first, last): (u64, u64)| json!({"epoch": account.epoch, "from": first.to_string(), "to": last.to_string()});
-    held.iter().take(MOST_REPLAYS).map(body).collect()
+    held.bridged(CLOSE).iter().take(MOST_REPLAYS).map(body).collect()
 }
 
 fn every(seconds: f64) -> anyhow::Result<tokio::time::Interval> {

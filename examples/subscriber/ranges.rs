@@ -82,6 +82,17 @@ impl Ranges {
         rest
     }
 
+    /// The same, with gaps of less than so many numbers filled.
+    pub(crate) fn bridged(&self, gap: u64) -> Self {
+        let mut last = None;
+        let with_gap = self.iter().flat_map(|(from, to)| {
+            let before =
+                last.replace(to).filter(|last| from - last <= gap).map(|last| (last, from));
+            before.into_iter().chain([(from, to)])
+        });
+        with_gap.collect()
+    }
+
     /// What is in both.
     pub(crate) fn within(&self, other: &Self) -> Self {
         self.minus(&self.minus(other))
@@ -136,6 +147,9 @@ mod tests {
             assert!((0..32).all(|number| here.contains(number) == a.contains(&number)));
             assert_eq!(numbers(&here.minus(&there)), &a - &b);
             assert_eq!(numbers(&here.within(&there)), &a & &b);
+            let near = |n: &u64| (n - 1..=n + 1).all(|m| a.contains(&m) || m == *n);
+            let filled = (1..30).filter(|n| a.contains(n) || near(n)).collect();
+            assert_eq!(numbers(&here.bridged(2)), &a | &filled);
             let apart =
                 here.iter().zip(here.iter().skip(1)).all(|(left, right)| left.1 + 1 < right.0);
             assert!(apart, "{here:?}");

@@ -109,6 +109,7 @@ fn resync(errand: Errand, account: &Account) -> Answer {
         ("pending", which(&account.pending)),
         ("held", which(&account.acknowledged)),
         ("set_aside", which(&account.set_aside)),
+        ("told", which(&account.told)),
         ("untold", which(&account.untold)),
     ];
     answer
@@ -165,7 +166,7 @@ mod tests {
             pending: ranges(&[(61, 70), (81, 100)]),
             acknowledged: ranges(&[(21, 40), (51, 60)]),
             set_aside: ranges(&[(71, 72)]),
-            told: Ranges::default(),
+            told: ranges(&[(1, 4)]),
             untold: ranges(&[(73, 80)]),
         }
     }
@@ -241,6 +242,7 @@ mod tests {
         assert_eq!(told(&answer, "pending"), [(61, 70), (81, 100)]);
         assert_eq!(told(&answer, "held"), [(31, 40), (51, 60)]);
         assert_eq!(told(&answer, "set_aside"), [(71, 72)]);
+        assert_eq!(told(&answer, "told"), [(1, 4)]);
         assert_eq!(told(&answer, "untold"), [(73, 80)]);
     }
 

@@ -45,9 +45,8 @@ struct Herald {
     state: watch::Sender<Vec<u8>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<uplink::Totals>,
-    /// Nobody asks anything, as there is nothing to read.
+    /// Nobody asks anything, as there is nothing to read, nor to send again.
     _reads: mpsc::Receiver<Read>,
-    /// And nobody wants anything sent again.
     _replays: mpsc::Sender<Replay>,
 }
 
@@ -140,9 +139,9 @@ impl<'a> Lobby<'a> {
             topics: self.settings.topics()?,
             courier: |_: &Stored| Dispatch::Later,
             outbox,
+            replays,
             durable,
             reconsider,
-            replays,
             documents: Documents {
                 state: state_rx,
                 vanished: report::offline(false),
