@@ -123,6 +123,11 @@ impl Report<'_> {
                 "rejected": uplink.rejected,
                 "unreadable": uplink.unreadable,
                 "refused": uplink.refused,
+                "replayed": uplink.replayed,
+                "last_dead_letter": uplink.dead_letter.map(|letter| json!({
+                    "sequence": letter.sequence.0.to_string(),
+                    "why": letter.why,
+                })),
                 "reconnects": uplink.reconnects,
                 "round_trip_ms": uplink.last_round_trip.as_millis(),
             },

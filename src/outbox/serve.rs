@@ -259,6 +259,7 @@ impl<J: Journal> Room<J> {
             {
                 count += 1;
                 self.totals.rejected = self.totals.rejected.saturating_sub(1);
+                self.totals.brought_back += 1;
                 self.commit_soon(APPENDING, held.bytes.len());
             }
         }

@@ -44,6 +44,8 @@ pub struct Totals {
     pub scrubs: u64,
     /// Records removed because they can never be delivered.
     pub rejected: u64,
+    /// Dead letters brought back into the line.
+    pub brought_back: u64,
     /// Records lost for want of room, by age or by size.
     pub dropped: u64,
     /// Commits.

@@ -1,11 +1,14 @@
 //! What the uplink tells about itself: the state of the link, and what it counted.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use crate::engine::Uptime;
+use crate::{engine::Uptime, outbox::Sequence};
 
 /// The state of the link to the broker.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -41,6 +44,19 @@ pub struct Counters {
     connections: AtomicU64,
     faults: AtomicU64,
     last_round_trip_micros: AtomicU64,
+    replayed: AtomicU64,
+    dead_letter: Mutex<Option<DeadLetter>>,
+}
+
+/// The last record that was set aside, and why.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeadLetter {
+    /// Which.
+    pub sequence: Sequence,
+    /// Why, in words for an operator.
+    pub why: &'static str,
+    /// When.
+    pub at: Uptime,
 }
 
 /// One reading of the [`Counters`].
@@ -53,9 +69,10 @@ pub struct Totals {
     /// Records written again, because an earlier connection broke before their acknowledgement or
     /// the broker put them off.
     pub redelivered: u64,
-    /// Records deleted because they can never be delivered: the broker refused them for good.
+    /// Records set aside: the broker refused them for good, or broke connections for them. They are
+    /// kept, as dead letters.
     pub rejected: u64,
-    /// Records deleted because they could not be read.
+    /// Records taken out of the line because they could not be read.
     pub unreadable: u64,
     /// Records deleted because they might no longer be sent.
     pub erased: u64,
@@ -71,6 +88,10 @@ pub struct Totals {
     pub faults: u64,
     /// The time between the last acknowledged request and its acknowledgement.
     pub last_round_trip: Duration,
+    /// Records acknowledged that were sent again on order.
+    pub replayed: u64,
+    /// The last record that was set aside.
+    pub dead_letter: Option<DeadLetter>,
 }
 
 impl Counters {
@@ -90,6 +111,9 @@ impl Counters {
             reconnects: connections.saturating_sub(1),
             faults: self.faults.load(Relaxed),
             last_round_trip: Duration::from_micros(self.last_round_trip_micros.load(Relaxed)),
+            replayed: self.replayed.load(Relaxed),
+            // It is one assignment, which cannot be half done.
+            dead_letter: *self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -106,8 +130,13 @@ impl Counters {
         self.acknowledged.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn rejected(&self) {
+    pub(super) fn rejected(&self, letter: DeadLetter) {
         self.rejected.fetch_add(1, Relaxed);
+        *self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner) = Some(letter);
+    }
+
+    pub(super) fn replayed(&self) {
+        self.replayed.fetch_add(1, Relaxed);
     }
 
     pub(super) fn unreadable(&self) {
@@ -122,8 +151,8 @@ impl Counters {
         self.refused.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn passed_over(&self) {
-        self.passed_over.fetch_add(1, Relaxed);
+    pub(super) fn passed_over(&self, records: u64) {
+        self.passed_over.fetch_add(records, Relaxed);
     }
 
     pub(super) fn connected(&self) {
