@@ -100,6 +100,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
     let (_metrics, metrics) = watch::channel(Vec::new());
     let (_reconsider, reconsider) = watch::channel(());
     let (_replays, replays) = mpsc::channel(1);
+    let (_brought_back, brought_back) = watch::channel(0);
     let (link, mut online) = watch::channel(LinkState::default());
     let (stop, stop_receiver) = oneshot::channel();
     let courier = |stored: &Stored| Dispatch::Publish {
@@ -120,6 +121,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
         durable,
         reconsider,
         replays,
+        brought_back,
         documents: Documents { state, vanished: b"{}".to_vec(), stopped: Vec::new(), metrics },
         link,
         counters: Arc::<Counters>::default(),

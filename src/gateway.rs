@@ -193,9 +193,10 @@ pub async fn run(
     let (link_tx, link) = watch::channel(LinkState::default());
 
     let (durable_tx, durable) = watch::channel(None);
+    let (brought_back_tx, brought_back) = watch::channel(0);
     let outbox_end = store.end;
     rooms.spawn(async move { RoomEnd::Outbox(outbox_end.await) });
-    tokio::spawn(follow(store.status, durable_tx));
+    tokio::spawn(follow(store.status, durable_tx, brought_back_tx));
     tokio::spawn(forward(house.caught_up.clone(), reconsider_tx.clone()));
     let entry = (access, credentials);
     // Without a trusted key there is no such room: one that ends stops the gateway.
@@ -213,6 +214,7 @@ pub async fn run(
             durable: durable.clone(),
             reconsider,
             replays,
+            brought_back,
             state,
             metrics,
             link: link_tx,
@@ -366,14 +368,19 @@ async fn forward(mut caught_up: watch::Receiver<bool>, reconsider: watch::Sender
     }
 }
 
-/// Tells the uplink how far it may read.
+/// Tells the uplink how far it may read, and when to look again at what lies behind.
 async fn follow(
     mut status: watch::Receiver<outbox::Status>,
     durable: watch::Sender<Option<Sequence>>,
+    brought_back: watch::Sender<u64>,
 ) {
     loop {
-        let reached = status.borrow_and_update().durable_up_to;
+        let (reached, count) = {
+            let status = status.borrow_and_update();
+            (status.durable_up_to, status.totals.brought_back)
+        };
         durable.send_if_modified(|durable| std::mem::replace(durable, reached) != reached);
+        brought_back.send_if_modified(|before| std::mem::replace(before, count) != count);
         if status.changed().await.is_err() {
             return;
         }

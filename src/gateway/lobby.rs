@@ -130,6 +130,7 @@ impl<'a> Lobby<'a> {
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
         let (replays_tx, replays) = mpsc::channel(1);
+        let (_brought_back, brought_back) = watch::channel(0);
         let (stop, stop_rx) = oneshot::channel();
         let uplink = Uplink {
             settings: self.settings.uplink.clone(),
@@ -140,6 +141,7 @@ impl<'a> Lobby<'a> {
             courier: |_: &Stored| Dispatch::Later,
             outbox,
             replays,
+            brought_back,
             durable,
             reconsider,
             documents: Documents {
