@@ -21,6 +21,7 @@ mod support;
 mod tidy;
 mod uplink_delivery;
 mod uplink_faults;
+mod uplink_lanes;
 mod uplink_link_cut;
 mod uplink_passing;
 mod uplink_refusals;

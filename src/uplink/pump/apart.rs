@@ -44,9 +44,8 @@ impl Apart {
         if self.suspects.is_empty() {
             return;
         }
-        if let Some(tag) = about {
-            self.suspects.remove(&tag);
-        }
+        let struck = about.and_then(|tag| self.suspects.remove(&tag));
+        self.freed |= struck.is_some_and(|strikes| strikes >= STRIKES);
         let Self { suspects, waiting, .. } = self;
         // One that was refused once keeps its strike: what is new goes first and proves little.
         suspects.retain(|tag, strikes| {
@@ -64,14 +63,11 @@ impl Apart {
         suspects.map(|(tag, _)| *tag).chain(self.waiting.keys().copied())
     }
 
-    /// There is nobody else to try. Returns whether anybody was suspected: now nobody is.
-    pub(in crate::uplink) fn nobody_else(&mut self) -> bool {
-        let suspected = self.suspects.values().any(|strikes| *strikes >= STRIKES);
-        if suspected {
-            self.suspects.clear();
-            self.freed = true;
-        }
-        suspected
+    /// There is nobody else to try: nobody is suspected any more.
+    pub(in crate::uplink) fn nobody_else(&mut self) {
+        let before = self.suspects.len();
+        self.suspects.retain(|_, strikes| *strikes < STRIKES);
+        self.freed |= self.suspects.len() < before;
     }
 
     /// When the first one is to be tried again.
@@ -79,16 +75,19 @@ impl Apart {
         self.waiting.values().min().copied()
     }
 
-    /// Lets those go whose time has come. Returns whether there were any.
-    pub(in crate::uplink) fn release(&mut self, now: Uptime) -> bool {
+    /// Lets those go whose time has come.
+    pub(in crate::uplink) fn release(&mut self, now: Uptime) {
         let before = self.waiting.len();
         self.waiting.retain(|_, until| *until > now);
-        let released = self.waiting.len() < before;
-        self.freed |= released;
-        released
+        self.freed |= self.waiting.len() < before;
     }
 
-    /// Whether somebody was freed since this was last asked.
+    /// Whether somebody was freed since it was last [taken](Self::take_freed).
+    pub(in crate::uplink) fn has_freed(&self) -> bool {
+        self.freed
+    }
+
+    /// The same, once.
     pub(super) fn take_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
     }
@@ -115,8 +114,10 @@ mod tests {
         apart.accepted(B, Uptime::ZERO);
         let release = apart.next_release().unwrap();
         assert_eq!((passed_over(&apart), release), (vec![1], Uptime::ZERO + APART));
-        assert!(!apart.release(Uptime::ZERO) && apart.release(release));
-        assert_eq!(passed_over(&apart), [0; 0]);
+        apart.release(Uptime::ZERO);
+        assert!(!apart.has_freed());
+        apart.release(release);
+        assert_eq!((passed_over(&apart), apart.take_freed()), (vec![], true));
     }
 
     #[test]
@@ -140,7 +141,10 @@ mod tests {
         assert_eq!(passed_over(&apart), [0; 0], "it is the line; the oldest is tried again");
         assert!(apart.take_freed() && !apart.take_freed());
         apart.refused(Some(Tag(9)));
-        assert!(apart.nobody_else() && !apart.nobody_else());
+        apart.nobody_else();
+        assert!(apart.take_freed(), "9 is tried again");
+        apart.nobody_else();
+        assert!(!apart.has_freed());
         apart.accepted(A, Uptime::ZERO);
         assert_eq!(apart.next_release(), None);
     }
@@ -152,7 +156,9 @@ mod tests {
         apart.refused(A);
         apart.accepted(A, Uptime::ZERO);
         assert_eq!((passed_over(&apart), apart.next_release()), (vec![], None));
+        assert!(apart.take_freed());
         apart.refused(None);
-        assert!(!apart.nobody_else(), "what is about nobody has nobody to wait for");
+        apart.nobody_else();
+        assert!(!apart.has_freed(), "what is about nobody has nobody to wait for");
     }
 }

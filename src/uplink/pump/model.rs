@@ -223,10 +223,11 @@ impl Play {
             self.pump.look(durable, self.marks.old(), &mut self.apart, self.now);
         }
         self.pump.resume(self.now);
-        let nobody_else = self.pump.held_until().is_none()
-            && self.pump.is_idle(durable)
-            && self.apart.nobody_else();
-        if self.apart.release(self.now) || nobody_else {
+        if self.pump.held_until().is_none() && self.pump.is_idle(durable) {
+            self.apart.nobody_else();
+        }
+        self.apart.release(self.now);
+        if self.apart.has_freed() {
             self.pump.begin_again(&mut self.apart, self.now);
         }
         if self.view != self.withheld {

@@ -80,9 +80,11 @@ impl<C: Courier> Session<'_, C> {
             self.pump.begin_again(apart, now);
             self.pump.hold(now, None, apart);
         }
-        let nobody_else =
-            self.pump.held_until().is_none() && self.pump.is_idle(durable) && apart.nobody_else();
-        if apart.release(now) || nobody_else || std::mem::take(&mut self.brought_back) {
+        if self.pump.held_until().is_none() && self.pump.is_idle(durable) {
+            apart.nobody_else();
+        }
+        apart.release(now);
+        if apart.has_freed() || std::mem::take(&mut self.brought_back) {
             self.pump.begin_again(apart, now);
         }
         if self.uplink.courier.reconsider() {
