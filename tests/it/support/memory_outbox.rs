@@ -143,6 +143,7 @@ impl Contents {
                     pending: standing(Standing::Pending),
                     acknowledged: standing(Standing::Acknowledged),
                     set_aside: standing(Standing::SetAside),
+                    ..Account::default()
                 };
                 reply.send(account).ok();
             }
