@@ -98,8 +98,8 @@ struct StoredRun {
     booted_us: i64,
     /// Origin, last confirmed, error; all in microseconds.
     anchor: Option<(i64, i64, u64)>,
-    /// Since, at, by; all in microseconds.
-    steps: Vec<(Option<i64>, i64, i64)>,
+    /// Since, at, by, origin; all in microseconds.
+    steps: Vec<(Option<i64>, i64, i64, i64)>,
 }
 
 // === impl Timeline ===
@@ -204,16 +204,41 @@ impl Timeline {
     }
 
     /// By how much what was believed has changed since, in microseconds.
+    ///
+    /// Since when? An event may be made long after it happened (somebody has left half a minute
+    /// ago), and so be dated by a belief that is younger than it is. Which one it was shows in the
+    /// difference between its two times.
     fn change_since(&self, told: Told) -> i64 {
         let Some(run) = self.find(told.run) else { return 0 };
         let others = self.runs.iter().filter(|other| other.shares_boot(run));
-        let steps = others.flat_map(|other| {
-            let at = shifted(told.at, run.shift_to(other));
-            let concerned =
-                move |step: &&Step| at < step.at && step.since.is_none_or(|since| since < at);
-            other.steps.iter().filter(concerned)
-        });
-        steps.fold(0, |sum, step| sum.saturating_add(step.by_us))
+        let steps: Vec<Step> = others
+            .flat_map(|other| {
+                let shift = other.shift_to(run);
+                other.steps.iter().map(move |step| Step {
+                    since: step.since.map(|since| shifted(since, shift)),
+                    at: shifted(step.at, shift),
+                    by_us: step.by_us,
+                    origin_us: step.origin_us.saturating_sub(shift),
+                })
+            })
+            .collect();
+        let Some(first) = steps.first() else { return 0 };
+        let unix_us = told.unix.as_millis().saturating_mul(1000);
+        let used = unix_us.saturating_sub(told.at.as_micros());
+        // What was believed before the first step, and after each; from when it happened on.
+        let oldest = first.origin_us.saturating_sub(first.by_us);
+        let beliefs = std::iter::once(oldest).chain(steps.iter().map(|step| step.origin_us));
+        let before = steps.iter().take_while(|step| step.at <= told.at).count();
+        let nearest = beliefs
+            .enumerate()
+            .skip(before)
+            .min_by_key(|(_, origin)| origin.saturating_sub(used).saturating_abs())
+            .map_or(before, |(steps, _)| steps);
+        let concerned = steps
+            .iter()
+            .skip(nearest)
+            .filter(|step| told.at < step.at && step.since.is_none_or(|since| since < told.at));
+        concerned.fold(0, |sum, step| sum.saturating_add(step.by_us))
     }
 
     /// When something happened of which the wall clock did not know.
@@ -286,8 +311,9 @@ impl Mark {
 impl From<&Run> for StoredRun {
     fn from(run: &Run) -> Self {
         let anchor = run.anchor;
-        let step =
-            |step: &Step| (step.since.map(Uptime::as_micros), step.at.as_micros(), step.by_us);
+        let step = |step: &Step| {
+            (step.since.map(Uptime::as_micros), step.at.as_micros(), step.by_us, step.origin_us)
+        };
         Self {
             run: run.id.0,
             boot: run.boot.map(|Boot(id)| id),
@@ -305,10 +331,11 @@ impl From<StoredRun> for Run {
             at: Uptime::from_micros(at),
             max_error_us,
         };
-        let step = |(since, at, by_us): (Option<i64>, i64, i64)| Step {
+        let step = |(since, at, by_us, origin_us): (Option<i64>, i64, i64, i64)| Step {
             since: since.map(Uptime::from_micros),
             at: Uptime::from_micros(at),
             by_us,
+            origin_us,
         };
         Self {
             id: RunId(stored.run),

@@ -45,7 +45,8 @@ impl Mosquitto {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let config = format!(
             "user root\nlistener {} 127.0.0.1\nallow_anonymous true\npersistence true\n\
-             persistence_location {}/\nmax_queued_messages 0\nset_tcp_nodelay true\n",
+             persistence_location {}/\nmax_queued_messages 0\nmax_inflight_messages 500\n\
+             set_tcp_nodelay true\n",
             address.port(),
             dir.path().display()
         );

@@ -64,6 +64,8 @@ pub struct Step {
     pub at: Uptime,
     /// By how much later it happened than was said, in microseconds.
     pub by_us: i64,
+    /// What time it was at uptime zero, by the new belief, in microseconds since 1970.
+    pub origin_us: i64,
 }
 
 /// The wall clock was set, by whomever, and believed or not.
@@ -299,7 +301,7 @@ impl Belief {
                 if self.account.steps.len() >= MOST_STEPS {
                     self.account.steps.remove(0);
                 }
-                self.account.steps.push(Step { since, at, by_us });
+                self.account.steps.push(Step { since, at, by_us, origin_us });
             }
         }
         let max_error_us = reading.discipline.max_error_us;

@@ -233,6 +233,7 @@ impl House {
             pulse,
             outbox: *self.status.borrow(),
             uplink: self.uplink.totals(),
+            uplink_line: self.uplink.line(),
             scan: &self.scan,
             enrolled: self.ledger.read().count(),
             registry_lost: self.ledger.read().is_lost(),

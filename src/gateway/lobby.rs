@@ -20,7 +20,7 @@ use crate::{
     forget, health,
     outbox::{DiskState, Patience, Read, Stored, record::RunId},
     settings::Settings,
-    uplink::{self, Access, Dispatch, Documents, LinkState, Uplink},
+    uplink::{self, Access, Dispatch, Documents, LinkState, Replay, Uplink},
 };
 
 /// What everything else is built on.
@@ -45,8 +45,9 @@ struct Herald {
     state: watch::Sender<Vec<u8>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<uplink::Totals>,
-    /// Nobody asks anything, as there is nothing to read.
+    /// Nobody asks anything, as there is nothing to read, nor to send again.
     _reads: mpsc::Receiver<Read>,
+    _replays: mpsc::Sender<Replay>,
 }
 
 impl<'a> Lobby<'a> {
@@ -129,6 +130,7 @@ impl<'a> Lobby<'a> {
         let (_replays, replays) = mpsc::channel(1);
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
+        let (replays_tx, replays) = mpsc::channel(1);
         let (stop, stop_rx) = oneshot::channel();
         let uplink = Uplink {
             settings: self.settings.uplink.clone(),
@@ -138,6 +140,7 @@ impl<'a> Lobby<'a> {
             topics: self.settings.topics()?,
             courier: |_: &Stored| Dispatch::Later,
             outbox,
+            replays,
             durable,
             reconsider,
             replays,
@@ -153,7 +156,7 @@ impl<'a> Lobby<'a> {
             chance: Box::new(fastrand::f64),
         };
         let task = tokio::spawn(uplink::run(uplink, stop_rx));
-        Ok(Herald { state, stop, task, _reads: reads })
+        Ok(Herald { state, stop, task, _reads: reads, _replays: replays_tx })
     }
 }
 

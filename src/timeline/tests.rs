@@ -31,6 +31,12 @@ fn wall(at: i64, unix: i64, quality: ClockQuality) -> WallClock {
     WallClock { at: s(at), unix: seconds(unix), quality }
 }
 
+/// A step of the belief; all in seconds.
+fn step(since: Option<i64>, at: i64, by: i64, origin: i64) -> Step {
+    let (by_us, origin_us) = (by * 1_000_000, origin * 1_000_000);
+    Step { since: since.map(s), at: s(at), by_us, origin_us }
+}
+
 /// What is known of it in run 9, whose clock is not set.
 fn stamp(timeline: &Timeline, told: Told) -> (i64, Mark) {
     let now = wall(100, 100, ClockQuality::Unsynced);
@@ -93,10 +99,10 @@ fn a_machine_that_names_no_boots_dates_its_own_run_alone() {
 fn what_was_believed_is_corrected_by_the_steps_that_came_after_it() {
     let told =
         |run, at, unix| Told { run: RunId(run), at: s(at), unix: seconds(unix), synced: true };
+    let back = step(None, 50, -3600, NOW - 3600);
     let mut timeline = Timeline::default();
     begin(&mut timeline, 1, 7, 10, Some(NOW));
     begin(&mut timeline, 9, 7, 110, Some(NOW));
-    let back = Step { since: None, at: s(50), by_us: -3_600_000_000 };
     learn(&mut timeline, Some(NOW - 3600), vec![back]);
     let mut timeline = restarted(&mut timeline);
     timeline.begin(RunId(10), Some(Boot(8)), s(-1));
@@ -104,17 +110,25 @@ fn what_was_believed_is_corrected_by_the_steps_that_came_after_it() {
     assert_eq!(stamp(&timeline, told(9, 50, NOW - 3550)), (NOW - 3550, Mark::Synced));
     assert_eq!(stamp(&timeline, told(1, 5, NOW - 95)), (NOW - 3695, Mark::Corrected));
     assert_eq!(stamp(&timeline, told(3, 5, NOW)), (NOW, Mark::Synced), "never heard of it");
-    // What had drifted says nothing of what was before; there and back again is nothing.
-    let drifted = Step { since: Some(s(40)), at: s(50), by_us: 2_000_000 };
+    // Found out after the step, and dated by what was believed then.
+    assert_eq!(stamp(&timeline, told(9, 20, NOW - 3580)), (NOW - 3580, Mark::Synced));
+    // There and back again is nothing.
     let mut timeline = Timeline::default();
     begin(&mut timeline, 9, 7, 110, Some(NOW));
-    learn(&mut timeline, Some(NOW), vec![drifted]);
-    assert_eq!(stamp(&timeline, told(9, 39, NOW)), (NOW, Mark::Synced));
-    assert_eq!(stamp(&timeline, told(9, 45, NOW)), (NOW + 2, Mark::Corrected));
-    let forth = Step { since: None, at: s(60), by_us: 3_600_000_000 };
-    learn(&mut timeline, Some(NOW), vec![back, forth]);
-    assert_eq!(stamp(&timeline, told(9, 39, NOW)), (NOW, Mark::Synced));
-    assert_eq!(stamp(&timeline, told(9, 55, NOW)), (NOW + 3600, Mark::Corrected));
+    learn(&mut timeline, Some(NOW), vec![back, step(None, 60, 3600, NOW)]);
+    assert_eq!(stamp(&timeline, told(9, 39, NOW + 39)), (NOW + 39, Mark::Synced));
+    assert_eq!(stamp(&timeline, told(9, 55, NOW - 3545)), (NOW + 55, Mark::Corrected));
+    assert_eq!(stamp(&timeline, told(9, 45, NOW - 3555)), (NOW + 45, Mark::Corrected));
+}
+
+#[test]
+fn what_a_clock_has_drifted_concerns_nothing_that_was_said_before() {
+    let told = |at| Told { run: RunId(9), at: s(at), unix: seconds(NOW + at), synced: true };
+    let mut timeline = Timeline::default();
+    begin(&mut timeline, 9, 7, 110, Some(NOW));
+    learn(&mut timeline, Some(NOW + 2), vec![step(Some(40), 50, 2, NOW + 2)]);
+    assert_eq!(stamp(&timeline, told(39)), (NOW + 39, Mark::Synced));
+    assert_eq!(stamp(&timeline, told(45)), (NOW + 47, Mark::Corrected));
 }
 
 #[test]
@@ -148,19 +162,16 @@ fn it_is_written_when_something_is_new_and_else_once_an_hour() {
     assert!(!timeline.note(&account(900_005, 3599, vec![])));
     assert!(timeline.note(&account(5, 3601, vec![])), "an hour later");
     assert!(timeline.note(&account(1_000_005, 2, vec![])), "it was set");
-    let step = Step { since: None, at: s(2), by_us: 0 };
-    assert!(timeline.note(&account(5, 2, vec![step])));
+    assert!(timeline.note(&account(5, 2, vec![step(None, 2, 0, 0)])));
 }
 
 #[test]
 fn however_often_it_is_started_and_set_what_is_kept_fits_and_the_newest_stays() {
     let mut timeline = Timeline::default();
     for run in 0..200 {
-        let step = Step {
-            since: Some(Uptime::from_micros(i64::MIN)),
-            at: s(i64::MAX / 1_000_000),
-            by_us: i64::MIN,
-        };
+        let at = Uptime::from_micros(i64::MAX);
+        let since = Some(Uptime::from_micros(i64::MIN));
+        let step = Step { since, at, by_us: i64::MIN, origin_us: i64::MAX };
         timeline.begin(RunId(u64::MAX - run), Some(Boot(u128::MAX)), Uptime::from_micros(i64::MIN));
         learn(&mut timeline, Some(NOW), vec![step; 8]);
     }

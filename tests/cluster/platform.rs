@@ -44,6 +44,9 @@ pub(crate) struct Seen {
     pub(crate) resumed: u64,
     /// Last wills: states that a broker published for a gateway that had vanished.
     pub(crate) wills: u64,
+    /// The largest document of each kind beside the events, in bytes.
+    pub(crate) state_bytes: usize,
+    pub(crate) metrics_bytes: usize,
     /// What came and was no event.
     pub(crate) unreadable: Option<String>,
 }
@@ -106,6 +109,9 @@ impl Seen {
         } else if topic.ends_with("/state") {
             let state = serde_json::from_slice::<serde_json::Value>(payload).unwrap_or_default();
             self.wills += u64::from(state["state"] == "offline" && state["clean"] == false);
+            self.state_bytes = self.state_bytes.max(payload.len());
+        } else if topic.ends_with("/metrics") {
+            self.metrics_bytes = self.metrics_bytes.max(payload.len());
         }
     }
 }

@@ -66,7 +66,8 @@ fn a_believed_clock_that_steps_takes_along_what_was_before() {
     assert_eq!(watch.at(101), (NOW + 101, Synced, Basis::Held));
     watch.followed = true;
     assert_eq!(watch.at(102), (NOW - HOUR + 102, Synced, Basis::Followed));
-    let step = Step { since: None, at: s(102), by_us: -HOUR * 1_000_000 };
+    let (by_us, origin_us) = (-HOUR * 1_000_000, (NOW - HOUR) * 1_000_000);
+    let step = Step { since: None, at: s(102), by_us, origin_us };
     assert_eq!(watch.belief.account().steps, [step]);
     assert_eq!(watch.belief.account().jumps, 1);
 }
@@ -104,7 +105,8 @@ fn what_a_clock_has_drifted_concerns_only_what_was_made_since_its_source_was_los
     watch.at(2 * DAY);
     (watch.origin, watch.followed) = (NOW + 3, true);
     watch.at(3 * DAY);
-    let drifted = Step { since: Some(s(100)), at: s(3 * DAY), by_us: 3_000_000 };
+    let origin_us = (NOW + 3) * 1_000_000;
+    let drifted = Step { since: Some(s(100)), at: s(3 * DAY), by_us: 3_000_000, origin_us };
     assert_eq!(watch.belief.account().steps, [drifted]);
 }
 
