@@ -39,6 +39,10 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 pub use drive::Pulse;
+pub use enrolment::{
+    StoreWork,
+    clerk::{CLERK, ClerkError, serve as serve_as_clerk},
+};
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
 
@@ -99,7 +103,9 @@ pub struct Outcome {
 
 /// Everyone who is enrolled, in the store and in the registry file, and the fixtures.
 pub fn load_registry(settings: &Settings, clock: Clock) -> Result<Registry, GatewayError> {
-    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.read()?.registry)
+    let credentials = credentials();
+    let mut keeper = Keeper::new(settings, credentials.as_deref(), clock, StoreWork::Here)?;
+    Ok(keeper.read()?.registry)
 }
 
 /// Where the registry's store stands, if there is one.
@@ -107,7 +113,8 @@ pub fn registry_version(
     settings: &Settings,
     clock: Clock,
 ) -> Result<Option<store::Version>, GatewayError> {
-    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.version()?)
+    let credentials = credentials();
+    Ok(Keeper::new(settings, credentials.as_deref(), clock, StoreWork::Here)?.version()?)
 }
 
 /// Where systemd puts what `LoadCredential=` loads.
@@ -132,14 +139,26 @@ pub fn with_footfall(settings: &Settings, engine: Engine) -> Engine {
     engine.with_footfall(footfall, FootfallSeed::new(*seed))
 }
 
-/// Runs a gateway until it is asked to stop, its source ends, or a room fails.
+/// Runs a gateway in this process alone until it is asked to stop, its source ends, or a room fails.
 ///
 /// `ready` is called once everything is up.
+pub async fn run(
+    settings: Settings,
+    clock: Clock,
+    source: Source,
+    requests: mpsc::Receiver<Request>,
+    ready: impl FnOnce(),
+) -> Result<Outcome, GatewayError> {
+    run_with(StoreWork::Here, settings, clock, source, requests, ready).await
+}
+
+/// Runs a gateway as [`run`] does, with a say in who opens the registry's store.
 #[expect(
     clippy::too_many_lines,
     reason = "every channel is made and every room started here, in order"
 )]
-pub async fn run(
+pub async fn run_with(
+    store_work: StoreWork,
     settings: Settings,
     clock: Clock,
     source: Source,
@@ -150,7 +169,7 @@ pub async fn run(
     let clock = clock.trusting(settings.gateway.clock);
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
-    let mut keeper = Keeper::new(&settings, credentials.as_deref(), clock)?;
+    let mut keeper = Keeper::new(&settings, credentials.as_deref(), clock, store_work)?;
     let enrolled = keeper.read()?;
     forget::burn_stack();
 
@@ -229,6 +248,7 @@ pub async fn run(
         RoomEnd::Registrar
     });
     let engine = house.engine(enrolled.registry);
+    forget::give_back();
     let records = house.first_records().into_iter().chain(receipts).collect();
     let drive = Drive {
         clock,
