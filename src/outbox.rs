@@ -29,10 +29,18 @@ use tokio::sync::oneshot;
 
 use crate::engine::UnixTime;
 
+mod backlog;
+
+mod books;
+
 mod caps;
 
 mod class;
 pub use class::{Class, Standing};
+
+mod disk;
+pub use disk::DiskState;
+pub(crate) use disk::{Patience, probe};
 
 mod dropped;
 pub use dropped::{DropReason, Dropped, Notice};
@@ -49,19 +57,25 @@ pub use inspect::{Inspection, Stats, in_use, inspect};
 mod journal;
 pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};
 
+mod losses;
+
 mod memory_journal;
 pub use memory_journal::MemoryJournal;
 
 mod ranges;
 pub use ranges::Ranges;
 
+mod retained;
+
+mod room;
+
 mod scrub;
 
 mod serve;
-pub use serve::serve;
+pub use serve::{Ends, serve};
 
 mod settings;
-pub use settings::{InvalidSetting, Settings};
+pub use settings::{InvalidSetting, Settings, Shares};
 
 mod sled_journal;
 pub use sled_journal::{Durability, SledJournal, StoreOptions};
@@ -226,4 +240,8 @@ pub struct Account {
     pub acknowledged: Ranges,
     /// Dead letters.
     pub set_aside: Ranges,
+    /// What was lost, and is told by a notice that is still held.
+    pub told: Ranges,
+    /// What was lost and is not yet told by a record.
+    pub untold: Ranges,
 }

@@ -8,13 +8,15 @@
 
 mod act;
 mod again;
+mod leave;
 mod note;
 
 use std::{pin::pin, time::Duration};
 
 use super::{
-    Carried, Stop, Uplink,
+    Carried, Leave, Stop, Uplink,
     courier::Courier,
+    line::Door,
     pump::{Fetched, Pump, Start},
     replay::{Replay, Replaying},
     topic::Topic,
@@ -48,6 +50,8 @@ pub(super) struct Ended {
 pub(super) enum End {
     /// We were told to stop, or the outbox has ended.
     Stopped,
+    /// It was parted from in good order, to be made anew.
+    Again(Leave),
     /// It was not made, or it broke.
     Broke(Fault),
 }
@@ -65,6 +69,10 @@ pub(super) struct Session<'a, C> {
     brought_back: bool,
     /// When to look whether acknowledgements still come.
     look_at: Uptime,
+    /// Since when there has been a reason to make the connection anew.
+    leave_since: Option<Uptime>,
+    /// The reason for which it was parted from.
+    left: Option<Leave>,
 }
 
 /// Where a connection stands. From `Connecting` to `Open` by the broker's welcome, to `Draining`
@@ -145,19 +153,28 @@ impl<'a, C: Courier> Session<'a, C> {
             accepted: false,
             brought_back,
             look_at: Uptime::ZERO,
+            leave_since: None,
+            left: None,
         }
     }
 
     /// Lives it to its end.
     pub(super) async fn live(mut self, stop: &mut Stop) -> Ended {
         let (sender, mut line) = wire::open(&Plan {
-            access: &self.uplink.access,
-            settings: &self.uplink.settings,
+            door: Door {
+                access: &self.uplink.access,
+                settings: &self.uplink.settings,
+                place: self.carried.place,
+            },
+            aliases: self.carried.aliases,
             client_id: &self.uplink.client_id,
             will_topic: &self.uplink.topics.spell(Topic::State),
             will: &self.uplink.documents.vanished,
         });
-        let why = self.converse(&sender, &mut line, stop).await;
+        let why = match (self.converse(&sender, &mut line, stop).await, self.left) {
+            (End::Stopped, Some(why)) if !stop.is_told() => End::Again(why),
+            (why, _) => why,
+        };
         let was_online = !matches!(self.stage, Stage::Connecting);
         // What the connection had still to tell belongs to the records that were sent over it.
         for signal in line.rest() {
@@ -201,7 +218,7 @@ impl<'a, C: Courier> Session<'a, C> {
                 let Uplink {
                     durable, documents, outbox, reconsider, replays, brought_back, ..
                 } = &mut *self.uplink;
-                let replaying = &mut self.carried.replaying;
+                let Carried { replaying, leave, .. } = &mut *self.carried;
                 let wake = tokio::select! {
                     signal = &mut next => Wake::Signal(signal),
                     fetched = self.pump.fetched() => Wake::Fetched(fetched),
@@ -213,6 +230,7 @@ impl<'a, C: Courier> Session<'a, C> {
                         Wake::Look
                     }
                     () = changed(reconsider) => Wake::Look,
+                    () = changed(leave) => Wake::Look,
                     () = changed(&mut documents.state) => Wake::State,
                     () = changed(&mut documents.metrics) => Wake::Metrics,
                     () = stop.told(), if !stopping => Wake::Stop,

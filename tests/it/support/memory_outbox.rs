@@ -140,6 +140,7 @@ impl Contents {
                     pending: standing(Standing::Pending),
                     acknowledged: standing(Standing::Acknowledged),
                     set_aside: standing(Standing::SetAside),
+                    ..Account::default()
                 };
                 reply.send(account).ok();
             }
