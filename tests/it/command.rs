@@ -4,4 +4,4 @@ mod gate;
 mod large;
 mod order;
 mod refusals;
-mod rig;
+pub(crate) mod rig;
