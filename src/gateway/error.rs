@@ -2,9 +2,10 @@
 
 use thiserror::Error;
 
+use super::ClerkError;
 use crate::{
     engine::AmbiguousRegistry,
-    outbox::OutboxError,
+    outbox::{DiskState, OutboxError},
     registry::{RegistryError, store::RegistryStoreError},
     settings::Invalid,
     uplink::UplinkError,
@@ -22,6 +23,9 @@ pub enum GatewayError {
     /// The registry's store cannot be read or written.
     #[error(transparent)]
     RegistryStore(#[from] RegistryStoreError),
+    /// The process that opens the registry's store did not do what it was asked for.
+    #[error(transparent)]
+    Clerk(#[from] ClerkError),
     /// Two entries cannot be told apart.
     #[error("{0}")]
     Ambiguous(#[from] AmbiguousRegistry),
@@ -50,6 +54,9 @@ pub enum Fate {
 impl GatewayError {
     /// What the supervisor should do.
     pub fn fate(&self) -> Fate {
+        if DiskState::of(self).is_some() {
+            return Fate::Retry;
+        }
         match self {
             Self::Settings(_) | Self::Registry(_) | Self::Ambiguous(_) | Self::Uplink(_) => {
                 Fate::Reconfigure
@@ -60,6 +67,7 @@ impl GatewayError {
                 | RegistryStoreError::Keys(_) => Fate::Reconfigure,
                 _ => Fate::Retry,
             },
+            Self::Clerk(error) => error.fate(),
             Self::Outbox(error) => match error {
                 OutboxError::Foreign { .. }
                 | OutboxError::Forbidden { .. }

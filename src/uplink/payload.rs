@@ -2,18 +2,19 @@
 //!
 //! Source: CloudEvents specification 1.0.2, JSON event format 1.0.2; the extension attributes
 //! `sequence` and `partitionkey` as documented by that project, `epoch` our own. Wall time is
-//! stamped here, as late as possible.
+//! stamped here, as late as possible: `clock` says how it is known (docs/clock.md).
 
 use jiff::{Timestamp, civil::Weekday, tz::TimeZone};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    engine::{ClockQuality, UnixTime, Uptime, WallClock, frame::Quantity},
+    engine::{UnixTime, WallClock, frame::Quantity},
     outbox::{
         Sequence,
         record::{Body, Change, Counted, Presence, Record, RunId, VisitSummary},
     },
+    timeline::{Stamp, Timeline},
 };
 
 /// The content type of every event.
@@ -30,8 +31,10 @@ pub struct Origin {
     pub gateway: String,
     /// The epoch of the outbox's store.
     pub epoch: u32,
-    /// This run of the program: only its records can be stamped again.
+    /// This run of the program.
     pub run: RunId,
+    /// What is known of its clocks, and of those of earlier runs.
+    pub timeline: Timeline,
     /// The shop's time zone.
     pub time_zone: TimeZone,
     /// When the shop is open; empty when nobody said.
@@ -78,7 +81,18 @@ struct Envelope<'a> {
     sequence: String,
     epoch: u32,
     partitionkey: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replayed: bool,
     data: Map<String, Value>,
+}
+
+/// How an event is sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sending {
+    /// It was delivered once, and is sent again on order: it has the attribute `replayed`.
+    pub replayed: bool,
+    /// It is too late for what it was meant for: it is called historical, however old it is.
+    pub late: bool,
 }
 
 /// Family and kind of what a record says.
@@ -117,6 +131,11 @@ pub const KINDS: [(&str, &str); 12] = [
     ("occupancy", "counted"),
 ];
 
+/// First and last of each range, as text: sequences are larger than the numbers of JSON are exact.
+fn ranges(ranges: &[(u64, u64)]) -> Value {
+    ranges.iter().map(|(first, last)| json!([first.to_string(), last.to_string()])).collect()
+}
+
 impl Origin {
     /// Names a record: the same at every delivery.
     pub fn event_id(&self, sequence: Sequence) -> String {
@@ -125,27 +144,34 @@ impl Origin {
 
     /// The wall time of a record as far as it is known now, and how far to trust it.
     ///
-    /// A record made before the clock was set is stamped again once it is, as long as the same run
-    /// of the program sends it.
+    /// A record made before the clock was set is stamped again once that has been done, as is one
+    /// whose clock was set anew since, if what it takes is known of the run that made it.
     pub fn stamp(&self, record: &Record, wall: &WallClock) -> (UnixTime, &'static str) {
-        if record.synced {
-            return (UnixTime::from_millis(record.unix_ms), "synced");
-        }
-        if record.run == self.run && wall.quality == ClockQuality::Synced {
-            return (wall.unix_at(Uptime::from_micros(record.uptime_us)), "corrected");
-        }
-        (UnixTime::from_millis(record.unix_ms), "unsynced")
+        let Stamp { unix, mark } = self.timeline.stamp(self.run, record.told(), wall);
+        (unix, mark.name())
+    }
+
+    /// Renders one record that is sent as usual.
+    pub fn render(&self, sequence: Sequence, record: &Record, wall: &WallClock) -> CloudEvent {
+        self.render_as(Sending::default(), sequence, record, wall)
     }
 
     /// Renders one record.
-    pub fn render(&self, sequence: Sequence, record: &Record, wall: &WallClock) -> CloudEvent {
+    pub fn render_as(
+        &self,
+        sending: Sending,
+        sequence: Sequence,
+        record: &Record,
+        wall: &WallClock,
+    ) -> CloudEvent {
         let (family, kind) = kind_of(&record.body);
         let (unix, clock) = self.stamp(record, wall);
         let age_ms = wall.unix_at(wall.at).as_millis().saturating_sub(unix.as_millis());
         let mut data = self.data(record, unix);
         data.insert("clock".into(), clock.into());
         data.insert("local_time".into(), self.local(unix).into());
-        data.insert("historical".into(), (age_ms > self.historical_after_ms).into());
+        let historical = sending.late || age_ms > self.historical_after_ms;
+        data.insert("historical".into(), historical.into());
 
         let subject = match &record.body {
             Body::Presence(presence) => Some(presence.subject.as_str()),
@@ -164,6 +190,7 @@ impl Origin {
             sequence: sequence.0.to_string(),
             epoch: self.epoch,
             partitionkey: subject.unwrap_or(&self.gateway),
+            replayed: sending.replayed,
             data,
         };
         CloudEvent { family, kind, json: serde_json::to_vec(&envelope).unwrap_or_default() }
@@ -193,10 +220,11 @@ impl Origin {
                 object(json!({"receiver": receiver, "cause": cause, "deaf_s": deaf_s}))
             }
             Body::RecordsDropped(dropped) => object(json!({
-                "count": dropped.count,
-                "first": dropped.first.to_string(),
-                "last": dropped.last.to_string(),
                 "why": dropped.why,
+                "count": dropped.count,
+                "ranges": ranges(&dropped.ranges),
+                "first": dropped.ranges.first().map(|(first, _)| first.to_string()),
+                "last": dropped.ranges.last().map(|(_, last)| last.to_string()),
                 "first_time": dropped.first_made_ms.map(UnixTime::from_millis).map(utc),
                 "last_time": dropped.last_made_ms.map(UnixTime::from_millis).map(utc),
             })),

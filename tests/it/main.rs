@@ -1,6 +1,7 @@
 //! Integration tests, in one binary so that the heavy dependencies link once.
 
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
+mod clock;
 mod command;
 mod config;
 mod demo;
@@ -15,11 +16,13 @@ mod replay;
 mod rotating;
 mod simulate;
 mod simulation;
+mod subscriber;
 mod support;
 mod tidy;
 mod uplink_brokers;
 mod uplink_delivery;
 mod uplink_faults;
+mod uplink_lanes;
 mod uplink_link_cut;
 mod uplink_passing;
 mod uplink_refusals;

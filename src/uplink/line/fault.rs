@@ -162,6 +162,11 @@ impl Fault {
         }
     }
 
+    /// What it has against that publish is its size.
+    pub(in crate::uplink) fn is_about_size(&self) -> bool {
+        matches!(self, Self::PacketTooLarge | Self::Dismissed(DisconnectReasonCode::PacketTooLarge))
+    }
+
     /// An error of the socket, or of TLS inside it.
     pub(super) fn from_io(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
