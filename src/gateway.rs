@@ -266,7 +266,7 @@ pub async fn run_with(
     let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
     let earlier = earlier.collect();
     let engine = house.engine(enrolled.registry, restored);
-    forget::give_back();
+    crate::forget::give_back();
     let drive = Drive {
         clock,
         run,
