@@ -296,11 +296,11 @@ mod tests {
         let clock = machine.clock();
         let at = Uptime::from_micros(10_000_000);
         let first = clock.instant(at);
-        machine.sleep(Duration::from_secs(4));
+        machine.suspend(Duration::from_secs(4));
         assert_eq!(clock.now(), Uptime::from_micros(4_000_000));
         assert_eq!(clock.slept(), Duration::from_secs(4));
         assert_eq!(first - clock.instant(at), Duration::from_secs(4));
-        machine.sleep(Duration::from_mins(1));
+        machine.suspend(Duration::from_mins(1));
         assert!(clock.instant(at) <= first, "what is overdue is due");
         assert_eq!(clock.wall().unix, UnixTime::from_millis(64_000), "the wall clock went on, too");
     }
