@@ -234,7 +234,7 @@ impl Keeper {
 
     /// Keeps how far the platform was followed, where nobody is enrolled or withdraws. Blocks until
     /// that is durable.
-    pub(super) fn remember(&mut self, standing: Standing) -> Result<(), RegistryStoreError> {
+    pub(super) fn remember(&mut self, standing: Standing) -> Result<(), GatewayError> {
         self.apply(&[], standing.last, standing)
     }
 

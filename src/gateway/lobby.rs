@@ -130,7 +130,6 @@ impl<'a> Lobby<'a> {
         let (_metrics, metrics) = watch::channel(Vec::new());
         let (_durable, durable) = watch::channel(None);
         let (_reconsider, reconsider) = watch::channel(());
-        let (_replays, replays) = mpsc::channel(1);
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
         let (replays_tx, replays) = mpsc::channel(1);
@@ -148,7 +147,6 @@ impl<'a> Lobby<'a> {
             brought_back,
             durable,
             reconsider,
-            replays,
             documents: Documents {
                 state: state_rx,
                 vanished: report::offline(false),
