@@ -7,6 +7,7 @@
 //! `BEACON_GATEWAY_WEEK` says how many records wait (default 1,209,600).
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot set its stage up has failed")]
 #![expect(clippy::print_stdout, reason = "the table is the result")]
+#![expect(clippy::cast_precision_loss, reason = "counts and sizes are far below 2^52")]
 
 #[path = "../tests/it/support/mosquitto.rs"]
 mod mosquitto;
@@ -25,8 +26,8 @@ use beacon_gateway::{
     clock::Clock,
     engine::Uptime,
     outbox::{
-        self, Class, Dropped, Entry, Sequence, SledJournal, Status, StoreOptions, Stored, Tag,
-        Write,
+        self, Class, Dropped, Ends, Entry, Sequence, SledJournal, Status, StoreOptions, Stored,
+        Tag, Write,
     },
     uplink::{
         self, Access, BrokerUrl, Counters, Dispatch, Documents, LinkState, Protocol, Settings,
@@ -70,17 +71,15 @@ impl Shop {
             return (Tag(self.random.u64(0..20)), false);
         }
         let at = self.random.usize(0..self.present.len());
-        let person = self.present[at];
-        let mut first = false;
-        if self.random.u32(0..8) == 0 {
-            // One leaves, and one in three of those who come is new.
-            first = self.random.u32(0..3) == 0;
-            self.newest += u64::from(first);
-            let next = if first { self.newest } else { self.random.u64(1000..5000) };
-            self.present[at] = next;
-            return (Tag(next), first);
+        if self.random.u32(0..8) > 0 {
+            return (Tag(self.present.get(at).copied().unwrap()), false);
         }
-        (Tag(person), first)
+        // One leaves, and one in three of those who come is new.
+        let first = self.random.u32(0..3) == 0;
+        self.newest += u64::from(first);
+        let next = if first { self.newest } else { self.random.u64(1000..5000) };
+        *self.present.get_mut(at).unwrap() = next;
+        (Tag(next), first)
     }
 }
 
@@ -113,17 +112,15 @@ async fn week(records: u64) {
     let settings = outbox::Settings { max_records: 4_000_000, ..outbox::Settings::default() };
     let path = directory.path().to_owned();
     let options = StoreOptions::with_cache(settings.cache.0);
-    let (_, end) = outbox::start(
-        move || SledJournal::open(&path, options, clock),
-        settings,
-        clock,
-        writes_rx,
-        reads_rx,
-        status_tx,
-        Box::new(|_: &Dropped| b"- lost".to_vec()),
-    )
-    .await
-    .unwrap();
+    let ends = Ends {
+        writes: writes_rx,
+        reads: reads_rx,
+        status: status_tx,
+        notice: Box::new(|_: &Dropped| b"- lost".to_vec()),
+        chance: Box::new(|| 0.0),
+    };
+    let open = move || SledJournal::open(&path, options, clock);
+    let (_, end) = outbox::start(open, settings, clock, ends).await.unwrap();
 
     let mut shop = Shop::new();
     let began = clock.now();

@@ -398,7 +398,9 @@ async fn follow(
     loop {
         let (reached, count) = {
             let status = status.borrow_and_update();
-            (status.durable_up_to, status.totals.brought_back)
+            // What was found again in a store that was opened anew is as old.
+            let count = status.totals.brought_back.saturating_add(status.totals.recovered);
+            (status.durable_up_to, count)
         };
         durable.send_if_modified(|durable| std::mem::replace(durable, reached) != reached);
         brought_back.send_if_modified(|before| std::mem::replace(before, count) != count);

@@ -118,8 +118,8 @@ pub struct Uplink<C> {
     pub reconsider: watch::Receiver<()>,
     /// What the platform wants sent again.
     pub replays: mpsc::Receiver<Replay>,
-    /// Changes when dead letters were brought back into the line: they are older than what was
-    /// looked at last.
+    /// Changes when dead letters were brought back into the line, or records were found again: they
+    /// are older than what was looked at last.
     pub brought_back: watch::Receiver<u64>,
     /// What is published beside the records.
     pub documents: Documents,
@@ -160,12 +160,6 @@ struct Carried {
     put_off: Backoff,
     /// Records that may be what connections break of.
     suspects: Suspects,
-    /// Which of the brokers is tried.
-    place: usize,
-    /// Topics may be sent as numbers, until a broker grants some and then does not know them.
-    aliases: bool,
-    /// Why the connection is to be made anew, once there is a reason.
-    leave: watch::Receiver<Option<Leave>>,
     /// Records that were too large for a broker.
     oversize: Oversize,
     /// What is new.
@@ -174,6 +168,12 @@ struct Carried {
     apart: Apart,
     /// What is being sent again.
     replaying: Option<Replaying>,
+    /// Which of the brokers is tried.
+    place: usize,
+    /// Topics may be sent as numbers, until a broker grants some and then does not know them.
+    aliases: bool,
+    /// Why the connection is to be made anew, once there is a reason.
+    leave: watch::Receiver<Option<Leave>>,
 }
 
 /// So many unanswered records are remembered; beyond that the oldest is forgotten, and not counted
@@ -205,13 +205,13 @@ pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>)
         careful: false,
         put_off: Backoff::new(settings.backoff_min.0, settings.backoff_max.0),
         suspects: Suspects::default(),
-        place: route.place(),
-        aliases: true,
-        leave: leave_receiver,
         oversize: Oversize::default(),
         marks: Marks::default(),
         apart: Apart::default(),
         replaying: None,
+        place: route.place(),
+        aliases: true,
+        leave: leave_receiver,
     };
     let mut repeats = Repeats::default();
     loop {

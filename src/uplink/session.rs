@@ -218,8 +218,7 @@ impl<'a, C: Courier> Session<'a, C> {
                 let Uplink {
                     durable, documents, outbox, reconsider, replays, brought_back, ..
                 } = &mut *self.uplink;
-                let replaying = &mut self.carried.replaying;
-                let leave = &mut self.carried.leave;
+                let Carried { replaying, leave, .. } = &mut *self.carried;
                 let wake = tokio::select! {
                     signal = &mut next => Wake::Signal(signal),
                     fetched = self.pump.fetched() => Wake::Fetched(fetched),
