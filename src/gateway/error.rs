@@ -2,10 +2,10 @@
 
 use thiserror::Error;
 
-use super::ClerkError;
+use super::StewardError;
 use crate::{
     engine::AmbiguousRegistry,
-    outbox::OutboxError,
+    outbox::{DiskState, OutboxError},
     registry::{RegistryError, store::RegistryStoreError},
     settings::Invalid,
     uplink::UplinkError,
@@ -25,7 +25,7 @@ pub enum GatewayError {
     RegistryStore(#[from] RegistryStoreError),
     /// The process that opens the registry's store did not do what it was asked for.
     #[error(transparent)]
-    Clerk(#[from] ClerkError),
+    Steward(#[from] StewardError),
     /// Two entries cannot be told apart.
     #[error("{0}")]
     Ambiguous(#[from] AmbiguousRegistry),
@@ -54,6 +54,9 @@ pub enum Fate {
 impl GatewayError {
     /// What the supervisor should do.
     pub fn fate(&self) -> Fate {
+        if DiskState::of(self).is_some() {
+            return Fate::Retry;
+        }
         match self {
             Self::Settings(_) | Self::Registry(_) | Self::Ambiguous(_) | Self::Uplink(_) => {
                 Fate::Reconfigure
@@ -64,7 +67,7 @@ impl GatewayError {
                 | RegistryStoreError::Keys(_) => Fate::Reconfigure,
                 _ => Fate::Retry,
             },
-            Self::Clerk(error) => error.fate(),
+            Self::Steward(error) => error.fate(),
             Self::Outbox(error) => match error {
                 OutboxError::Foreign { .. }
                 | OutboxError::Forbidden { .. }

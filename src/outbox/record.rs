@@ -2,7 +2,7 @@
 //!
 //! A serialisable counterpart of [`Situation`], converted by hand, so that the engine's types can
 //! change without the disk's. Wall time is only an estimate here: it is stamped when the record is
-//! sent, by when the clock may have been set.
+//! sent, by when the clock may have been set (`timeline.rs`).
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,9 +10,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Class;
-use crate::engine::{
-    ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
-    TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
+use crate::{
+    engine::{
+        ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
+        TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
+    },
+    timeline::Told,
 };
 
 /// The largest record, in bytes. Larger values would make sled write separate files that it never
@@ -113,17 +116,16 @@ pub struct Started {
     pub visits_restored: u32,
 }
 
-/// Records that had to be dropped.
+/// Records that left the outbox in another way than having been delivered, all for one reason.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct DroppedRecords {
+    /// Why: a [`DropReason`](super::DropReason) by its name.
+    pub why: String,
     /// How many.
     pub count: u64,
-    /// The first sequence among them.
-    pub first: u64,
-    /// The last sequence among them.
-    pub last: u64,
-    /// Why.
-    pub why: String,
+    /// Exactly which, first and last sequence of each range, in order; at most 64 ranges. Where
+    /// they are fewer than `count`, the others never had a sequence, or nobody knows it.
+    pub ranges: Vec<(u64, u64)>,
     /// When the oldest was made, in Unix milliseconds, if that is known.
     pub first_made_ms: Option<i64>,
     /// When the newest was made, in Unix milliseconds, if that is known.
@@ -315,6 +317,28 @@ impl Record {
             unix_ms: wall.unix_at(at).as_millis(),
             synced: wall.quality == ClockQuality::Synced,
             body,
+        }
+    }
+
+    /// When it happened by the clocks of the run that made it.
+    pub fn told(&self) -> Told {
+        Told {
+            run: self.run,
+            at: Uptime::from_micros(self.uptime_us),
+            unix: UnixTime::from_millis(self.unix_ms),
+            synced: self.synced,
+        }
+    }
+
+    /// The same record, as made by another run at other times.
+    #[must_use]
+    pub fn told_as(self, told: Told) -> Self {
+        Self {
+            run: told.run,
+            uptime_us: told.at.as_micros(),
+            unix_ms: told.unix.as_millis(),
+            synced: told.synced,
+            ..self
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     fs::{self, File},
-    io, mem,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +15,7 @@ use crate::clock::Clock;
 
 use super::{
     Class, Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Scrub, Sequence,
-    Standing, Tag, staged::Staged,
+    Standing, Tag, disk, staged::Staged,
 };
 
 mod begin;
@@ -58,6 +58,8 @@ pub struct SledJournal {
     stale: bool,
     renewal: Renewal,
     failed: bool,
+    /// What the process had written when the store was opened.
+    written_before: u64,
 }
 
 /// How to open a [`SledJournal`].
@@ -184,6 +186,7 @@ impl SledJournal {
             stale: true,
             renewal: Renewal::Idle,
             failed: false,
+            written_before: disk::written().unwrap_or(0),
         })
     }
 
@@ -387,6 +390,11 @@ impl Journal for SledJournal {
         self.head.owes_scrub
     }
 
+    /// What the whole process has written: beside the outbox that is next to nothing.
+    fn written(&self) -> u64 {
+        disk::written().unwrap_or(0).saturating_sub(self.written_before)
+    }
+
     fn scrub(&mut self) -> Result<Scrub, OutboxError> {
         self.renew_a_part()
     }
@@ -396,17 +404,6 @@ impl fmt::Debug for SledJournal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // sled would show all that it holds.
         f.debug_struct("SledJournal").field("path", &self.path).finish_non_exhaustive()
-    }
-}
-
-impl Drop for SledJournal {
-    fn drop(&mut self) {
-        if self.failed {
-            // sled would flush and sync once more, and panic if that fails too. Leave it alone;
-            // the process is about to end.
-            mem::forget(self.db.clone());
-            mem::forget(mem::take(&mut self.renewal));
-        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! What the uplink tells about itself: the state of the link, and what it counted.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
+use super::{access::Access, broker::Broker, tls::Expiries};
 use crate::engine::Uptime;
 
 /// The state of the link to the broker.
@@ -40,7 +44,27 @@ pub struct Counters {
     passed_over: AtomicU64,
     connections: AtomicU64,
     faults: AtomicU64,
+    moves: AtomicU64,
+    tried: Mutex<Option<Tried>>,
     last_round_trip_micros: AtomicU64,
+}
+
+/// The broker that is tried or used, and the access it is tried with.
+#[derive(Debug)]
+struct Tried {
+    place: usize,
+    access: Access,
+}
+
+/// Which broker is used, or tried, and what the connection depends on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LineStatus {
+    /// The broker; nothing before the first attempt.
+    pub broker: Option<Broker>,
+    /// Its place in the list; 0 is the preferred one.
+    pub place: usize,
+    /// When certificates end.
+    pub expiries: Expiries,
 }
 
 /// One reading of the [`Counters`].
@@ -69,6 +93,8 @@ pub struct Totals {
     pub reconnects: u64,
     /// Connections that failed or broke.
     pub faults: u64,
+    /// Times another broker was tried than before.
+    pub moves: u64,
     /// The time between the last acknowledged request and its acknowledgement.
     pub last_round_trip: Duration,
 }
@@ -89,8 +115,28 @@ impl Counters {
             connections,
             reconnects: connections.saturating_sub(1),
             faults: self.faults.load(Relaxed),
+            moves: self.moves.load(Relaxed),
             last_round_trip: Duration::from_micros(self.last_round_trip_micros.load(Relaxed)),
         }
+    }
+
+    /// Which broker is used, or tried.
+    pub fn line(&self) -> LineStatus {
+        let tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.as_ref().map_or_else(LineStatus::default, |Tried { place, access }| LineStatus {
+            broker: Some(access.broker_at(*place).clone()),
+            place: *place,
+            expiries: access.expiries(),
+        })
+    }
+
+    /// A broker is tried.
+    pub(super) fn trying(&self, access: &Access, place: usize) {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if tried.as_ref().is_some_and(|tried| tried.place != place) {
+            self.moves.fetch_add(1, Relaxed);
+        }
+        *tried = Some(Tried { place, access: access.clone() });
     }
 
     pub(super) fn published(&self, again: bool) {

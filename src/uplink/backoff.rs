@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-/// How long to wait before the next attempt: doubling from `min` to `max`, half of it jittered so
-/// that a thousand gateways do not return to a restarted broker in the same instant.
+/// How long to wait before the next attempt: anything between half of `min` and a bound that doubles
+/// from `min` to `max`, so that a thousand gateways do not return to a restarted broker in the same
+/// instant.
+///
+/// Of a bound of two minutes all is left to chance, not half: with 1,000 gateways, after an outage
+/// of ten minutes, the peak is 35 connects a second instead of 54 (a simulation in `route.rs` tells).
 #[derive(Clone, Debug)]
 pub struct Backoff {
     min: Duration,
@@ -17,15 +21,23 @@ impl Backoff {
         Self { min, max: max.max(min), failures: 0 }
     }
 
-    /// Counts a failure and says how long to wait: between half and the whole of the doubled
-    /// delay, as `chance` (0 to 1, what lies outside is clamped) decides.
+    /// Counts a failure and says how long to wait: between half the least and the whole of the
+    /// doubled delay, as `chance` (0 to 1, what lies outside is clamped) decides.
     pub fn failed(&mut self, chance: f64) -> Duration {
         let factor = 2_u32.checked_pow(self.failures).unwrap_or(u32::MAX);
         let whole = self.min.saturating_mul(factor).min(self.max);
         self.failures = self.failures.saturating_add(1);
-        let half = whole / 2;
-        let chance = if chance.is_nan() { 1.0 } else { chance.clamp(0.0, 1.0) };
-        half + whole.saturating_sub(half).mul_f64(chance)
+        between(self.min / 2, whole, chance)
+    }
+
+    /// A wait without regard to what failed: between half the least and the least.
+    pub fn shortest(&self, chance: f64) -> Duration {
+        between(self.min / 2, self.min, chance)
+    }
+
+    /// A wait for somebody to do something: between half the longest and the longest.
+    pub fn longest(&self, chance: f64) -> Duration {
+        between(self.max / 2, self.max, chance)
     }
 
     /// What was attempted has proved itself: the next failure counts as the first again.
@@ -37,6 +49,12 @@ impl Backoff {
     pub fn failures(&self) -> u32 {
         self.failures
     }
+}
+
+/// A moment between these two.
+pub(super) fn between(least: Duration, most: Duration, chance: f64) -> Duration {
+    let chance = if chance.is_nan() { 1.0 } else { chance.clamp(0.0, 1.0) };
+    least + most.saturating_sub(least).mul_f64(chance)
 }
 
 #[cfg(test)]
@@ -57,12 +75,17 @@ mod tests {
     }
 
     #[test]
-    fn chance_moves_a_delay_between_its_half_and_its_whole() {
+    fn chance_moves_a_delay_between_half_the_least_and_its_whole() {
         for (chance, millis) in
             [(0.0, 500), (0.5, 750), (1.0, 1000), (-3.0, 500), (7.0, 1000), (f64::NAN, 1000)]
         {
-            let delay = Backoff::new(MIN, MAX).failed(chance);
-            assert_eq!(delay, Duration::from_millis(millis), "chance {chance}");
+            let mut backoff = Backoff::new(MIN, MAX);
+            assert_eq!(backoff.failed(chance), Duration::from_millis(millis), "chance {chance}");
+            assert_eq!(backoff.shortest(chance), Duration::from_millis(millis));
+            let later = backoff.failed(chance).as_millis();
+            assert_eq!(later, 500 + 3 * (u128::from(millis) - 500));
+            let longest = backoff.longest(chance).as_millis();
+            assert_eq!(longest, 120 * u128::from(millis));
         }
     }
 

@@ -7,6 +7,7 @@
 //! connection.
 
 mod act;
+mod leave;
 mod note;
 
 use std::{pin::pin, time::Duration};
@@ -15,8 +16,9 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::{
-    Carried, Stop, Uplink,
+    Carried, Leave, Stop, Uplink,
     courier::Courier,
+    line::Door,
     pump::{OutboxGone, Pump},
     topic::Topic,
     wire::{self, Fault, Line, Plan, Sender, Signal, Welcome},
@@ -48,6 +50,8 @@ pub(super) struct Ended {
 pub(super) enum End {
     /// We were told to stop, or the outbox has ended.
     Stopped,
+    /// It was parted from in good order, to be made anew.
+    Again(Leave),
     /// It was not made, or it broke.
     Broke(Fault),
 }
@@ -63,6 +67,10 @@ pub(super) struct Session<'a, C> {
     accepted: bool,
     /// When to look whether acknowledgements still come.
     look_at: Uptime,
+    /// Since when there has been a reason to make the connection anew.
+    leave_since: Option<Uptime>,
+    /// The reason for which it was parted from.
+    left: Option<Leave>,
 }
 
 /// Where a connection stands. From `Connecting` to `Open` by the broker's welcome, to `Draining`
@@ -120,19 +128,36 @@ impl<'a, C: Courier> Session<'a, C> {
             metrics_published: false,
         };
         let stage = Stage::Connecting;
-        Self { uplink, carried, pump, stage, documents, accepted: false, look_at: Uptime::ZERO }
+        Self {
+            uplink,
+            carried,
+            pump,
+            stage,
+            documents,
+            accepted: false,
+            look_at: Uptime::ZERO,
+            leave_since: None,
+            left: None,
+        }
     }
 
     /// Lives it to its end.
     pub(super) async fn live(mut self, stop: &mut Stop) -> Ended {
         let (sender, mut line) = wire::open(&Plan {
-            access: &self.uplink.access,
-            settings: &self.uplink.settings,
+            door: Door {
+                access: &self.uplink.access,
+                settings: &self.uplink.settings,
+                place: self.carried.place,
+            },
+            aliases: self.carried.aliases,
             client_id: &self.uplink.client_id,
             will_topic: &self.uplink.topics.spell(Topic::State),
             will: &self.uplink.documents.vanished,
         });
-        let why = self.converse(&sender, &mut line, stop).await;
+        let why = match (self.converse(&sender, &mut line, stop).await, self.left) {
+            (End::Stopped, Some(why)) if !stop.is_told() => End::Again(why),
+            (why, _) => why,
+        };
         let was_online = !matches!(self.stage, Stage::Connecting);
         // What the connection had still to tell belongs to the records that were sent over it.
         for signal in line.rest() {
@@ -170,11 +195,13 @@ impl<'a, C: Courier> Session<'a, C> {
                 }
                 let stopping = stop.is_told();
                 let Uplink { durable, documents, outbox, reconsider, .. } = &mut *self.uplink;
+                let leave = &mut self.carried.leave;
                 let wake = tokio::select! {
                     signal = &mut next => Wake::Signal(signal),
                     batch = self.pump.fetched() => Wake::Fetched(batch),
                     () = changed(durable) => Wake::Look,
                     () = changed(reconsider) => Wake::Look,
+                    () = changed(leave) => Wake::Look,
                     () = changed(&mut documents.state) => Wake::State,
                     () = changed(&mut documents.metrics) => Wake::Metrics,
                     () = stop.told(), if !stopping => Wake::Stop,

@@ -9,6 +9,7 @@ use beacon_gateway::{
             RunId, Started, VisitSummary,
         },
     },
+    timeline::Timeline,
     uplink::payload::{KINDS, OpeningHours, Origin, kind_of},
 };
 use jiff::{civil::Weekday, tz::TimeZone};
@@ -143,6 +144,7 @@ fn origin() -> Origin {
         gateway: "gw1".to_owned(),
         epoch: 1,
         run: RunId(1),
+        timeline: Timeline::default(),
         time_zone: TimeZone::fixed(jiff::tz::offset(1)),
         opening_hours: vec![],
         historical_after_ms: 60_000,
@@ -229,10 +231,9 @@ fn bodies() -> Vec<Body> {
             deaf_ms: 12_345,
         },
         Body::RecordsDropped(DroppedRecords {
-            count: 10_000,
-            first: 1,
-            last: 10_000,
             why: "full".to_owned(),
+            count: 9_995,
+            ranges: vec![(1, 9_990), (9_996, 10_000)],
             first_made_ms: Some(THEN - 86_400_000),
             last_made_ms: None,
         }),

@@ -7,12 +7,13 @@
 //! | `r` and the sequence (u64) | version 3, made (i64), notice or not (u8), about (u8), the tag (u64), class (u8), standing (u8), the notice, the record |
 //!
 //! Numbers are big-endian: sled orders keys as bytes, so that is the order of the sequence. A time
-//! is in milliseconds since the Unix epoch, `i64::MIN` where it is unknown. A notice is its count,
-//! first and last sequence (u64 each), their two times, and the reason (u8, u64). A record is about
-//! nobody (0), about the subject whose tag follows (1), or about who knows whom (2).
+//! is in milliseconds since the Unix epoch, `i64::MIN` where it is unknown. A notice is the length
+//! (u16) and the form of what was lost. A record is about nobody (0), about the subject whose tag
+//! follows (1), or about who knows whom (2).
 //!
 //! Layout 1 had a head without the debt of a scrub, and records of version 1, without the two
-//! fields that say whom they are about; records of version 2 lack class and standing. All are read.
+//! fields that say whom they are about; records of version 2 lack class and standing, and both say
+//! less exactly what a notice tells of. All are read.
 
 use crate::{
     engine::UnixTime,
@@ -123,18 +124,9 @@ pub(super) fn encode_record(held: &Held) -> Vec<u8> {
     value.push(class_number(held.class));
     value.push(standing_number(held.standing));
     if let Some(dropped) = &held.notice {
-        for number in [dropped.count, dropped.first.0, dropped.last.0] {
-            value.extend(number.to_be_bytes());
-        }
-        put_time(&mut value, dropped.first_made);
-        put_time(&mut value, dropped.last_made);
-        let (why, bytes) = match dropped.why {
-            DropReason::Full => (0, 0),
-            DropReason::TooBig(bytes) => (1, u64::try_from(bytes).unwrap_or(u64::MAX)),
-            DropReason::TooOld => (2, 0),
-        };
-        value.push(why);
-        value.extend(bytes.to_be_bytes());
+        let notice = dropped.encode();
+        value.extend(u16::try_from(notice.len()).unwrap_or(u16::MAX).to_be_bytes());
+        value.extend(notice);
     }
     value.extend(&held.bytes);
     value
@@ -197,7 +189,16 @@ fn split_record(value: &[u8]) -> Option<Parts<'_>> {
         _ if is_notice => (Class::Gateway, Standing::Pending),
         _ => (Class::Presence, Standing::Pending),
     };
-    let notice = if is_notice { Some(decode_notice(&mut rest)?) } else { None };
+    let notice = match (is_notice, version) {
+        (false, _) => None,
+        (true, RECORD_VERSION) => {
+            let length = u16::from_be_bytes(rest.take()?);
+            let (notice, bytes) = rest.0.split_at_checked(length.into())?;
+            rest.0 = bytes;
+            Some(Dropped::decode(notice)?)
+        }
+        (true, _) => Some(decode_old_notice(&mut rest)?),
+    };
     Some(Parts { about, class, standing, made, notice, bytes: rest.0 })
 }
 
@@ -228,18 +229,18 @@ fn standing_of(number: u8) -> Option<Standing> {
     all.into_iter().find(|standing| standing_number(*standing) == number)
 }
 
-fn decode_notice(rest: &mut Rest<'_>) -> Option<Dropped> {
-    let count = rest.u64()?;
-    let (first, last) = (Sequence(rest.u64()?), Sequence(rest.u64()?));
+/// What earlier versions wrote down of a loss. They did not say exactly which records were lost.
+fn decode_old_notice(rest: &mut Rest<'_>) -> Option<Dropped> {
+    let (count, _first, _last) = (rest.u64()?, rest.u64()?, rest.u64()?);
     let (first_made, last_made) = (known(rest.i64()?), known(rest.i64()?));
-    let (why, bytes) = (rest.u8()?, rest.u64()?);
+    let (why, _bytes) = (rest.u8()?, rest.u64()?);
     let why = match why {
         0 => DropReason::Full,
-        1 => DropReason::TooBig(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        1 => DropReason::TooBig,
         2 => DropReason::TooOld,
         _ => return None,
     };
-    Some(Dropped { count, first, last, first_made, last_made, why })
+    Some(Dropped { first_made, last_made, ..Dropped::unnumbered(why, count) })
 }
 
 fn put_time(value: &mut Vec<u8>, time: Option<UnixTime>) {
@@ -292,12 +293,9 @@ mod tests {
     #[test]
     fn records_are_read_back_as_they_were_written() {
         let notice = Dropped {
-            count: 3,
-            first: Sequence(1),
-            last: Sequence(5),
-            first_made: None,
             last_made: Some(UnixTime::from_millis(-1)),
-            why: DropReason::TooBig(70_000),
+            unnumbered: 3,
+            ..Dropped::one(DropReason::TooBig, Sequence(5), None)
         };
         for held in [
             held(None, None),

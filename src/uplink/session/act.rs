@@ -41,6 +41,10 @@ impl<C: Courier> Session<'_, C> {
                 return Ok(false);
             }
         };
+        let is_open = matches!(self.stage, Stage::Open(_));
+        if is_open && self.leave(sender, now).map_err(End::Broke)? {
+            return Ok(false);
+        }
         let patience = self.uplink.settings.ack_timeout.0;
         if now >= self.look_at {
             self.look_at = now + patience / 2;
@@ -163,7 +167,7 @@ impl<C: Courier> Session<'_, C> {
         Ok(false)
     }
 
-    fn part(&mut self, sender: &Sender, now: Uptime) -> Result<(), Fault> {
+    pub(super) fn part(&mut self, sender: &Sender, now: Uptime) -> Result<(), Fault> {
         let payload = self.uplink.documents.stopped.clone();
         if !payload.is_empty() {
             let farewell = self.document(Topic::State, payload, true);

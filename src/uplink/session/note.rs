@@ -64,7 +64,7 @@ impl<C: Courier> Session<'_, C> {
         self.uplink.counters.connected();
         self.uplink.link.send_replace(LinkState::Online { since: now });
         info!(
-            broker = %self.uplink.access.broker(),
+            broker = %self.uplink.access.broker_at(self.carried.place),
             protocol = %self.uplink.settings.protocol,
             window = self.pump.limit(),
             "Connected to the broker."

@@ -152,15 +152,15 @@ fn compare<J: Journal>(journal: J, steps: u32, seed: u64, mut cut_power: impl Fn
 fn append<J: Journal>(journal: &mut J, model: &mut Model, random: &mut fastrand::Rng, at: &str) {
     let bytes = vec![random.u8(..); random.usize(0..200)];
     let made = random.bool().then(|| UnixTime::from_millis(random.i64(-5..5)));
-    let notice = (random.u8(..) < 30).then(|| Dropped {
-        count: random.u64(..),
-        first: Sequence(random.u64(..)),
-        last: Sequence(random.u64(..)),
-        first_made: made,
-        last_made: None,
-        why: *random
-            .choice(&[DropReason::Full, DropReason::TooBig(4096), DropReason::TooOld])
-            .unwrap(),
+    let notice = (random.u8(..) < 30).then(|| {
+        let mut dropped = Dropped::none(*random.choice(&DropReason::ALL).unwrap());
+        for _ in 0..random.usize(0..64) {
+            let first = random.u64(..1 << 50);
+            dropped.ranges.add_range(Sequence(first), Sequence(first + random.u64(..1 << 20)));
+        }
+        dropped.unnumbered = random.u64(..1 << 50);
+        dropped.first_made = made;
+        dropped
     });
     let about = random.bool().then(|| Tag(random.u64(0..4) << 40));
     let entry = Entry { bytes: bytes.clone(), made, about, class: Class::Presence };
