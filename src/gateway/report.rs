@@ -159,6 +159,11 @@ impl Report<'_> {
                 "rejected": uplink.rejected,
                 "unreadable": uplink.unreadable,
                 "refused": uplink.refused,
+                "replayed": uplink.replayed,
+                "last_dead_letter": uplink.dead_letter.map(|letter| json!({
+                    "sequence": letter.sequence.0.to_string(),
+                    "why": letter.why,
+                })),
                 "reconnects": uplink.reconnects,
                 "faults": uplink.faults,
                 "moves": uplink.moves,
