@@ -44,6 +44,10 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 pub use drive::{Pulse, append};
+pub use enrolment::{
+    StoreWork,
+    steward::{STEWARD, StewardError, serve as serve_as_steward},
+};
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
 
@@ -51,6 +55,7 @@ use crate::{
     clock::Clock,
     command,
     engine::{AddressSeed, ClockQuality, Engine, FootfallSeed, Identity, Registry, UnixTime},
+    forget,
     outbox::{
         self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
@@ -106,7 +111,9 @@ pub struct Outcome {
 
 /// Everyone who is enrolled, in the store and in the registry file, and the fixtures.
 pub fn load_registry(settings: &Settings, clock: Clock) -> Result<Registry, GatewayError> {
-    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.read()?.registry)
+    let credentials = credentials();
+    let mut keeper = Keeper::new(settings, credentials.as_deref(), clock, StoreWork::Here)?;
+    Ok(keeper.read()?.registry)
 }
 
 /// Where the registry's store stands, if there is one.
@@ -114,7 +121,8 @@ pub fn registry_version(
     settings: &Settings,
     clock: Clock,
 ) -> Result<Option<store::Version>, GatewayError> {
-    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.version()?)
+    let credentials = credentials();
+    Ok(Keeper::new(settings, credentials.as_deref(), clock, StoreWork::Here)?.version()?)
 }
 
 /// Where systemd puts what `LoadCredential=` loads.
@@ -139,14 +147,26 @@ pub fn with_footfall(settings: &Settings, engine: Engine) -> Engine {
     engine.with_footfall(footfall, FootfallSeed::new(*seed))
 }
 
-/// Runs a gateway until it is asked to stop, its source ends, or a room fails.
+/// Runs a gateway in this process alone until it is asked to stop, its source ends, or a room fails.
 ///
 /// `ready` is called once everything is up.
+pub async fn run(
+    settings: Settings,
+    clock: Clock,
+    source: Source,
+    requests: mpsc::Receiver<Request>,
+    ready: impl FnOnce(),
+) -> Result<Outcome, GatewayError> {
+    run_with(StoreWork::Here, settings, clock, source, requests, ready).await
+}
+
+/// Runs a gateway as [`run`] does, with a say in who opens the registry's store.
 #[expect(
     clippy::too_many_lines,
     reason = "every channel is made and every room started here, in order"
 )]
-pub async fn run(
+pub async fn run_with(
+    store_work: StoreWork,
     settings: Settings,
     clock: Clock,
     source: Source,
@@ -158,7 +178,8 @@ pub async fn run(
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
     let run = RunId(fastrand::u64(..));
-    let lobby = Lobby::new(&settings, clock, run, (access.clone(), credentials.clone()));
+    let entry = (access.clone(), credentials.clone());
+    let lobby = Lobby::new(&settings, clock, run, entry, store_work);
     let mut ready = Some(ready);
     // The outbox opens first: the others need its epoch.
     let Some(Stage { keeper, enrolled, store }) = lobby.enter(&mut requests, &mut ready).await?
@@ -246,6 +267,7 @@ pub async fn run(
     let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
     let earlier = earlier.collect();
     let engine = house.engine(enrolled.registry, restored);
+    forget::give_back();
     let drive = Drive {
         clock,
         run,

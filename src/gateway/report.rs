@@ -285,10 +285,10 @@ impl Report<'_> {
         };
         let disk = match self.outbox.disk {
             DiskState::Ok => String::new(),
-            disk => format!("Disk {disk}, {} events in memory; ", self.outbox.queued.records),
+            disk => format!(" Disk {disk}: {} events in memory.", self.outbox.queued.records),
         };
         format!(
-            "{disk}radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.",
+            "Radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.{disk}",
             self.radio(),
             self.pulse.visits_open,
             self.outbox.pending.records,

@@ -93,7 +93,7 @@ pub struct Settings {
     /// as history it is as good as any. `0s` is for ever.
     pub moment_expiry: Span,
     /// The wait after the first failed round of brokers, 10ms to 1h; it doubles with each further
-    /// one, and all of it but half of the first is left to chance.
+    /// one, and half of it is left to chance.
     pub backoff_min: Span,
     /// The longest wait between two attempts, at most 24h. Two minutes are short enough that
     /// nobody drives to the shop, and long enough for a broker that a thousand gateways wait for.

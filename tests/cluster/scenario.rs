@@ -43,9 +43,9 @@ const OPERATOR: Duration = Duration::from_secs(30);
 enum Fault {
     /// Nothing, for comparison.
     Nothing,
-    /// The gateway's node is killed and started again.
+    /// The node of the gateway behind the load balancer is killed and started again.
     Killed,
-    /// The gateway's node loses both its cables, and gets them back.
+    /// The node of the gateway with the list loses both its cables, and gets them back.
     Unplugged,
     /// The platform's node is cut off from the other nodes, but not from its clients, and gets back
     /// to them.
@@ -207,7 +207,7 @@ impl Stage {
                 Cluster::whole(self.cluster.node(victim)).await
             }
             Fault::Unplugged => {
-                let victim = self.where_it_is(network::shop())?;
+                let victim = self.where_the_list_led()?;
                 for net in [Net::Front, Net::Back] {
                     self.hosts.cut(victim, net)?;
                 }
@@ -293,6 +293,12 @@ impl Stage {
     fn where_it_is(&self, client: Ipv4Addr) -> Outcome<u8> {
         let node = self.balancer.node_of(client.into());
         node.ok_or_else(|| format!("{client} was not led anywhere"))
+    }
+
+    /// Where the gateway with the list is.
+    fn where_the_list_led(&self) -> Outcome<u8> {
+        let by_list = self.gateways.iter().find(|gateway| gateway.way == Way::List);
+        by_list.and_then(Gateway::node).ok_or_else(|| "the list led nowhere".to_owned())
     }
 
     fn counters(&self) -> BTreeMap<Way, Counters> {
