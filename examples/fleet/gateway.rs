@@ -116,6 +116,7 @@ impl Gateway {
         let (state_tx, state) = watch::channel(br#"{"state":"online"}"#.to_vec());
         let (reconsider_tx, reconsider) = watch::channel(());
         let (replays_tx, replays) = mpsc::channel(1);
+        let (_brought_back, brought_back) = watch::channel(0);
         let counters = Arc::<Counters>::default();
         let mut chance = random.fork();
         let uplink = Uplink {
@@ -129,6 +130,7 @@ impl Gateway {
             durable,
             reconsider,
             replays,
+            brought_back,
             documents: Documents {
                 state,
                 vanished: br#"{"state":"offline","clean":false}"#.to_vec(),

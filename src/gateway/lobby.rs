@@ -12,7 +12,7 @@ use tracing::{debug, error, info};
 
 use super::{
     GatewayError, Request, Store, chain,
-    enrolment::{Enrolled, Keeper},
+    enrolment::{Enrolled, Keeper, StoreWork},
     house, open_store, report,
 };
 use crate::{
@@ -37,6 +37,7 @@ pub(super) struct Lobby<'a> {
     run: RunId,
     access: Access,
     credentials: Option<PathBuf>,
+    store_work: StoreWork,
     started: String,
 }
 
@@ -56,9 +57,10 @@ impl<'a> Lobby<'a> {
         clock: Clock,
         run: RunId,
         (access, credentials): (Access, Option<PathBuf>),
+        store_work: StoreWork,
     ) -> Self {
         let started = uplink::payload::utc(clock.wall().unix);
-        Self { settings, clock, run, access, credentials, started }
+        Self { settings, clock, run, access, credentials, store_work, started }
     }
 
     /// Goes in at once, as a rule; waits as long as the disk is away. `None` when asked to stop.
@@ -111,7 +113,8 @@ impl<'a> Lobby<'a> {
 
     /// Opens all that lies on the disk.
     async fn look(&self) -> Result<Stage, GatewayError> {
-        let mut keeper = Keeper::new(self.settings, self.credentials.as_deref(), self.clock)?;
+        let credentials = self.credentials.as_deref();
+        let mut keeper = Keeper::new(self.settings, credentials, self.clock, self.store_work)?;
         let enrolled = keeper.read()?;
         forget::burn_stack();
         let store = open_store(self.settings, self.clock, self.run).await?;
@@ -130,6 +133,7 @@ impl<'a> Lobby<'a> {
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
         let (replays_tx, replays) = mpsc::channel(1);
+        let (_brought_back, brought_back) = watch::channel(0);
         let (stop, stop_rx) = oneshot::channel();
         let uplink = Uplink {
             settings: self.settings.uplink.clone(),
@@ -140,6 +144,7 @@ impl<'a> Lobby<'a> {
             courier: |_: &Stored| Dispatch::Later,
             outbox,
             replays,
+            brought_back,
             durable,
             reconsider,
             documents: Documents {

@@ -1,5 +1,6 @@
 //! The outbox as the rooms around it see it.
 
+mod corruption;
 mod erasing;
 mod faults;
 mod faulty;
