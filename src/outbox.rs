@@ -34,6 +34,9 @@ mod caps;
 mod class;
 pub use class::{Class, Standing};
 
+mod disk_fault;
+pub use disk_fault::DiskFault;
+
 mod dropped;
 pub use dropped::{DropReason, Dropped, Notice};
 
@@ -44,7 +47,7 @@ mod error;
 pub use error::OutboxError;
 
 mod inspect;
-pub use inspect::{Inspection, Stats, in_use, inspect};
+pub use inspect::{Inspection, Stats, in_use, inspect, inspect_with};
 
 mod journal;
 pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};
@@ -73,6 +76,9 @@ pub use start::{Opened, Opening, Quarantined, start};
 
 mod status;
 pub use status::{Status, Totals};
+
+/// What the names of the outbox's own kept values begin with.
+const RESERVED: &[u8] = b"\0outbox/";
 
 /// Position of a record in the outbox, from 1. Never reused within an epoch.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
