@@ -30,7 +30,7 @@ use beacon_gateway::{
 };
 use memory_outbox::{Ends, MemoryOutbox};
 use mosquitto::Mosquitto;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 const RECORDS: u32 = 100_000;
 const ROUNDS: usize = 5;
@@ -99,6 +99,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
     let (_state, state) = watch::channel(b"{}".to_vec());
     let (_metrics, metrics) = watch::channel(Vec::new());
     let (_reconsider, reconsider) = watch::channel(());
+    let (_replays, replays) = mpsc::channel(1);
     let (link, mut online) = watch::channel(LinkState::default());
     let (stop, stop_receiver) = oneshot::channel();
     let courier = |stored: &Stored| Dispatch::Publish {
@@ -118,6 +119,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
         outbox: requests,
         durable,
         reconsider,
+        replays,
         documents: Documents { state, vanished: b"{}".to_vec(), stopped: Vec::new(), metrics },
         link,
         counters: Arc::<Counters>::default(),

@@ -57,9 +57,10 @@ struct Sign {
     /// Its name: the last level of the topic it is published on.
     #[arg(long)]
     cmd: String,
-    /// Its number.
+    /// Its number. Without it the time in milliseconds, which does for commands to one gateway: their
+    /// numbers only need to grow.
     #[arg(long)]
-    num: u64,
+    num: Option<u64>,
     /// For how long it may be obeyed.
     #[arg(long, default_value = "30d")]
     valid_for: Span,
@@ -97,14 +98,19 @@ fn sign(command: &Sign) -> anyhow::Result<()> {
     let mut body = String::new();
     std::io::stdin().read_to_string(&mut body).context("failed to read the body")?;
     let body: Value = serde_json::from_str(&body).context("the body is not JSON")?;
-    let now = Clock::start().wall().unix.as_millis() / 1000;
+    let now_ms = Clock::start().wall().unix.as_millis();
+    let now = now_ms / 1000;
+    let num = match command.num {
+        Some(num) => num,
+        None => u64::try_from(now_ms).context("the clock is not set")?,
+    };
     let valid_for = i64::try_from(command.valid_for.0.as_secs())?;
     let header = json!({"alg": "EdDSA", "kid": command.id});
     let claims = json!({
         "aud": command.aud,
         "iat": now,
         "exp": now.saturating_add(valid_for),
-        "num": command.num,
+        "num": num,
         "cmd": command.cmd,
         "body": body,
     });

@@ -1,7 +1,8 @@
 //! Open visits on disk: what a restart needs to know, in the same commit as the events.
 //!
 //! A serialisable counterpart of [`VisitRecord`]. Times are wall time, because uptime starts anew
-//! with every run; the slot's name is the subject's pseudonym.
+//! with every run, with a reading of both clocks of the run that wrote them: wall time may have
+//! been wrong. The slot's name is the subject's pseudonym.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,19 +10,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        Checkpoint, Pseudonym, Quality, ReceiverId, Stay, UnixTime, Uptime, VisitId, VisitRecord,
-        WallClock, ZoneId,
+        Checkpoint, ClockQuality, Pseudonym, Quality, ReceiverId, Stay, UnixTime, Uptime, VisitId,
+        VisitRecord, WallClock, ZoneId,
     },
     outbox::{
         Write,
-        record::{millis, place_of},
+        record::{RunId, millis, place_of},
     },
+    timeline::{Mark, Timeline, Told},
 };
 
 /// The form that this program writes.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 
-/// The form before, which it reads as well: without the last field.
+/// The form before, which it reads as well: without what is known of the clocks.
+const WITHOUT_CLOCKS: u8 = 2;
+
+/// The form before that: without the mark of the wide window, too.
 const WITHOUT_WIDE_WINDOW: u8 = 1;
 
 /// Slots of open visits begin with this.
@@ -48,31 +53,115 @@ struct OpenVisit {
     mean_rssi: Option<f64>,
     longest_gap_ms: u64,
     wide_window: bool,
+    clocks: Clocks,
+}
+
+/// Both clocks of the run that wrote the visit down, read at that moment.
+#[derive(Clone, Copy, Default, Deserialize, Serialize)]
+struct Clocks {
+    run: u64,
+    uptime_us: i64,
+    unix_ms: i64,
+    synced: bool,
+}
+
+/// A visit that was open when another run of the program ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Restored {
+    /// Whose.
+    pub subject: Pseudonym,
+    /// The visit, in uptimes of this run.
+    pub visit: VisitRecord,
+    /// What dates the visit, where its uptimes do not.
+    pub earlier: Option<Earlier>,
+}
+
+/// A run from which nothing leads to this one: the machine was switched off in between, and one of
+/// their wall clocks is wrong. How long ago its visits were nobody knows, but that run knows when,
+/// or will be found out to have known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Earlier {
+    run: RunId,
+    wall: WallClock,
+    /// What was added to its uptimes, in microseconds.
+    shift_us: i64,
+}
+
+/// Whether a kept value is an open visit.
+pub fn is_slot(slot: &[u8]) -> bool {
+    slot.starts_with(PREFIX)
 }
 
 /// What the outbox is asked to keep or to forget.
-pub fn write(checkpoint: &Checkpoint, wall: &WallClock) -> Write {
+pub fn write(checkpoint: &Checkpoint, wall: &WallClock, run: RunId) -> Write {
     let slot = [PREFIX, checkpoint.subject.as_str().as_bytes()].concat();
-    let value = checkpoint.visit.as_ref().map(|visit| encode(visit, wall));
+    let value = checkpoint.visit.as_ref().map(|visit| encode(visit, wall, run));
     Write::Keep { slot, value }
 }
 
-/// Reads back what was kept; `None` for what is no open visit or no longer understood.
+/// Reads back what was kept, by the wall clock of the time; `None` for what is no open visit or no
+/// longer understood.
 pub fn read(slot: &[u8], value: &[u8], wall: &WallClock) -> Option<(Pseudonym, VisitRecord)> {
+    let (subject, visit) = decode(slot, value)?;
+    // The clock may have been set back since: nothing restored lies in the future.
+    let uptime = |ms: i64| wall.uptime_of(UnixTime::from_millis(ms)).min(wall.at);
+    Some((subject, visit.restore(uptime)?))
+}
+
+/// Reads back what was kept, for the visit to go on: where it lies in the present run is found by
+/// uptime within one boot of the machine, else by wall clocks, if both were right. Where neither is
+/// known it was too long ago to be `resumed within` so much.
+pub fn restore(
+    slot: &[u8],
+    value: &[u8],
+    (timeline, present): (&Timeline, RunId),
+    now: &WallClock,
+    resumed_within: Duration,
+) -> Option<Restored> {
+    let (subject, open) = decode(slot, value)?;
+    let Clocks { run, uptime_us, unix_ms, synced } = open.clocks;
+    let run = RunId(run);
+    let quality = if synced { ClockQuality::Synced } else { ClockQuality::Unsynced };
+    let (at, unix) = (Uptime::from_micros(uptime_us), UnixTime::from_millis(unix_ms));
+    let wall = WallClock { at, unix, quality };
+    let theirs = |ms: i64| wall.uptime_of(UnixTime::from_millis(ms));
+    if timeline.uptime_here(run, Uptime::ZERO).is_some() {
+        let here = |ms: i64| timeline.uptime_here(run, theirs(ms)).unwrap_or_default().min(now.at);
+        return Some(Restored { subject, visit: open.restore(here)?, earlier: None });
+    }
+    let last_seen = theirs(open.last_seen_ms);
+    let told = UnixTime::from_millis(open.last_seen_ms);
+    let stamp = timeline.stamp(present, Told { run, at: last_seen, unix: told, synced }, now);
+    if stamp.mark != Mark::Unsynced && now.quality == ClockQuality::Synced {
+        let by_ms = stamp.unix.as_millis().saturating_sub(told.as_millis());
+        let here =
+            |ms: i64| now.uptime_of(UnixTime::from_millis(ms.saturating_add(by_ms))).min(now.at);
+        return Some(Restored { subject, visit: open.restore(here)?, earlier: None });
+    }
+    let long_ago = now.at - resumed_within - Duration::from_secs(1);
+    let shift_us = long_ago.as_micros().saturating_sub(last_seen.as_micros());
+    let here = |ms: i64| Uptime::from_micros(theirs(ms).as_micros().saturating_add(shift_us));
+    let visit = open.restore(here)?;
+    Some(Restored { subject, visit, earlier: Some(Earlier { run, wall, shift_us }) })
+}
+
+fn decode(slot: &[u8], value: &[u8]) -> Option<(Pseudonym, OpenVisit)> {
     let subject = std::str::from_utf8(slot.strip_prefix(PREFIX)?).ok()?;
+    let unknown = postcard::to_stdvec(&Clocks::default()).ok()?;
     let visit: OpenVisit = match value.split_first()? {
         (&VERSION, rest) => postcard::from_bytes(rest).ok()?,
+        (&WITHOUT_CLOCKS, rest) => postcard::from_bytes(&[rest, &unknown].concat()).ok()?,
         (&WITHOUT_WIDE_WINDOW, rest) => {
             const FALSE: u8 = 0;
-            postcard::from_bytes(&[rest, &[FALSE]].concat()).ok()?
+            postcard::from_bytes(&[rest, &[FALSE], &unknown].concat()).ok()?
         }
         _ => return None,
     };
-    Some((Pseudonym::new(subject), visit.restore(wall)?))
+    Some((Pseudonym::new(subject), visit))
 }
 
-fn encode(visit: &VisitRecord, wall: &WallClock) -> Vec<u8> {
-    let mut open = OpenVisit::of(visit, wall);
+fn encode(visit: &VisitRecord, wall: &WallClock, run: RunId) -> Vec<u8> {
+    let mut open = OpenVisit::of(visit, wall, run);
     loop {
         let bytes = postcard::to_extend(&open, vec![VERSION]).unwrap_or_default();
         // A path that is too long loses its middle; the present stay is its last.
@@ -85,8 +174,17 @@ fn encode(visit: &VisitRecord, wall: &WallClock) -> Vec<u8> {
     }
 }
 
+impl Earlier {
+    /// When something happened that lies at this uptime here.
+    pub fn told(&self, at: Uptime) -> Told {
+        let at = Uptime::from_micros(at.as_micros().saturating_sub(self.shift_us));
+        let synced = self.wall.quality == ClockQuality::Synced;
+        Told { run: self.run, at, unix: self.wall.unix_at(at), synced }
+    }
+}
+
 impl OpenVisit {
-    fn of(visit: &VisitRecord, wall: &WallClock) -> Self {
+    fn of(visit: &VisitRecord, wall: &WallClock, run: RunId) -> Self {
         let mut zones: Vec<String> = Vec::new();
         let mut place = |zone: &ZoneId| place_of(&mut zones, zone);
         let unix = |at: Uptime| wall.unix_at(at).as_millis();
@@ -110,13 +208,17 @@ impl OpenVisit {
             mean_rssi: visit.quality.mean_rssi,
             longest_gap_ms: millis(visit.quality.longest_gap),
             wide_window: visit.quality.wide_window,
+            clocks: Clocks {
+                run: run.0,
+                uptime_us: wall.at.as_micros(),
+                unix_ms: wall.unix.as_millis(),
+                synced: wall.quality == ClockQuality::Synced,
+            },
         }
     }
 
-    fn restore(self, wall: &WallClock) -> Option<VisitRecord> {
+    fn restore(self, uptime: impl Fn(i64) -> Uptime) -> Option<VisitRecord> {
         let (epoch, run, number) = self.id;
-        // The clock may have been set back since: nothing restored lies in the future.
-        let uptime = |ms: i64| wall.uptime_of(UnixTime::from_millis(ms)).min(wall.at);
         let zone = |index: u16| self.zones.get(usize::from(index)).map(|zone| ZoneId::new(zone));
         let mut stays = Vec::new();
         for &(index, entered, left) in &self.stays {
@@ -151,6 +253,7 @@ impl OpenVisit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Boot;
 
     fn visit() -> VisitRecord {
         VisitRecord {
@@ -175,15 +278,79 @@ mod tests {
 
     #[test]
     fn a_visit_comes_back_with_its_mark() {
-        let value = encode(&visit(), &WallClock::default());
+        let value = encode(&visit(), &WallClock::default(), RunId(1));
         assert_eq!(restored(&value), Some(visit().quality));
+    }
+
+    const NOW: i64 = 1_795_255_200_000;
+
+    fn wall(at: Uptime, unix_ms: i64, quality: ClockQuality) -> WallClock {
+        WallClock { at, unix: UnixTime::from_millis(unix_ms), quality }
+    }
+
+    /// Run 1 wrote the visit 9 s after it began, 4 s after the visit was last true.
+    fn restored_by(timeline: &Timeline, then: &WallClock, now: &WallClock) -> Restored {
+        let value = encode(&visit(), then, RunId(1));
+        let within = Duration::from_mins(5);
+        restore(b"visit/s", &value, (timeline, RunId(2)), now, within).unwrap()
+    }
+
+    #[test]
+    fn within_one_boot_a_visit_is_where_it_was_whatever_the_wall_clock_says() {
+        use ClockQuality::{Synced, Unsynced};
+        let s = |seconds: i64| Uptime::from_micros(seconds * 1_000_000);
+        let mut timeline = Timeline::default();
+        timeline.begin(RunId(1), Some(Boot(5)), s(-100));
+        timeline.begin(RunId(2), Some(Boot(5)), s(-130));
+        for now in [wall(s(1), 31_000, Unsynced), wall(s(1), NOW, Synced)] {
+            let back = restored_by(&timeline, &wall(s(9), 9_000, Unsynced), &now);
+            assert_eq!((back.visit.started, back.visit.last_seen), (s(-30), s(-25)));
+            assert_eq!(back.earlier, None);
+        }
+    }
+
+    #[test]
+    fn after_a_power_cut_two_clocks_that_are_right_place_a_visit() {
+        use ClockQuality::{Synced, Unsynced};
+        let s = |seconds: i64| Uptime::from_micros(seconds * 1_000_000);
+        let mut timeline = Timeline::default();
+        timeline.begin(RunId(1), Some(Boot(5)), s(-100));
+        timeline.begin(RunId(2), Some(Boot(6)), s(-20));
+        let then = wall(s(9), NOW, Synced);
+        let back = restored_by(&timeline, &then, &wall(s(1), NOW + 60_000, Synced));
+        assert_eq!((back.visit.last_seen, back.earlier), (s(1 - 60 - 4), None));
+        // Where one is not, the visit was too long ago to go on, and it is the run before that says
+        // when it was.
+        for (then, now) in [
+            (then, wall(s(1), NOW - 999_000, Unsynced)),
+            (wall(s(9), 9_000, Unsynced), wall(s(1), NOW, Synced)),
+        ] {
+            let back = restored_by(&timeline, &then, &now);
+            assert_eq!(back.visit.last_seen, s(1 - 301));
+            assert_eq!(back.visit.last_seen.since(back.visit.started), Duration::from_secs(5));
+            let told = back.earlier.unwrap().told(back.visit.last_seen);
+            let synced = then.quality == Synced;
+            assert_eq!(told, Told { run: RunId(1), at: s(5), unix: then.unix_at(s(5)), synced });
+        }
+    }
+
+    #[test]
+    fn a_visit_that_the_version_before_wrote_is_over() {
+        let mut value = encode(&visit(), &WallClock::default(), RunId(0));
+        value[0] = WITHOUT_CLOCKS;
+        value.truncate(value.len() - 4);
+        assert_eq!(restored(&value), Some(visit().quality));
+        let now = wall(Uptime::ZERO, NOW, ClockQuality::Synced);
+        let known = (&Timeline::default(), RunId(2));
+        let back = restore(b"visit/s", &value, known, &now, Duration::from_mins(5)).unwrap();
+        assert!(back.earlier.is_some());
     }
 
     #[test]
     fn a_visit_that_the_version_before_wrote_comes_back_without_a_mark() {
-        let mut value = encode(&visit(), &WallClock::default());
+        let mut value = encode(&visit(), &WallClock::default(), RunId(0));
         value[0] = WITHOUT_WIDE_WINDOW;
-        value.pop();
+        value.truncate(value.len() - 5);
         let unmarked = Quality { wide_window: false, ..visit().quality };
         assert_eq!(restored(&value), Some(unmarked));
         value[0] = 77;

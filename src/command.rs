@@ -15,7 +15,8 @@
 //! |---|---|
 //! | `settings`, `keyring` | section `[command]`, the trusted keys |
 //! | `token`, `reason` | a JWS, and why it is refused |
-//! | `change`, `snapshot`, `standing` | what commands are about, and how far we have come |
+//! | `change`, `snapshot`, `standing` | what commands to a store are about, and how far we have come |
+//! | `errand` | what commands to one gateway are about |
 //! | `desk` | the decider, pure |
 //! | `gate`, `rarely` | whether all is carried out; what is worth telling; pure |
 //! | `report`, `account` | what is told and counted |
@@ -25,6 +26,7 @@
 mod account;
 mod change;
 mod desk;
+mod errand;
 mod gate;
 mod keyring;
 mod rarely;
@@ -51,7 +53,8 @@ use tracing::{debug, error, info, warn};
 pub use self::{
     account::{Counters, Totals},
     change::{Change, RefusedEntry, Withdrawn},
-    desk::{Accepted, Decision, Desk, Moment, Noted, Refusal, Wanted},
+    desk::{Accepted, Decision, Desk, Moment, Noted, Refusal, Task, Wanted},
+    errand::{Answer, CommandName, Errand, ErrandName, Numbers},
     keyring::Keyring,
     reason::Reason,
     settings::{Settings, SettingsError, TrustedKey},
@@ -105,18 +108,30 @@ pub struct Command {
 /// What the corridor is to do.
 #[derive(Debug)]
 pub struct Order {
-    /// With the registry.
-    pub change: Change,
+    /// With the registry, or with the outbox.
+    pub task: Task,
     /// The number of the command.
     pub number: u64,
     /// What is to be kept in the same write as the change.
     pub standing: Standing,
     /// Where what became of it is to be said, once it is durable everywhere. A sender that is
     /// dropped means that it could not be carried out.
-    pub reply: oneshot::Sender<Result<Carried, NotCarried>>,
+    pub reply: oneshot::Sender<Result<Done, NotCarried>>,
 }
 
 /// What became of an order.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Done {
+    /// The registry is changed.
+    Changed(Carried),
+    /// The outbox was asked.
+    Answered(Answer),
+    /// It cannot be done as things are. Nothing was done, nothing was kept, and whoever wants it
+    /// asks again.
+    Refused(Reason),
+}
+
+/// What became of a change of the registry.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Carried {
     /// Subjects that are new.
@@ -163,8 +178,8 @@ struct Kept {
 
 /// An order that is under way.
 struct UnderWay {
-    reply: oneshot::Receiver<Result<Carried, NotCarried>>,
-    command: uplink::RegistryTopic,
+    reply: oneshot::Receiver<Result<Done, NotCarried>>,
+    command: CommandName,
     number: u64,
     standing: Standing,
     refused: Vec<RefusedEntry>,
@@ -305,6 +320,14 @@ impl Kept {
             quota: Quota::default(),
             unpublished: Rarely::new(),
         }
+    }
+}
+
+// === impl UnderWay ===
+
+impl UnderWay {
+    fn changes_the_registry(&self) -> bool {
+        matches!(self.command, CommandName::Registry(_))
     }
 }
 

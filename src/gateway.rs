@@ -4,19 +4,24 @@
 //! |---|---|---|---|
 //! | scan → engine | `HEARD_BOUND` | drop newest, count | the air cannot be told to wait; another advertisement comes in a second |
 //! | engine → outbox | `WRITES_BOUND` | wait | the disk is local; losing a situation is losing the product |
-//! | outbox on disk | records, bytes, age | drop oldest, count, report | weeks offline must not fill the card |
+//! | outbox on disk | records, bytes, age | drop what is worth least, report which | weeks offline must not fill the card |
+//! | outbox without a disk | records, bytes | drop what is worth least, report how many | the disk may come back, the air does not |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
+//! | registrar → uplink, to send again | `REPLAYS_BOUND` | refuse | whoever asks may ask again |
 //!
 //! Shutdown is closing the first channel: each room drains what it was given, then drops its own
 //! sender, so the stop takes the path the data takes.
 
+mod clerk;
+mod clockwatch;
 mod consent;
 mod courier;
 mod drive;
 mod enrolment;
 mod error;
 mod house;
+mod lobby;
 mod office;
 mod registrar;
 mod report;
@@ -38,7 +43,7 @@ use tokio::{
 use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
-pub use drive::Pulse;
+pub use drive::{Pulse, append};
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
 
@@ -46,19 +51,22 @@ use crate::{
     clock::Clock,
     command,
     engine::{AddressSeed, ClockQuality, Engine, FootfallSeed, Identity, Registry, UnixTime},
-    forget,
     outbox::{
         self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
     },
     registry::store,
     scan::{CanarySightings, SourceEnds},
+    seal::KeySource,
     settings::Settings,
-    uplink::{self, Access, LinkState, UplinkError},
+    uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
+use clerk::Clerk;
+use clockwatch::ClockWatch;
 use drive::Drive;
 use enrolment::Keeper;
 use house::{House, UplinkEnds};
+use lobby::{Lobby, Stage};
 use office::{Office, RoomEnd, Stops};
 use registrar::Registrar;
 use status::StatusFile;
@@ -143,20 +151,21 @@ pub async fn run(
     settings: Settings,
     clock: Clock,
     source: Source,
-    requests: mpsc::Receiver<Request>,
+    mut requests: mpsc::Receiver<Request>,
     ready: impl FnOnce(),
 ) -> Result<Outcome, GatewayError> {
     settings.check_gateway()?;
-    let clock = clock.trusting(settings.gateway.clock);
+    let clock = clock.trusting(settings.gateway.clock).holding(settings.gateway.clock_holdover.0);
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
-    let mut keeper = Keeper::new(&settings, credentials.as_deref(), clock)?;
-    let enrolled = keeper.read()?;
-    forget::burn_stack();
-
-    // The outbox opens first: the others need its epoch.
     let run = RunId(fastrand::u64(..));
-    let store = open_store(&settings, clock, run).await?;
+    let lobby = Lobby::new(&settings, clock, run, (access.clone(), credentials.clone()));
+    let mut ready = Some(ready);
+    // The outbox opens first: the others need its epoch.
+    let Some(Stage { keeper, enrolled, store }) = lobby.enter(&mut requests, &mut ready).await?
+    else {
+        return Ok(Outcome::default());
+    };
     let (caught_up_tx, caught_up) = watch::channel(settings.command.is_off());
     let house = House::new(
         (clock, run),
@@ -174,6 +183,7 @@ pub async fn run(
     let (orders_tx, orders) = mpsc::channel(1);
     let (asks_tx, asks) = mpsc::channel(1);
     let (reconsider_tx, reconsider) = watch::channel(());
+    let (replays_tx, replays) = mpsc::channel(REPLAYS_BOUND);
     let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
     let (scan_stop, scan_stop_rx) = watch::channel(false);
     let (canaries_tx, canaries) = watch::channel(CanarySightings::new());
@@ -200,9 +210,10 @@ pub async fn run(
     let uplink = house.uplink(
         entry,
         UplinkEnds {
-            outbox: store.reads,
+            outbox: store.reads.clone(),
             durable: durable.clone(),
             reconsider,
+            replays,
             state,
             metrics,
             link: link_tx,
@@ -218,6 +229,7 @@ pub async fn run(
         origin: house.origin()?,
         ledger: house.ledger.clone(),
         keeper: Arc::new(Mutex::new(keeper)),
+        clerk: Clerk { outbox: store.reads, replays: replays_tx },
         engine: enrolments_tx,
         writes: store.writes.clone(),
         orders,
@@ -228,11 +240,17 @@ pub async fn run(
         registrar.run().await;
         RoomEnd::Registrar
     });
-    let engine = house.engine(enrolled.registry);
-    let records = house.first_records().into_iter().chain(receipts).collect();
+    let restored = house.restored();
+    let records = house.first_records(&restored).into_iter().chain(receipts).collect();
+    let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
+    let earlier = earlier.collect();
+    let engine = house.engine(enrolled.registry, restored);
     let drive = Drive {
         clock,
         run,
+        watch: ClockWatch::new(clock, house.timeline.clone()),
+        receivers: house.settings.scan.receiver_ids(),
+        earlier,
         heard,
         enrolments,
         writes: store.writes,
@@ -260,13 +278,17 @@ pub async fn run(
         epoch = house.opening.epoch,
         "The gateway is up."
     );
-    if house.wall.quality == ClockQuality::Unsynced {
+    let basis = clock.account().basis;
+    if basis.quality() == ClockQuality::Unsynced {
         warn!(
-            "The clock follows no time source; until it does, nothing is sent about anybody whose \
+            basis = basis.name(),
+            "The clock is not believed: {basis}. Until it is, nothing is sent about anybody whose \
              consent has an end (see `gateway.clock`)."
         );
     }
-    ready();
+    if let Some(ready) = ready {
+        ready();
+    }
 
     let office = Office {
         status: StatusFile::new(&house.settings.gateway.state_dir),
@@ -311,19 +333,26 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
     let (status_tx, status) = watch::channel(outbox::Status::default());
     let options = StoreOptions::with_cache(settings.outbox.cache.0);
     let directory = settings.gateway.state_dir.clone();
-    let (opening, end) = outbox::start(
-        move || SledJournal::open(&directory, options, clock),
-        settings.outbox.clone(),
-        clock,
-        writes_rx,
-        reads_rx,
-        status_tx,
-        notice(clock, run),
-    )
-    .await?;
+    let keys = KeySource::new(&directory, credentials().as_deref());
+    let mut is_first = true;
+    let open = move || {
+        if !std::mem::take(&mut is_first) {
+            // It was lost; what a store that cannot be written leaves in memory is not given back.
+            outbox::probe(&directory)?;
+        }
+        SledJournal::open_with(&directory, keys.clone(), options, clock)
+    };
+    let ends = outbox::Ends {
+        writes: writes_rx,
+        reads: reads_rx,
+        status: status_tx,
+        notice: notice(clock, run),
+        chance: Box::new(fastrand::f64),
+    };
+    let (opening, end) = outbox::start(open, settings.outbox.clone(), clock, ends).await?;
     if let Some(old) = &opening.quarantined {
         let (path, why) = (old.path.display(), &old.why);
-        error!(%path, why, "The store was damaged and is set aside; what it held was not sent.");
+        error!(%path, why, "The store was damaged and is set aside; what could be saved is sent.");
     }
     if opening.missing > 0 {
         let missing = opening.missing;
@@ -354,7 +383,7 @@ async fn follow(
 }
 
 /// How the outbox words a loss.
-fn notice(clock: Clock, run: RunId) -> outbox::Notice {
+pub fn notice(clock: Clock, run: RunId) -> outbox::Notice {
     Box::new(move |dropped: &Dropped| {
         let body = Body::RecordsDropped(DroppedRecords {
             why: dropped.why.to_string(),

@@ -12,9 +12,10 @@
 //! | [`command`]   | the platform's commands          | orders for the corridor      | yes        |
 //!
 //! [`gateway`] is the corridor: it owns every channel between the rooms and closes them in order.
-//! [`clock`] is the only place that reads the time, [`forget`] clears what is no longer used. [`settings`], [`registry`] and [`checkpoint`] are
-//! what is read from and written to files; [`telemetry`] and [`health`] are what the operator is
-//! told; [`commands`], [`decode`] and [`demo`] are what people start.
+//! [`clock`] is the only place that reads the time, [`timeline`] dates what happened when the clock
+//! was wrong, [`forget`] clears what is no longer used. [`settings`], [`registry`] and
+//! [`checkpoint`] are what is read from and written to files; [`telemetry`] and [`health`] are what
+//! the operator is told; [`commands`], [`decode`] and [`demo`] are what people start.
 
 pub mod scan;
 
@@ -36,6 +37,7 @@ pub mod registry;
 pub mod seal;
 pub mod settings;
 pub mod telemetry;
+pub mod timeline;
 
 pub mod commands;
 pub mod decode;

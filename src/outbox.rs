@@ -29,13 +29,18 @@ use tokio::sync::oneshot;
 
 use crate::engine::UnixTime;
 
+mod backlog;
+
+mod books;
+
 mod caps;
 
 mod class;
 pub use class::{Class, Standing};
 
-mod disk_fault;
-pub use disk_fault::DiskFault;
+mod disk;
+pub use disk::DiskState;
+pub(crate) use disk::{Patience, probe};
 
 mod dropped;
 pub use dropped::{DropReason, Dropped, Notice};
@@ -52,19 +57,25 @@ pub use inspect::{Inspection, Stats, in_use, inspect, inspect_with};
 mod journal;
 pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};
 
+mod losses;
+
 mod memory_journal;
 pub use memory_journal::MemoryJournal;
 
 mod ranges;
 pub use ranges::Ranges;
 
+mod retained;
+
+mod room;
+
 mod scrub;
 
 mod serve;
-pub use serve::serve;
+pub use serve::{Ends, serve};
 
 mod settings;
-pub use settings::{InvalidSetting, Settings};
+pub use settings::{InvalidSetting, Settings, Shares};
 
 mod sled_journal;
 pub use sled_journal::{Durability, SledJournal, StoreOptions};
@@ -77,9 +88,6 @@ pub use start::{Opened, Opening, Quarantined, start};
 mod status;
 pub use status::{Status, Totals};
 
-/// What the names of the outbox's own kept values begin with.
-const RESERVED: &[u8] = b"\0outbox/";
-
 /// Position of a record in the outbox, from 1. Never reused within an epoch.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Sequence(pub u64);
@@ -91,8 +99,8 @@ pub struct Entry {
     pub bytes: Vec<u8>,
     /// When it was made, for `max_age`; `None` while the clock is not synced (then it never ages).
     pub made: Option<UnixTime>,
-    /// Whom it is about, so that it is found when that person withdraws; `None` when it is about
-    /// nobody.
+    /// Whom or what it is about, so that it is found when that person withdraws, and sent in order
+    /// with all that is about the same; `None` when it is about nothing in particular.
     pub about: Option<Tag>,
     /// What it is worth when there is not room for all.
     pub class: Class,
@@ -103,6 +111,13 @@ pub struct Entry {
 pub struct Stored {
     /// Its place in the outbox.
     pub sequence: Sequence,
+    /// Whom or what it is about, as far as that is known.
+    pub about: Option<Tag>,
+    /// What it is worth.
+    pub class: Class,
+    /// Under which epoch it was given its sequence, if that was an earlier one: it was saved from a
+    /// store that could not be read any more. Its id is that of then.
+    pub epoch: Option<u32>,
     /// The encoded record.
     pub bytes: Vec<u8>,
 }
@@ -228,4 +243,8 @@ pub struct Account {
     pub acknowledged: Ranges,
     /// Dead letters.
     pub set_aside: Ranges,
+    /// What was lost, and is told by a notice that is still held.
+    pub told: Ranges,
+    /// What was lost and is not yet told by a record.
+    pub untold: Ranges,
 }

@@ -81,6 +81,8 @@ pub struct GatewaySettings {
     pub opening_hours: Vec<OpeningHoursText>,
     /// When the wall clock is believed.
     pub clock: ClockTrust,
+    /// For how long the time is believed after the time source was last heard, at most `30d`.
+    pub clock_holdover: Span,
     /// How long a clean stop may take in all before what remains is left to the next start.
     pub shutdown_grace: Span,
 }
@@ -230,6 +232,7 @@ impl Default for GatewaySettings {
             time_zone: "UTC".to_owned(),
             opening_hours: Vec::new(),
             clock: ClockTrust::Synced,
+            clock_holdover: Span::secs(7 * 86_400),
             shutdown_grace: Span::secs(10),
         }
     }
@@ -289,6 +292,8 @@ const RSSI: &str = "allowed are -127 to 20 dBm";
 impl Settings {
     /// Checks what every command relies on; the first thing that makes no sense is the error.
     pub fn check(&self) -> Result<(), Invalid> {
+        let (holdover, month) = (self.gateway.clock_holdover, Span::secs(30 * 86_400));
+        between("gateway.clock_holdover", holdover, Span::secs(0), month)?;
         self.presence.check()?;
         self.identity.check()?;
         self.footfall.check()?;

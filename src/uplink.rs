@@ -32,6 +32,7 @@ mod error;
 mod in_flight;
 pub mod payload;
 mod pump;
+mod replay;
 mod session;
 mod settings;
 mod suspects;
@@ -54,6 +55,7 @@ pub use self::{
     courier::{Courier, Dispatch},
     error::{Advisory, UplinkError},
     in_flight::{InFlight, PacketId, Parcel},
+    replay::{REPLAYS_BOUND, Replay},
     settings::{Protocol, Settings, SettingsError},
     topic::{Name, NotAName, NotATopic, RegistryTopic, Topic, Topics},
 };
@@ -93,6 +95,8 @@ pub struct Uplink<C> {
     /// Changes when the courier should [reconsider](Courier::reconsider) what it passed over. A
     /// change that it does not care about costs next to nothing.
     pub reconsider: watch::Receiver<()>,
+    /// What the platform wants sent again.
+    pub replays: mpsc::Receiver<Replay>,
     /// What is published beside the records.
     pub documents: Documents,
     /// Where the state of the link is published.

@@ -63,6 +63,7 @@ fuzz_target!(|bytes: &[u8]| {
                 assert!(accepted.standing.last >= before.last);
                 assert!(accepted.standing.floor >= before.floor);
                 assert!(accepted.standing.list >= before.list);
+                assert!(accepted.standing.gateway >= before.gateway);
                 desk.carried(accepted.command, accepted.standing);
             }
             Decision::Noted(_) => assert!(sign, "nobody signed this"),

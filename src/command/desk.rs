@@ -8,11 +8,15 @@
 //! older than it. Only a snapshot closes a gap. The retained documents take no number of their own:
 //! theirs says as of which change they are true.
 //!
+//! Commands to this gateway alone have numbers of their own, which only grow: they change nothing
+//! that a missing one could have changed otherwise, so a gap among them means nothing.
+//!
 //! While the clock has not been set nobody can say whether a command's time is over. Withdrawals
-//! are accepted then, whatever enrols is refused.
+//! and what changes nothing about anybody are accepted then, whatever enrols is refused.
 
 use super::{
     change::{self, Change, Part, RefusedEntry},
+    errand::{CommandName, Errand, ErrandName},
     keyring::Keyring,
     reason::Reason,
     snapshot::{Collected, Collector},
@@ -57,15 +61,24 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Accepted {
     /// Which command.
-    pub command: RegistryTopic,
+    pub command: CommandName,
     /// Its number.
     pub number: u64,
     /// What is to be done.
-    pub change: Change,
+    pub task: Task,
     /// Entries of it that are wrong, and are left out of the change.
     pub refused: Vec<RefusedEntry>,
     /// What is true once it was carried out, to be kept with it.
     pub standing: Standing,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Task {
+    /// The registry is to be changed.
+    Change(Change),
+    /// The outbox is to be asked.
+    Errand(Errand),
 }
 
 /// Why there is nothing to be done.
@@ -86,7 +99,7 @@ pub enum Noted {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refusal {
     /// The command, by the topic it came on; `None` for one that does not exist.
-    pub command: Option<RegistryTopic>,
+    pub command: Option<CommandName>,
     /// Why.
     pub reason: Reason,
     /// The number it claims, if the signature under the claim is good.
@@ -158,8 +171,8 @@ impl Desk {
     }
 
     /// A command was carried out, and this is true now.
-    pub fn carried(&mut self, command: RegistryTopic, standing: Standing) {
-        self.list_seen |= command == RegistryTopic::Withdrawn;
+    pub fn carried(&mut self, command: CommandName, standing: Standing) {
+        self.list_seen |= command == RegistryTopic::Withdrawn.into();
         self.standing = standing;
         self.heard = self.heard.max(standing.last);
         self.snapshots.forget_up_to(standing.last);
@@ -206,13 +219,7 @@ impl Desk {
         let to_gateway = claims.aud.names(&self.gateway);
         match place {
             Place::Gateway(_) if !to_gateway => Err(Reason::Audience),
-            Place::Gateway(_) => {
-                in_time(&claims, now, false)?;
-                if claims.num <= self.standing.gateway {
-                    return Err(Reason::Replayed);
-                }
-                Err(Reason::UnknownCommand)
-            }
+            Place::Gateway(name) => self.errand(name, claims, now),
             Place::Registry(_) if !to_gateway && !claims.aud.names(&self.store) => {
                 Err(Reason::Audience)
             }
@@ -224,6 +231,24 @@ impl Desk {
                 RegistryTopic::Version => self.version(claims, now),
             },
         }
+    }
+
+    fn errand(&self, name: &str, claims: Claims, now: Moment) -> Result<Decision, Reason> {
+        let number = claims.num;
+        let name = ErrandName::from_word(name).ok_or(Reason::UnknownCommand)?;
+        if number <= self.standing.gateway {
+            return Err(Reason::Replayed);
+        }
+        in_time(&claims, now, true)?;
+        let errand = name.read(claims.body).ok_or(Reason::Body)?;
+        let standing = Standing { gateway: number, ..self.standing };
+        Ok(Decision::Accept(Accepted {
+            command: name.into(),
+            number,
+            task: Task::Errand(errand),
+            refused: Vec::new(),
+            standing,
+        }))
     }
 
     fn upsert(&mut self, claims: Claims, now: Moment) -> Result<Decision, Reason> {
@@ -240,8 +265,9 @@ impl Desk {
         let (subjects, refused) = change::upsert(claims.body).ok_or(Reason::Body)?;
         let standing = Standing { last: number, ..self.standing };
         let change = Change::Upsert(subjects);
-        let command = RegistryTopic::Upsert;
-        Ok(Decision::Accept(Accepted { command, number, change, refused, standing }))
+        let command = RegistryTopic::Upsert.into();
+        let task = Task::Change(change);
+        Ok(Decision::Accept(Accepted { command, number, task, refused, standing }))
     }
 
     fn withdraw(&mut self, claims: Claims, now: Moment) -> Result<Decision, Reason> {
@@ -259,8 +285,9 @@ impl Desk {
             Standing { floor: floor.max(number), ..self.standing }
         };
         let change = Change::Withdraw(subjects);
-        let command = RegistryTopic::Withdraw;
-        Ok(Decision::Accept(Accepted { command, number, change, refused, standing }))
+        let command = RegistryTopic::Withdraw.into();
+        let task = Task::Change(change);
+        Ok(Decision::Accept(Accepted { command, number, task, refused, standing }))
     }
 
     fn snapshot(&mut self, claims: Claims, now: Moment) -> Result<Decision, Reason> {
@@ -286,8 +313,9 @@ impl Desk {
         };
         let standing = Standing { last: number, ..self.standing };
         let change = Change::Replace { subjects, number };
-        let command = RegistryTopic::Snapshot;
-        Ok(Decision::Accept(Accepted { command, number, change, refused, standing }))
+        let command = RegistryTopic::Snapshot.into();
+        let task = Task::Change(change);
+        Ok(Decision::Accept(Accepted { command, number, task, refused, standing }))
     }
 
     fn withdrawn(&mut self, claims: Claims, now: Moment) -> Result<Decision, Reason> {
@@ -308,8 +336,9 @@ impl Desk {
         }
         let standing = Standing { list: Some(number), ..self.standing };
         let change = Change::Withdrawn(list);
-        let command = RegistryTopic::Withdrawn;
-        Ok(Decision::Accept(Accepted { command, number, change, refused, standing }))
+        let command = RegistryTopic::Withdrawn.into();
+        let task = Task::Change(change);
+        Ok(Decision::Accept(Accepted { command, number, task, refused, standing }))
     }
 
     fn version(&mut self, claims: Claims, now: Moment) -> Result<Decision, Reason> {
@@ -354,10 +383,10 @@ impl Place<'_> {
         }
     }
 
-    fn command(self) -> Option<RegistryTopic> {
+    fn command(self) -> Option<CommandName> {
         match self {
-            Self::Registry(topic) => Some(topic),
-            Self::Gateway(_) => None,
+            Self::Registry(topic) => Some(topic.into()),
+            Self::Gateway(name) => ErrandName::from_word(name).map(CommandName::from),
         }
     }
 }

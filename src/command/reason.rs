@@ -42,11 +42,17 @@ pub enum Reason {
     Outdated,
     /// Its body is not in the form of this command.
     Body,
+    /// It speaks of another epoch's numbers than the present one's.
+    Epoch,
+    /// So much is to be sent again already that no more is taken for now.
+    Busy,
+    /// The outbox cannot be read for now.
+    Unavailable,
 }
 
 impl Reason {
     /// All of them, in the order of their judgement.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::TooLarge,
         Self::Unsigned,
         Self::Malformed,
@@ -65,6 +71,9 @@ impl Reason {
         Self::Gap,
         Self::Outdated,
         Self::Body,
+        Self::Epoch,
+        Self::Busy,
+        Self::Unavailable,
     ];
 
     /// The word in reports and counters.
@@ -88,6 +97,9 @@ impl Reason {
             Self::Gap => "gap",
             Self::Outdated => "outdated",
             Self::Body => "body",
+            Self::Epoch => "epoch",
+            Self::Busy => "busy",
+            Self::Unavailable => "unavailable",
         }
     }
 

@@ -7,9 +7,13 @@ use super::{
     Carried,
     change::RefusedEntry,
     desk::{Refusal, Wanted},
+    errand::{Answer, CommandName, Numbers},
     standing::Standing,
 };
-use crate::uplink::RegistryTopic;
+use crate::{
+    outbox::{Ranges, Sequence},
+    uplink::RegistryTopic,
+};
 
 /// The name under which is told what became of commands that do not exist.
 pub(super) const UNKNOWN: &str = "unknown";
@@ -17,14 +21,26 @@ pub(super) const UNKNOWN: &str = "unknown";
 /// The most refused entries that are told one by one; the rest is counted.
 const MOST_ENTRIES: usize = 200;
 
+/// The most ranges of a kind that are told; the lowest ones, and all of them are counted. With four
+/// kinds an answer stays within 64 KiB.
+const MOST_RANGES: usize = 250;
+
 /// The name of a command in the topic of its result.
-pub(super) fn name(command: Option<RegistryTopic>) -> &'static str {
-    command.map_or(UNKNOWN, RegistryTopic::word)
+pub(super) fn name(command: Option<CommandName>) -> &'static str {
+    command.map_or(UNKNOWN, CommandName::word)
 }
 
-/// It was carried out.
-pub(super) fn done(
-    command: RegistryTopic,
+/// Up to which number the commands of this one's kind were carried out.
+fn have(command: Option<CommandName>, standing: Standing) -> u64 {
+    match command {
+        Some(CommandName::Gateway(_)) => standing.gateway,
+        Some(CommandName::Registry(_)) | None => standing.last,
+    }
+}
+
+/// It was carried out: the registry is changed.
+pub(super) fn changed(
+    command: CommandName,
     number: u64,
     refused: &[RefusedEntry],
     carried: &Carried,
@@ -55,14 +71,54 @@ pub(super) fn done(
     }))
 }
 
+/// It was carried out: this is what the outbox says.
+pub(super) fn answered(
+    command: CommandName,
+    number: u64,
+    answer: &Answer,
+    standing: Standing,
+) -> Vec<u8> {
+    let Answer { epoch, last, from, to, numbers } = answer;
+    let mut told = json!({
+        "command": command.word(),
+        "number": number,
+        "outcome": "done",
+        "epoch": epoch,
+        "last": last.0.to_string(),
+        "from": from.0.to_string(),
+        "to": to.0.to_string(),
+        "have": have(Some(command), standing),
+    });
+    if let Value::Object(told) = &mut told {
+        for (name, numbers) in numbers {
+            let numbers = match numbers {
+                Numbers::Count(count) => (*count).into(),
+                Numbers::Which(ranges) => which(ranges),
+            };
+            told.insert((*name).to_owned(), numbers);
+        }
+    }
+    document(&told)
+}
+
+/// How many, and which: not all of them where there are very many.
+fn which(ranges: &Ranges) -> Value {
+    let pair = |(first, last): (Sequence, Sequence)| [first.0.to_string(), last.0.to_string()];
+    json!({
+        "count": ranges.count(),
+        "ranges": ranges.iter().take(MOST_RANGES).map(pair).collect::<Vec<_>>(),
+        "cut": ranges.len() > MOST_RANGES,
+    })
+}
+
 /// It had been carried out before, and the broker brought it again because it never heard so.
-pub(super) fn done_before(command: RegistryTopic, number: u64, standing: Standing) -> Vec<u8> {
+pub(super) fn done_before(command: CommandName, number: u64, standing: Standing) -> Vec<u8> {
     document(&json!({
         "command": command.word(),
         "number": number,
         "outcome": "done",
         "again": true,
-        "have": standing.last,
+        "have": have(Some(command), standing),
     }))
 }
 
@@ -74,17 +130,17 @@ pub(super) fn refused(refusal: Refusal, untold: u64, standing: Standing) -> Vec<
         "outcome": "refused",
         "reason": refusal.reason.word(),
         "untold": untold,
-        "have": standing.last,
+        "have": have(refusal.command, standing),
     }))
 }
 
 /// It could not be carried out, and will be tried again.
-pub(super) fn failed(command: RegistryTopic, number: u64, standing: Standing) -> Vec<u8> {
+pub(super) fn failed(command: CommandName, number: u64, standing: Standing) -> Vec<u8> {
     document(&json!({
         "command": command.word(),
         "number": number,
         "outcome": "failed",
-        "have": standing.last,
+        "have": have(Some(command), standing),
     }))
 }
 

@@ -15,7 +15,7 @@ use tracing::{error, info};
 
 use self::joining::Joining;
 use super::{
-    Carried, Command, Kept, NotCarried, Stop, UnderWay,
+    Command, Done, Kept, NotCarried, Stop, UnderWay,
     desk::Desk,
     gate::Gate,
     token::LARGEST_COMMAND,
@@ -93,7 +93,7 @@ pub(super) struct Session<'a> {
 /// What woke the session.
 enum Wake {
     Signal(Result<Signal, Break>),
-    Reply(Result<Result<Carried, NotCarried>, oneshot::error::RecvError>),
+    Reply(Result<Result<Done, NotCarried>, oneshot::error::RecvError>),
     Tick,
     Stop,
 }
@@ -262,7 +262,9 @@ impl<'a> Session<'a> {
         }
         self.gate.fenced = joined;
         self.gate.without = self.joining.without();
-        self.gate.busy = !self.waiting.is_empty() || self.kept.under_way.is_some();
+        // While only the outbox is asked something, nothing about anybody changes.
+        let changing = self.kept.under_way.as_ref().is_some_and(UnderWay::changes_the_registry);
+        self.gate.busy = !self.waiting.is_empty() || changing;
         let open = self.gate.is_open();
         let changed =
             self.command.caught_up.send_if_modified(|was| std::mem::replace(was, open) != open);
@@ -291,7 +293,7 @@ async fn part(sender: &Sender, line: &mut Line) {
 /// Waits for what became of the order; for ever when none is under way.
 async fn reply(
     under_way: &mut Option<UnderWay>,
-) -> Result<Result<Carried, NotCarried>, oneshot::error::RecvError> {
+) -> Result<Result<Done, NotCarried>, oneshot::error::RecvError> {
     match under_way {
         Some(under_way) => (&mut under_way.reply).await,
         None => std::future::pending().await,

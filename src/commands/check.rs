@@ -164,16 +164,16 @@ fn state_dir(path: &Path) -> Finding {
 }
 
 fn clock(trust: ClockTrust) -> Finding {
-    match Clock::start().trusting(trust).wall().quality {
-        ClockQuality::Synced if trust == ClockTrust::Always => {
-            good("clock", "it is believed whatever the kernel says (`gateway.clock`)")
-        }
-        ClockQuality::Synced => good("clock", "it follows a time source"),
+    let basis = Clock::start().trusting(trust).account().basis;
+    match basis.quality() {
+        ClockQuality::Synced => good("clock", &basis.to_string()),
         ClockQuality::Unsynced => advice(
             "clock",
-            "it follows no time source: events are marked `unsynced`, and nothing is sent about anybody whose \
-             consent has an end. Start systemd-timesyncd or chrony, or say `gateway.clock = \"always\"` where \
-             the machine's clock runs without power".to_owned(),
+            format!(
+                "{basis}: events are marked `unsynced`, and nothing is sent about anybody whose consent has an \
+                 end. Start systemd-timesyncd or chrony (with `rtcsync`), or say `gateway.clock = \"always\"` where \
+                 the machine's clock runs without power"
+            ),
         ),
     }
 }

@@ -7,10 +7,15 @@ use serde_json::json;
 
 use super::{Common, Failure, broken_pipe};
 use crate::{
-    engine::UnixTime,
+    checkpoint,
+    engine::WallClock,
     gateway::chain,
-    outbox::{self, OutboxError, Stats, record::Record},
+    outbox::{
+        self, OutboxError, Stats,
+        record::{Record, RunId},
+    },
     settings::ByteSize,
+    timeline::{Stamp, Timeline},
     uplink::payload::{kind_of, utc},
 };
 
@@ -54,9 +59,12 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn stat(options: &ViewOptions) -> Result<(), Failure> {
-    let directory = options.common.load()?.gateway.state_dir;
-    let stats = outbox::inspect(&directory).map_err(|error| failed(&error))?.stats();
-    let Stats { epoch, last, pending, oldest, oldest_made, kept, disk_bytes } = stats;
+    let settings = options.common.load()?;
+    let (keys, directory) = (super::registry::keys(&settings), settings.gateway.state_dir);
+    let inspection = outbox::inspect_with(&directory, keys).map_err(|error| failed(&error))?;
+    let Stats { epoch, last, pending, oldest, oldest_made, disk_bytes, .. } = inspection.stats();
+    let slots = inspection.kept().map_err(|error| failed(&error))?;
+    let open_visits = slots.iter().filter(|kept| checkpoint::is_slot(&kept.slot)).count();
     let mut out = anstream::stdout();
     let written = if options.json {
         let document = json!({
@@ -66,7 +74,7 @@ fn stat(options: &ViewOptions) -> Result<(), Failure> {
             "pending_bytes": pending.bytes,
             "oldest_sequence": oldest.map(|sequence| sequence.0),
             "oldest": oldest_made.map(utc),
-            "open_visits": kept,
+            "open_visits": open_visits,
             "disk_bytes": disk_bytes,
         });
         writeln!(out, "{document}")
@@ -81,7 +89,7 @@ fn stat(options: &ViewOptions) -> Result<(), Failure> {
             ("pending", format!("{} events, {} bytes", pending.records, pending.bytes)),
             ("oldest pending", number(oldest)),
             ("oldest made", oldest_made.map_or_else(|| "not known".to_owned(), utc)),
-            ("open visits", kept.to_string()),
+            ("open visits", open_visits.to_string()),
             ("on disk", ByteSize(disk_bytes / 1024 * 1024).to_string()),
         ];
         rows.iter().try_for_each(|(name, value)| writeln!(out, "{name:<15} {value}"))
@@ -90,8 +98,10 @@ fn stat(options: &ViewOptions) -> Result<(), Failure> {
 }
 
 fn list(options: &ListOptions) -> Result<(), Failure> {
-    let directory = options.view.common.load()?.gateway.state_dir;
-    let mut inspection = outbox::inspect(&directory).map_err(|error| failed(&error))?;
+    let settings = options.view.common.load()?;
+    let (keys, directory) = (super::registry::keys(&settings), settings.gateway.state_dir);
+    let mut inspection = outbox::inspect_with(&directory, keys).map_err(|error| failed(&error))?;
+    let timeline = Timeline::of(&inspection.kept().map_err(|error| failed(&error))?);
     let mut out = BufWriter::new(anstream::stdout());
     for held in inspection.records().take(options.limit.unwrap_or(usize::MAX)) {
         let held = held.map_err(|error| failed(&error))?;
@@ -99,13 +109,17 @@ fn list(options: &ListOptions) -> Result<(), Failure> {
         let record = Record::decode(&held.bytes);
         let (family, kind) = record.as_ref().map_or(("?", "unreadable"), |it| kind_of(&it.body));
         let subject = record.as_ref().ok().and_then(Record::subject).map(|(subject, _)| subject);
-        let time = record.as_ref().ok().map(|it| utc(UnixTime::from_millis(it.unix_ms)));
+        // As it would be sent if the gateway were started now and learned nothing new.
+        let stamp = |it: &Record| timeline.stamp(RunId(0), it.told(), &WallClock::default());
+        let stamp = record.as_ref().ok().map(stamp);
+        let time = stamp.map(|Stamp { unix, .. }| utc(unix));
         let written = if options.view.json {
             let document = json!({
                 "sequence": sequence,
                 "kind": format!("{family}.{kind}"),
                 "subject": subject,
                 "time": time,
+                "clock": stamp.map(|Stamp { mark, .. }| mark.name()),
                 "bytes": bytes,
             });
             writeln!(out, "{document}")

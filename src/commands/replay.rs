@@ -33,6 +33,7 @@ use crate::{
         replay::{self, Pace, Recording, Speed},
     },
     settings::Settings,
+    timeline::Timeline,
     uplink::{Topic, Topics, payload::Origin},
 };
 
@@ -124,6 +125,7 @@ impl Player {
                 gateway: or(&gateway.name, "replay"),
                 epoch: 0,
                 run: RunId(0),
+                timeline: Timeline::default(),
                 time_zone: settings.time_zone().map_err(invalid)?,
                 opening_hours: settings.opening_hours().map_err(invalid)?,
                 historical_after_ms: i64::MAX,

@@ -42,6 +42,8 @@ pub enum DeafCause {
     PoweredOff,
     /// Scanning could not be started.
     ScanRefused,
+    /// The machine slept.
+    Suspended,
 }
 
 impl RadioState {
@@ -65,6 +67,7 @@ impl DeafCause {
             Self::NoAdapter => "no_adapter",
             Self::PoweredOff => "powered_off",
             Self::ScanRefused => "scan_refused",
+            Self::Suspended => "suspended",
         }
     }
 }
@@ -77,6 +80,7 @@ impl fmt::Display for DeafCause {
             Self::NoAdapter => "there is no Bluetooth adapter",
             Self::PoweredOff => "the Bluetooth adapter is switched off",
             Self::ScanRefused => "scanning could not be started",
+            Self::Suspended => "the machine was suspended",
         })
     }
 }

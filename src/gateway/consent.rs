@@ -143,6 +143,7 @@ mod tests {
             UnixTime, Uptime,
         },
         outbox::record::{Body, Change, Context, Presence, RunId, VisitSummary},
+        timeline::Timeline,
     };
 
     const RUN: RunId = RunId(1);
@@ -154,6 +155,7 @@ mod tests {
             gateway: "g".to_owned(),
             epoch: 1,
             run: RUN,
+            timeline: Timeline::default(),
             time_zone: TimeZone::UTC,
             opening_hours: Vec::new(),
             historical_after_ms: 60_000,

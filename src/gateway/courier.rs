@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::consent::{Ledger, Ruling};
 use crate::{
-    clock::Clock,
+    clock::{Account, Clock},
     engine::ClockQuality,
     outbox::{
         Stored,
@@ -37,6 +37,8 @@ struct View {
     synced: bool,
     caught_up: bool,
     revision: u64,
+    /// How often the belief in the clock has changed.
+    steps: usize,
 }
 
 impl ConsentingCourier {
@@ -46,26 +48,34 @@ impl ConsentingCourier {
         clock: Clock,
         caught_up: watch::Receiver<bool>,
     ) -> Self {
-        let view = View { synced: false, caught_up: false, revision: 0 };
+        let view = View { synced: false, caught_up: false, revision: 0, steps: 0 };
         Self { origin, topics, ledger, clock, caught_up, view }
     }
 
-    fn look(&self) -> View {
+    fn is_caught_up(&self) -> bool {
+        *self.caught_up.borrow() && !self.ledger.is_held()
+    }
+
+    fn look(&self, account: &Account) -> View {
         View {
-            synced: self.clock.wall().quality == ClockQuality::Synced,
-            caught_up: *self.caught_up.borrow() && !self.ledger.is_held(),
+            synced: account.basis.quality() == ClockQuality::Synced,
+            caught_up: self.is_caught_up(),
             revision: self.ledger.revision(),
+            steps: account.steps.len(),
         }
     }
 }
 
 impl Courier for ConsentingCourier {
     fn reconsider(&mut self) -> bool {
-        let now = self.look();
+        let account = self.clock.account();
+        self.origin.timeline.note(&account);
+        let now = self.look(&account);
         let before = std::mem::replace(&mut self.view, now);
         (now.synced && !before.synced)
             || (now.caught_up && !before.caught_up)
             || now.revision != before.revision
+            || now.steps != before.steps
     }
 
     fn dispatch(&mut self, stored: &Stored) -> Dispatch {
@@ -74,8 +84,8 @@ impl Courier for ConsentingCourier {
         if !self.view.synced {
             now.quality = ClockQuality::Unsynced;
         }
-        let look = self.look();
-        let may_go = self.view.caught_up && look.caught_up && look.revision == self.view.revision;
+        let (caught_up, revision) = (self.is_caught_up(), self.ledger.revision());
+        let may_go = self.view.caught_up && caught_up && revision == self.view.revision;
         if record.subject().is_some() && !may_go {
             return Dispatch::Later;
         }
@@ -85,7 +95,14 @@ impl Courier for ConsentingCourier {
             Ruling::Send => record,
             Ruling::SendNarrowed(narrowed) => *narrowed,
         };
-        let event = self.origin.render(stored.sequence, &record, &now);
+        let event = match stored.epoch {
+            None => self.origin.render(stored.sequence, &record, &now),
+            // Saved from an earlier store: it keeps the id it has there.
+            Some(epoch) => {
+                let origin = Origin { epoch, ..self.origin.clone() };
+                origin.render(stored.sequence, &record, &now)
+            }
+        };
         Dispatch::Publish {
             topic: self.topics.spell(Topic::Event { family: event.family, kind: event.kind }),
             payload: event.json,

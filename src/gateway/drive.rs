@@ -10,17 +10,18 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
+use super::clockwatch::ClockWatch;
 use crate::{
-    checkpoint,
+    checkpoint::{self, Earlier},
     clock::Clock,
     engine::{
-        Counts, Engine, Enrolment, EnrolmentReport, RadioState, ReceiverId, Registry, Situation,
-        Uptime, What,
+        Counts, DeafCause, Engine, Enrolment, EnrolmentReport, Pseudonym, RadioState, ReceiverId,
+        Registry, Situation, Uptime, What,
     },
     forget,
     outbox::{
         Entry, Tag, Write,
-        record::{Record, RunId},
+        record::{Body, Record, RunId},
     },
     scan::{CanarySightings, Heard},
 };
@@ -66,12 +67,17 @@ pub(super) enum Who {
 pub(super) struct Drive {
     pub(super) clock: Clock,
     pub(super) run: RunId,
+    pub(super) watch: ClockWatch,
+    /// The receivers there are.
+    pub(super) receivers: Vec<ReceiverId>,
+    /// What dates the visits that ended with an earlier run, until they are told.
+    pub(super) earlier: BTreeMap<Pseudonym, Earlier>,
     pub(super) heard: mpsc::Receiver<Heard>,
     pub(super) enrolments: mpsc::Receiver<Enrol>,
     pub(super) writes: mpsc::Sender<Write>,
     pub(super) pulse: watch::Sender<Pulse>,
     pub(super) canaries: watch::Sender<CanarySightings>,
-    /// Told when the clock is synced, or no longer: the uplink may have waited for it.
+    /// Told when the clock is believed, or no longer: the uplink may have waited for it.
     pub(super) reconsider: watch::Sender<()>,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
@@ -99,16 +105,19 @@ impl Drive {
         mut engine: Engine,
         records: Vec<Record>,
     ) -> Result<Driven, OutboxGone> {
+        // By what this run's records are dated later is kept before there are any.
+        let clock = self.watch.write();
+        self.send(clock).await?;
         for record in records {
             self.appended += 1;
             self.send(append(record)).await?;
         }
         let mut radios = BTreeMap::new();
-        let mut quality = self.clock.wall().quality;
         let mut inbox = Vec::with_capacity(TOGETHER);
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.deliver(&mut engine).await?;
+        self.earlier.clear();
         loop {
             let deadline = engine.poll_timeout().map(|deadline| self.instant(deadline));
             let sleep = async {
@@ -121,6 +130,7 @@ impl Drive {
                 biased;
                 // A withdrawn consent does not wait for a busy air.
                 Some(Enrol { who, reply }) = self.enrolments.recv() => {
+                    self.wake(&mut engine, &radios);
                     let now = self.clock.now();
                     let report = match who {
                         Who::All(registry) => engine.handle_registry(now, registry),
@@ -136,18 +146,26 @@ impl Drive {
                     if received == 0 {
                         break;
                     }
+                    self.wake(&mut engine, &radios);
                     for heard in inbox.drain(..) {
                         self.hear(&mut engine, &mut radios, heard);
                     }
                     forget::burn_stack();
                 }
-                () = sleep => engine.handle_timeout(self.clock.now()),
+                () = sleep => {
+                    self.wake(&mut engine, &radios);
+                    engine.handle_timeout(self.clock.now());
+                }
                 _ = ticks.tick() => {
-                    let wall = self.clock.wall();
-                    if std::mem::replace(&mut quality, wall.quality) != wall.quality {
+                    self.wake(&mut engine, &radios);
+                    let look = self.watch.look();
+                    engine.handle_clock(look.wall);
+                    if let Some(write) = look.write {
+                        self.send(write).await?;
+                    }
+                    if look.changed {
                         self.reconsider.send_replace(());
                     }
-                    engine.handle_clock(wall);
                 }
             }
             self.deliver(&mut engine).await?;
@@ -155,7 +173,25 @@ impl Drive {
         }
         engine.handle_stop(self.clock.now());
         self.deliver(&mut engine).await?;
+        let clock = self.watch.write();
+        self.send(clock).await?;
         Ok(Driven { counts: engine.counts(), appended: self.appended })
+    }
+
+    /// While the machine slept no receiver heard anything, so nobody has left. Before anything else
+    /// is made of the time that passed, the engine is told so.
+    fn wake(&mut self, engine: &mut Engine, radios: &BTreeMap<ReceiverId, RadioState>) {
+        let Some(slept) = self.watch.slept() else { return };
+        let now = self.clock.now();
+        let cause = DeafCause::Suspended;
+        for receiver in &self.receivers {
+            let state = radios.get(receiver).copied().unwrap_or_default();
+            // Who was deaf before still is.
+            if !matches!(state, RadioState::Deaf { .. }) {
+                engine.handle_radio(now, receiver, RadioState::Deaf { since: now - slept, cause });
+                engine.handle_radio(now, receiver, state);
+            }
+        }
     }
 
     /// Not part of the loop above, so that what it leaves on the stack can be cleared from there.
@@ -183,11 +219,11 @@ impl Drive {
         let mut writes = Vec::new();
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
-            writes.push(append(Record::of(&situation, self.run, &self.clock.wall())));
+            writes.push(append(self.record(&situation)));
             self.appended += 1;
         }
         while let Some(change) = engine.poll_checkpoint() {
-            writes.push(checkpoint::write(&change, &self.clock.wall()));
+            writes.push(checkpoint::write(&change, &self.clock.wall(), self.run));
         }
         // What happened and what is remembered of it are kept in one commit.
         while writes.len() > TOGETHER {
@@ -196,6 +232,15 @@ impl Drive {
             writes = rest;
         }
         if writes.is_empty() { Ok(()) } else { self.send(Write::Together(writes)).await }
+    }
+
+    fn record(&self, situation: &Situation) -> Record {
+        let record = Record::of(situation, self.run, &self.clock.wall());
+        let What::Presence(presence) = &situation.what else { return record };
+        match self.earlier.get(&presence.subject) {
+            Some(earlier) => record.told_as(earlier.told(situation.at)),
+            None => record,
+        }
     }
 
     async fn send(&self, write: Write) -> Result<(), OutboxGone> {
@@ -230,11 +275,26 @@ impl Drive {
 }
 
 /// A record on its way into the outbox.
-pub(super) fn append(record: Record) -> Write {
+pub fn append(record: Record) -> Write {
     let made = record.made();
-    let about = record.subject().map(|(subject, _)| Tag::of(subject));
+    let about = Some(whose_order(&record));
     let class = record.class();
     Write::Append(Entry { bytes: record.encode(), made, about, class })
+}
+
+/// Whose order a record keeps at the platform: the same as its `partitionkey`, but that a count keeps
+/// its zone's. For a person it is also what an erasure finds the record by.
+fn whose_order(record: &Record) -> Tag {
+    match &record.body {
+        Body::Presence(presence) => Tag::of(&presence.subject),
+        Body::Measured { fixture, .. } => Tag::of_thing("fixture", fixture),
+        Body::Counted(counted) => Tag::of_thing("zone", &counted.zone),
+        Body::Started(_)
+        | Body::RadioDeaf { .. }
+        | Body::RadioRecovered { .. }
+        | Body::RecordsDropped(_)
+        | Body::ConsentWithdrawn(_) => Tag::of_thing("gateway", ""),
+    }
 }
 
 /// One line an event, without anything personal beyond the pseudonym.

@@ -193,6 +193,12 @@ impl Keeper {
         Ok(())
     }
 
+    /// Keeps how far the platform was followed, where nobody is enrolled or withdraws. Blocks until
+    /// that is durable.
+    pub(super) fn remember(&mut self, standing: Standing) -> Result<(), RegistryStoreError> {
+        self.apply(&[], standing.last, standing)
+    }
+
     /// Keeps the platform's snapshot in place of all that it had enrolled. Blocks. Returns how many
     /// of it had withdrawn and were passed over.
     pub(super) fn replace(

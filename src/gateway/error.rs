@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use crate::{
     engine::AmbiguousRegistry,
-    outbox::OutboxError,
+    outbox::{DiskState, OutboxError},
     registry::{RegistryError, store::RegistryStoreError},
     settings::Invalid,
     uplink::UplinkError,
@@ -50,6 +50,9 @@ pub enum Fate {
 impl GatewayError {
     /// What the supervisor should do.
     pub fn fate(&self) -> Fate {
+        if DiskState::of(self).is_some() {
+            return Fate::Retry;
+        }
         match self {
             Self::Settings(_) | Self::Registry(_) | Self::Ambiguous(_) | Self::Uplink(_) => {
                 Fate::Reconfigure
@@ -64,7 +67,9 @@ impl GatewayError {
                 OutboxError::Foreign { .. }
                 | OutboxError::Forbidden { .. }
                 | OutboxError::Directory { .. }
-                | OutboxError::NewerLayout { .. } => Fate::Reconfigure,
+                | OutboxError::NewerLayout { .. }
+                | OutboxError::Key { .. }
+                | OutboxError::KeyMissing { .. } => Fate::Reconfigure,
                 OutboxError::Blob { .. } | OutboxError::Died | OutboxError::Unusable => Fate::Bug,
                 _ => Fate::Retry,
             },

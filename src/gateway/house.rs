@@ -10,27 +10,30 @@ use super::{
     courier::ConsentingCourier,
     enrolment::Enrolled,
     identity,
-    report::{self, Report},
+    report::{self, Report, Wear},
     with_footfall,
 };
 use crate::{
-    checkpoint,
+    checkpoint::{self, Restored},
     clock::Clock,
     command::{self, Command},
-    engine::{Engine, Pseudonym, Registry, VisitId, VisitRecord, WallClock},
+    engine::{Engine, Registry, VisitId, WallClock},
     outbox::{
         self, Opening, Read, Sequence,
         record::{Body, Record, RunId, Started},
     },
     scan::ScanCounters,
     settings::{GatewaySettings, Invalid, Settings},
-    uplink::{self, Access, Documents, LinkState, Uplink, payload::Origin},
+    timeline::Timeline,
+    uplink::{self, Access, Documents, LinkState, Replay, Uplink, payload::Origin},
 };
 
 /// What is known about the gateway as a whole.
 pub(super) struct House {
     pub(super) clock: Clock,
     pub(super) run: RunId,
+    /// What is known of this run's clocks, and of those of earlier runs.
+    pub(super) timeline: Timeline,
     /// The wall clock when the gateway started.
     pub(super) wall: WallClock,
     /// The last sequence that was in the store when it was opened.
@@ -52,6 +55,7 @@ pub(super) struct UplinkEnds {
     pub(super) outbox: mpsc::Sender<Read>,
     pub(super) durable: watch::Receiver<Option<Sequence>>,
     pub(super) reconsider: watch::Receiver<()>,
+    pub(super) replays: mpsc::Receiver<Replay>,
     pub(super) state: watch::Receiver<Vec<u8>>,
     pub(super) metrics: watch::Receiver<Vec<u8>>,
     pub(super) link: watch::Sender<LinkState>,
@@ -70,9 +74,19 @@ impl House {
         caught_up: watch::Receiver<bool>,
         (opening, status): (Opening, watch::Receiver<outbox::Status>),
     ) -> Self {
+        let mut timeline = Timeline::of(&opening.kept);
+        if let Some(newest) = timeline.newest() {
+            clock.not_before(newest);
+        }
+        timeline.begin(run, clock.boot(), clock.booted());
+        if let Some(anchor) = timeline.recalled() {
+            clock.recall(anchor);
+        }
+        timeline.note(&clock.account());
         Self {
             clock,
             run,
+            timeline,
             wall: clock.wall(),
             first_sequence: opening.last.map_or(0, |sequence| sequence.0),
             ledger: Ledger::new(enrolled.ledger()),
@@ -88,23 +102,30 @@ impl House {
     }
 
     /// The engine, with the visits that were open when the gateway last stopped.
-    pub(super) fn engine(&self, registry: Registry) -> Engine {
+    pub(super) fn engine(&self, registry: Registry, restored: Vec<Restored>) -> Engine {
         let next_visit = VisitId { epoch: self.opening.epoch, run: self.first_sequence, number: 1 };
         let identity = identity(&self.settings, registry);
         let engine = Engine::new(identity, self.settings.presence(), next_visit);
         let mut engine = with_footfall(&self.settings, engine);
         engine.handle_clock(self.wall);
-        engine.handle_restored(self.clock.now(), self.restored());
+        let visits = restored.into_iter().map(|Restored { subject, visit, .. }| (subject, visit));
+        engine.handle_restored(self.clock.now(), visits.collect());
         engine
     }
 
-    fn restored(&self) -> Vec<(Pseudonym, VisitRecord)> {
+    /// The visits that were open when the gateway last stopped.
+    pub(super) fn restored(&self) -> Vec<Restored> {
+        let known = (&self.timeline, self.run);
+        let within = self.settings.presence.resume_within.0;
         let kept = self.opening.kept.iter();
-        kept.filter_map(|kept| checkpoint::read(&kept.slot, &kept.value, &self.wall)).collect()
+        kept.filter_map(|kept| {
+            checkpoint::restore(&kept.slot, &kept.value, known, &self.wall, within)
+        })
+        .collect()
     }
 
     /// What the gateway says first.
-    pub(super) fn first_records(&self) -> Vec<Record> {
+    pub(super) fn first_records(&self, restored: &[Restored]) -> Vec<Record> {
         let started = Started {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             store: match (&self.opening.quarantined, self.first_sequence) {
@@ -114,23 +135,9 @@ impl House {
             }
             .to_owned(),
             pending: self.opening.pending.records,
-            visits_restored: u32::try_from(self.restored().len()).unwrap_or(u32::MAX),
+            visits_restored: u32::try_from(restored.len()).unwrap_or(u32::MAX),
         };
         vec![Record::new(Body::Started(started), self.clock.now(), self.run, &self.wall)]
-    }
-
-    /// The client identifier at the broker: unique there, and always the same. Only dashes of
-    /// ours, because some brokers refuse other characters; a dash in a name is doubled, so that
-    /// no two gateways get the same.
-    pub(super) fn client_id(&self) -> String {
-        let GatewaySettings { tenant, store, name, .. } = &self.settings.gateway;
-        match self.settings.uplink.client_id.as_str() {
-            "" => {
-                let names = [tenant, store, name].map(|name| name.replace('-', "--"));
-                format!("beacon-gateway-{}", names.join("-"))
-            }
-            given => given.to_owned(),
-        }
     }
 
     /// Who is speaking.
@@ -143,6 +150,7 @@ impl House {
             gateway: gateway.name.clone(),
             epoch: self.opening.epoch,
             run: self.run,
+            timeline: self.timeline.clone(),
             time_zone: self.settings.time_zone()?,
             opening_hours: self.settings.opening_hours()?,
             historical_after_ms: i64::try_from(historical_after).unwrap_or(i64::MAX),
@@ -163,7 +171,7 @@ impl House {
             uplink: self.settings.uplink.clone(),
             access,
             credentials,
-            client_id: self.client_id(),
+            client_id: client_id(&self.settings),
             topics: self.settings.topics()?,
             standing,
             orders,
@@ -185,12 +193,13 @@ impl House {
             settings: self.settings.uplink.clone(),
             access,
             credentials,
-            client_id: self.client_id(),
+            client_id: client_id(&self.settings),
             topics: self.settings.topics()?,
             courier: self.courier()?,
             outbox: ends.outbox,
             durable: ends.durable,
             reconsider: ends.reconsider,
+            replays: ends.replays,
             documents: Documents {
                 state: ends.state,
                 vanished: report::offline(false),
@@ -210,10 +219,17 @@ impl House {
         Ok(ConsentingCourier::new(names, self.ledger.clone(), self.clock, caught_up))
     }
 
+    /// When the gateway was started, by what is known of the clock now.
+    fn started(&self) -> String {
+        let wall = self.clock.wall();
+        uplink::payload::utc(wall.unix_at(self.wall.at))
+    }
+
     pub(super) fn report(&self, pulse: Pulse) -> Report<'_> {
         Report {
             wall: self.clock.wall(),
-            started: uplink::payload::utc(self.wall.unix),
+            clock: self.clock.account(),
+            started: self.started(),
             pulse,
             outbox: *self.status.borrow(),
             uplink: self.uplink.totals(),
@@ -224,6 +240,21 @@ impl House {
             caught_up: (!self.settings.command.is_off()).then(|| *self.caught_up.borrow()),
             fixtures: self.fixtures,
             quarantined: self.opening.quarantined.as_ref().map(|old| old.why.as_str()),
+            wear: Wear { endurance: self.settings.outbox.card_endurance.0 },
         }
+    }
+}
+
+/// The client identifier at the broker: unique there, and always the same. Only dashes of ours,
+/// because some brokers refuse other characters; a dash in a name is doubled, so that no two gateways
+/// get the same.
+pub(super) fn client_id(settings: &Settings) -> String {
+    let GatewaySettings { tenant, store, name, .. } = &settings.gateway;
+    match settings.uplink.client_id.as_str() {
+        "" => {
+            let names = [tenant, store, name].map(|name| name.replace('-', "--"));
+            format!("beacon-gateway-{}", names.join("-"))
+        }
+        given => given.to_owned(),
     }
 }

@@ -17,12 +17,12 @@ use super::{
 use crate::{
     engine::{Counts, RadioState, Uptime},
     health,
-    outbox::{self, OutboxError, Sequence},
+    outbox::{self, DiskState, OutboxError, Sequence},
     uplink::LinkState,
 };
 
 /// How often systemd is told the status when it keeps no watchdog.
-const UNWATCHED: Duration = Duration::from_secs(15);
+pub(super) const UNWATCHED: Duration = Duration::from_secs(15);
 
 /// How a room ended.
 pub(super) enum RoomEnd {
@@ -120,6 +120,8 @@ impl Office {
         let mut last = Uptime::from_micros(i64::MIN);
         let mut radios = Vec::new();
         let mut caught_up = self.house.caught_up.clone();
+        let mut outbox = self.house.status.clone();
+        let mut disk = DiskState::Ok;
         loop {
             let pulse = self.pulse.borrow().clone();
             tokio::select! {
@@ -143,6 +145,11 @@ impl Office {
                     health::status(&self.house.report(pulse).line(&link));
                 }
                 () = changes(&mut caught_up) => states.reset_immediately(),
+                () = changes_to(&mut outbox, |status| status.disk != disk) => {
+                    disk = outbox.borrow_and_update().disk;
+                    states.reset_immediately();
+                    watchdog.reset_immediately();
+                }
                 changed = self.pulse.changed() => {
                     if changed.is_err() {
                         // The engine has ended; how, its task will tell.
@@ -172,6 +179,13 @@ async fn changes<T>(value: &mut watch::Receiver<T>) {
     }
 }
 
+/// Waits until a value is as wanted; for ever when it will not be any more.
+async fn changes_to<T>(value: &mut watch::Receiver<T>, is: impl FnMut(&T) -> bool) {
+    if value.wait_for(is).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// Waits until all of so many records are durable; for ever while it is not known how many.
 async fn kept(
     status: &mut watch::Receiver<outbox::Status>,
@@ -180,7 +194,9 @@ async fn kept(
 ) {
     let Some(appended) = appended else { return std::future::pending().await };
     // An outbox that has ended keeps nothing more, and says so itself.
-    let all = status.wait_for(|status| status.totals.appended >= appended).await;
+    let all = status
+        .wait_for(|status| status.totals.appended.saturating_add(status.totals.lost) >= appended)
+        .await;
     if let Ok(reached) = all.map(|status| status.durable_up_to) {
         // The uplink must know, too, or it would drain only what it knows.
         durable.wait_for(|durable| *durable >= reached).await.ok();

@@ -24,13 +24,16 @@ use tracing::{error, info, warn};
 
 use super::{
     GatewayError, chain,
+    clerk::Clerk,
     consent::Ledger,
     drive::{Enrol, Who, append},
     enrolment::{Enrolled, Keeper},
 };
 use crate::{
     clock::Clock,
-    command::{Carried, Change, NotCarried, Order, RefusedEntry, Standing, Withdrawn},
+    command::{
+        Carried, Change, Done, Errand, NotCarried, Order, RefusedEntry, Standing, Task, Withdrawn,
+    },
     engine::{Enrolment, EnrolmentReport, Grant, Pseudonym, Subject},
     forget,
     outbox::{
@@ -52,6 +55,8 @@ pub(super) struct Registrar {
     pub(super) ledger: Ledger,
     /// Lent to the thread that does the work on the disk.
     pub(super) keeper: Arc<Mutex<Keeper>>,
+    /// Whom errands to the outbox are handed to.
+    pub(super) clerk: Clerk,
     pub(super) engine: mpsc::Sender<Enrol>,
     pub(super) writes: mpsc::Sender<Write>,
     /// What the platform wants.
@@ -122,9 +127,23 @@ impl Registrar {
 
     /// The platform wants something changed.
     async fn carry(&mut self, order: Order) -> Result<(), Failed> {
-        let Order { change, number, standing, reply } = order;
+        let Order { task, number, standing, reply } = order;
+        let done = match task {
+            Task::Change(change) => self.change(change, (number, standing)).await?,
+            Task::Errand(errand) => Ok(self.errand(errand, standing).await?),
+        };
+        // Whoever asked may have gone; then it comes again.
+        drop(reply.send(done));
+        Ok(())
+    }
+
+    /// The platform wants the registry changed.
+    async fn change(
+        &mut self,
+        change: Change,
+        kept: (u64, Standing),
+    ) -> Result<Result<Done, NotCarried>, Failed> {
         let hold = self.ledger.hold();
-        let kept = (number, standing);
         let carried = match change {
             Change::Upsert(subjects) => self.enrol(subjects, kept).await,
             Change::Withdraw(names) => self.withdraw(names, kept).await,
@@ -137,13 +156,28 @@ impl Registrar {
                 error!(error = why, "A command could not be carried out; it will be tried again.");
                 Err(NotCarried(why))
             }
-            other => Ok(other?),
+            other => Ok(Done::Changed(other?)),
         };
         drop(hold);
         self.reconsider.send_replace(());
-        // Whoever asked may have gone; then it comes again.
-        drop(reply.send(carried));
-        Ok(())
+        Ok(carried)
+    }
+
+    /// The platform wants something of the outbox.
+    async fn errand(&mut self, errand: Errand, standing: Standing) -> Result<Done, Failed> {
+        let answer = match self.clerk.run(errand).await {
+            Ok(answer) => answer,
+            Err(reason) => return Ok(Done::Refused(reason)),
+        };
+        match self.blocking(move |keeper| Ok(keeper.remember(standing)?)).await {
+            Ok(()) => {}
+            Err(Failed::Registry(error)) => {
+                // It is done, and does no harm when it is done a second time.
+                warn!(error = chain(&error), "The number of a command could not be kept.");
+            }
+            Err(stopping) => return Err(stopping),
+        }
+        Ok(Done::Answered(answer))
     }
 
     /// The registry was changed from outside.
@@ -382,7 +416,9 @@ impl Registrar {
         let mut all = Cleared::default();
         for names in names.chunks(Receipt::MAX_SUBJECTS) {
             let who = names.iter().map(|name| Tag::of(name.as_str())).collect();
-            let judge = self.ledger.judge(self.origin.clone(), self.clock.wall());
+            let mut origin = self.origin.clone();
+            origin.timeline.note(&self.clock.account());
+            let judge = self.ledger.judge(origin, self.clock.wall());
             let (reply, erased) = oneshot::channel();
             let erase = Write::Erase { who: Some(who), judge: Judge::new(judge), reply };
             self.writes.send(erase).await.map_err(|_| Failed::Stopping)?;

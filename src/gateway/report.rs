@@ -6,9 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::{Pulse, status::Status};
 use crate::{
+    clock::{Account, Basis},
     command,
-    engine::{RadioState, WallClock},
-    outbox,
+    engine::{RadioState, Uptime, WallClock},
+    outbox::{self, DiskState},
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
     uplink::{self, payload::utc},
 };
@@ -16,6 +17,7 @@ use crate::{
 /// Everything that is known about the gateway at one moment.
 pub(super) struct Report<'a> {
     pub(super) wall: WallClock,
+    pub(super) clock: Account,
     pub(super) started: String,
     pub(super) pulse: Pulse,
     pub(super) outbox: outbox::Status,
@@ -29,6 +31,14 @@ pub(super) struct Report<'a> {
     pub(super) caught_up: Option<bool>,
     pub(super) fixtures: usize,
     pub(super) quarantined: Option<&'a str>,
+    pub(super) wear: Wear,
+}
+
+/// What a card bears.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wear {
+    /// Bytes that can be written to it before it wears out.
+    pub(super) endurance: u64,
 }
 
 impl Report<'_> {
@@ -39,7 +49,7 @@ impl Report<'_> {
             "time": utc(self.wall.unix_at(self.wall.at)),
             "started": self.started,
             "version": env!("CARGO_PKG_VERSION"),
-            "clock": self.wall.quality.to_string(),
+            "clock": self.clock(),
             "radio": self.radio(),
             "receivers": self.receivers(),
             "visits_open": self.pulse.visits_open,
@@ -52,12 +62,17 @@ impl Report<'_> {
             },
             "fixtures": self.fixtures,
             "outbox": {
+                "disk": self.outbox.disk.name(),
                 "epoch": self.outbox.epoch,
                 "last_sequence": self.outbox.durable_up_to.map(|sequence| sequence.0.to_string()),
                 "pending": self.outbox.pending.records,
                 "pending_bytes": self.outbox.pending.bytes,
                 "oldest": self.outbox.oldest_made.map(utc),
+                "in_memory": self.outbox.queued.records,
+                "dead_letters": self.outbox.set_aside.records,
+                "held_for_replay": self.outbox.acknowledged.records,
                 "dropped": self.outbox.totals.dropped,
+                "lost": self.outbox.totals.lost,
                 "quarantined": self.quarantined,
             },
         }))
@@ -82,6 +97,7 @@ impl Report<'_> {
             refused.map(|(reason, count)| (reason.word().to_owned(), (*count).into())).collect();
         json!({
             "time": utc(self.wall.unix_at(self.wall.at)),
+            "clock": self.clock(),
             "scan": {
                 "heard": scan.heard,
                 "dropped": scan.dropped,
@@ -107,13 +123,26 @@ impl Report<'_> {
                 "appended": outbox.appended,
                 "acknowledged": outbox.acknowledged,
                 "pending": self.outbox.pending.records,
+                "set_aside": outbox.set_aside,
+                "brought_back": outbox.brought_back,
+                "dead_letters": self.outbox.set_aside.records,
+                "held_for_replay": self.outbox.acknowledged.records,
+                "expired": outbox.expired,
                 "dropped": outbox.dropped,
+                "unreadable": outbox.unreadable,
+                "lost": outbox.lost,
+                "untold": self.outbox.untold,
+                "disk": self.outbox.disk.name(),
+                "outages": outbox.outages,
+                "in_memory": self.outbox.queued.records,
+                "in_memory_bytes": self.outbox.queued.bytes,
                 "erased": outbox.erased,
                 "narrowed": outbox.narrowed,
                 "scrubs": outbox.scrubs,
                 "scrub_owed": self.outbox.owes_scrub,
                 "commits": outbox.commits,
                 "commit_ms": self.outbox.commit_took.as_millis(),
+                "flash": self.flash(),
             },
             "uplink": {
                 "published": uplink.published,
@@ -137,6 +166,37 @@ impl Report<'_> {
                 "faults": self.command.faults,
                 "discarded": self.command.discarded,
             },
+        })
+    }
+
+    /// What the outbox costs the card, and how long the card bears it.
+    fn flash(&self) -> Value {
+        let outbox::Totals { written, appended, .. } = self.outbox.totals;
+        let per_day = Wear::per_day(written, self.wall.at);
+        json!({
+            "bytes_written": written,
+            "bytes_per_event": written.checked_div(appended),
+            "bytes_per_day": per_day,
+            "card_years": per_day.and_then(|per_day| self.wear.years(per_day)),
+        })
+    }
+
+    /// How far the wall clock is to be trusted, and why.
+    fn clock(&self) -> Value {
+        let Account { at, basis, anchor, jumps, last_jump, error_us, .. } = &self.clock;
+        let seconds_since = |then: Uptime| at.since(then).as_secs();
+        // A clock that is believed without a source was never confirmed by one.
+        let confirmed = anchor.filter(|_| *basis != Basis::Trusted);
+        json!({
+            "quality": basis.quality().to_string(),
+            "basis": basis.name(),
+            "since_sync_s": confirmed.map(|anchor| seconds_since(anchor.at)),
+            "error_us": error_us,
+            "jumps": jumps,
+            "last_jump": last_jump.map(|jump| json!({
+                "by_ms": jump.by_us / 1000,
+                "age_s": seconds_since(jump.at),
+            })),
         })
     }
 
@@ -183,8 +243,12 @@ impl Report<'_> {
             uplink::LinkState::Online { .. } => "online".to_owned(),
             uplink::LinkState::Offline { why, .. } => format!("offline ({why})"),
         };
+        let disk = match self.outbox.disk {
+            DiskState::Ok => String::new(),
+            disk => format!("Disk {disk}, {} events in memory; ", self.outbox.queued.records),
+        };
         format!(
-            "Radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.",
+            "{disk}radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.",
             self.radio(),
             self.pulse.visits_open,
             self.outbox.pending.records,
@@ -193,9 +257,37 @@ impl Report<'_> {
     }
 }
 
+impl Wear {
+    /// How much is written in a day at this rate; `None` in the first minute, of which nothing
+    /// follows.
+    fn per_day(written: u64, up: Uptime) -> Option<u64> {
+        let seconds = up.since(Uptime::ZERO).as_secs();
+        let day = u128::from(written) * 86_400;
+        let per_day = day.checked_div(u128::from(seconds)).filter(|_| seconds >= 60)?;
+        u64::try_from(per_day).ok()
+    }
+
+    /// How many years the card bears so much a day; `None` when that is nothing.
+    fn years(self, per_day: u64) -> Option<u64> {
+        (self.endurance / 365).checked_div(per_day)
+    }
+}
+
 /// The retained document once the gateway is gone; `clean` when it said goodbye.
 pub(super) fn offline(clean: bool) -> Vec<u8> {
     bytes(&json!({"state": "offline", "clean": clean, "version": env!("CARGO_PKG_VERSION")}))
+}
+
+/// The retained document while the gateway waits for its disk, and can say nothing else.
+pub(super) fn waiting(wall: &WallClock, started: &str, disk: DiskState) -> Vec<u8> {
+    bytes(&json!({
+        "state": "online",
+        "time": utc(wall.unix_at(wall.at)),
+        "started": started,
+        "version": env!("CARGO_PKG_VERSION"),
+        "clock": wall.quality.to_string(),
+        "outbox": {"disk": disk.name()},
+    }))
 }
 
 /// All that one receiver counts, by its names.
@@ -218,4 +310,20 @@ fn receiver(counters: &ReceiverCounters) -> Value {
 
 fn bytes(document: &Value) -> Vec<u8> {
     document.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cards_life_is_projected_from_a_minute_on_and_never_divides_by_nothing() {
+        let at = |seconds: i64| Uptime::from_micros(seconds * 1_000_000);
+        let wear = Wear { endurance: 10 << 40 };
+        assert_eq!(Wear::per_day(1 << 20, at(59)), None);
+        assert_eq!(Wear::per_day(1 << 20, at(60)), Some(1440 << 20));
+        assert_eq!(Wear::per_day(u64::MAX, at(60)), None, "more than can be said");
+        assert_eq!(wear.years(1 << 30), Some(28));
+        assert_eq!(wear.years(0), None);
+    }
 }

@@ -1,346 +1,245 @@
-//! Drops the oldest records when the outbox is full or they are too old, and says so in a notice
-//! that becomes durable in the same commit as the loss.
+//! What has to go when the outbox holds all that it may, and what is too old. Pure.
+//!
+//! How much is held in, whose turn it is out. What was delivered goes first: nothing is lost with
+//! it. Then dead letters, which were told as such. Then the oldest of the lowest class that holds
+//! more than the share that it is sure of; when none does, of the lowest that holds anything.
 
 use std::time::Duration;
 
-use tracing::error;
+use crate::engine::{ClockQuality, WallClock};
 
-use crate::engine::{ClockQuality, UnixTime, Uptime, WallClock};
-
-use super::{
-    Class, DropReason, Dropped, Entry, Held, Journal, MAX_RECORD, Notice, OutboxError, Sequence,
-    Settings,
-};
-
-/// How many records one commit drops at most, and how many bytes of them: a store whose limits
-/// were lowered is brought down in steps that stay well within one of sled's segments.
-const CHUNK: usize = 256;
-const CHUNK_BYTES: u64 = 128 << 10;
+use super::{Class, Held, Journal, MAX_RECORD, Pending, Sequence, Settings, Standing};
 
 /// A full store makes room for more than the next record: one in so many of what it may hold, so
-/// that it does not write a notice for each record.
+/// that it does not make room in each commit.
 const ROOM: u64 = 64;
 
-/// How often a lasting loss is logged.
-const LOG_EVERY: Duration = Duration::from_mins(1);
-
-/// Enforces the limits of the outbox.
+/// The limits of the outbox.
+#[derive(Clone, Debug)]
 pub(super) struct Caps {
-    max_records: u64,
-    max_bytes: u64,
+    most: Pending,
+    /// What each class is sure of.
+    shares: [(Class, Pending); Class::ALL.len()],
     max_age: Duration,
-    notice: Notice,
-    /// Losses no notice could be written for. They are told with the next.
-    untold: Option<Dropped>,
-    log: LossLog,
 }
 
-/// What was staged to keep within the limits.
+/// How much a journal holds, with what is staged.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(super) struct Loss {
-    /// Records dropped.
-    pub(super) dropped: u64,
-    /// Notices appended.
-    pub(super) notices: u64,
+pub(super) struct Mark {
+    /// Which life of the store it is.
+    pub(super) epoch: u32,
+    /// The last sequence given.
+    pub(super) last: u64,
+    /// What waits of each class.
+    pub(super) classes: [Pending; Class::ALL.len()],
+    pub(super) acknowledged: Pending,
+    pub(super) set_aside: Pending,
 }
 
-/// What is being dropped in one commit.
-#[derive(Default)]
-struct Account {
-    /// Records dropped.
-    records: u64,
-    /// What the notice will say: these records, and what was told by the notices among them.
-    dropped: Option<Dropped>,
+/// Whose oldest record has to go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Victim {
+    /// Of those that no longer wait.
+    Standing(Standing),
+    /// Of those that wait.
+    Class(Class),
 }
 
-/// Logs losses, but not each of them while they go on.
-#[derive(Default)]
-struct LossLog {
-    last: Option<Uptime>,
-    records: u64,
+// === impl Mark ===
+
+impl Mark {
+    pub(super) fn of(journal: &impl Journal, last: u64) -> Self {
+        Self {
+            epoch: journal.epoch(),
+            last,
+            classes: Class::ALL.map(|class| journal.pending_of(class)),
+            acknowledged: journal.standing(Standing::Acknowledged),
+            set_aside: journal.standing(Standing::SetAside),
+        }
+    }
+
+    /// What waits.
+    pub(super) fn pending(&self) -> Pending {
+        self.classes.into_iter().fold(Pending::default(), Pending::and)
+    }
+
+    /// Everything.
+    pub(super) fn held(&self) -> Pending {
+        self.pending().and(self.acknowledged).and(self.set_aside)
+    }
 }
 
 // === impl Caps ===
 
 impl Caps {
-    pub(super) fn new(settings: &Settings, notice: Notice) -> Self {
-        Self {
-            max_records: settings.max_records,
-            max_bytes: settings.max_bytes.0,
-            max_age: settings.max_age.0,
-            notice,
-            untold: None,
-            log: LossLog::default(),
-        }
+    pub(super) fn new(settings: &Settings) -> Self {
+        let most = Pending { records: settings.max_records, bytes: settings.max_bytes.0 };
+        let shares = Class::ALL.map(|class| {
+            let percent = u64::from(settings.shares.of(class));
+            let part = |all: u64| all / 100 * percent + all % 100 * percent / 100;
+            (class, Pending { records: part(most.records), bytes: part(most.bytes) })
+        });
+        Self { most, shares, max_age: settings.max_age.0 }
     }
 
-    /// Whether the store, with what is staged, holds more than it may.
-    pub(super) fn exceeded(&self, journal: &impl Journal) -> bool {
-        let pending = journal.pending();
-        pending.records > self.max_records || pending.bytes > self.max_bytes
+    /// Whether more is held than may be.
+    pub(super) fn exceeded(&self, mark: &Mark) -> bool {
+        let held = mark.held();
+        held.records > self.most.records || held.bytes > self.most.bytes
     }
 
-    /// Stages the dropping of the oldest records, at most a chunk of them, until there is room
-    /// again: for the notice, and for a while to come.
-    pub(super) fn make_room(
-        &mut self,
-        journal: &mut impl Journal,
-        now: WallClock,
-    ) -> Result<Loss, OutboxError> {
-        let records = self.max_records.saturating_sub((self.max_records / ROOM).max(1));
-        let bytes = self.max_bytes.saturating_sub((self.max_bytes / ROOM).max(MAX_RECORD as u64));
-        let before = journal.pending().bytes;
-        let mut account = Account::default();
-        for held in journal.oldest(None, CHUNK)? {
-            let pending = journal.pending();
-            let there_is_room = pending.records <= records && pending.bytes <= bytes;
-            if there_is_room || before.saturating_sub(pending.bytes) >= CHUNK_BYTES {
-                break;
-            }
-            account.drop_one(journal, &held, DropReason::Full)?;
+    /// Whose oldest record goes next; nobody's once there is room again, for a notice of what was
+    /// lost, and for a while to come.
+    pub(super) fn victim(&self, mark: &Mark) -> Option<Victim> {
+        let records = self.most.records.saturating_sub((self.most.records / ROOM).max(1));
+        let bytes = (self.most.bytes / ROOM).max(MAX_RECORD as u64);
+        let bytes = self.most.bytes.saturating_sub(bytes);
+        let held = mark.held();
+        let (many, large) = (held.records > records, held.bytes > bytes);
+        if !many && !large {
+            return None;
         }
-        self.tell(journal, now, account)
-    }
-
-    /// Stages the dropping of what is provably too old in the oldest chunk: records whose making
-    /// and the present are both known. Those of unknown age stay where they are, and a whole chunk
-    /// of them shields what lies behind.
-    pub(super) fn drop_too_old(
-        &mut self,
-        journal: &mut impl Journal,
-        now: WallClock,
-    ) -> Result<Loss, OutboxError> {
-        if now.quality != ClockQuality::Synced {
-            return Ok(Loss::default());
-        }
-        let before = journal.pending().bytes;
-        let mut account = Account::default();
-        for held in journal.oldest(None, CHUNK)? {
-            if before.saturating_sub(journal.pending().bytes) >= CHUNK_BYTES {
-                break;
-            }
-            if self.is_too_old(&held, now.unix) {
-                account.drop_one(journal, &held, DropReason::TooOld)?;
+        for (standing, held) in
+            [(Standing::Acknowledged, mark.acknowledged), (Standing::SetAside, mark.set_aside)]
+        {
+            if held.records > 0 {
+                return Some(Victim::Standing(standing));
             }
         }
-        self.tell(journal, now, account)
+        let lowest_first = || self.shares.iter().zip(&mark.classes).rev();
+        let greedy = lowest_first().find(|((_, share), held)| {
+            (many && held.records > share.records) || (large && held.bytes > share.bytes)
+        });
+        let any = || lowest_first().find(|(_, held)| held.records > 0);
+        greedy.or_else(any).map(|((class, _), _)| Victim::Class(*class))
     }
 
-    /// Stages the notice that takes the place of a record too big to be stored.
-    pub(super) fn refuse(
-        &mut self,
-        journal: &mut impl Journal,
-        now: WallClock,
-        sequence: Sequence,
-        entry: &Entry,
-    ) -> Result<Loss, OutboxError> {
-        let why = DropReason::TooBig;
-        let dropped = Some(Dropped::one(why, sequence, entry.made));
-        self.tell(journal, now, Account { records: 1, dropped })
-    }
-
-    fn is_too_old(&self, held: &Held, now: UnixTime) -> bool {
-        held.made.is_some_and(|made| {
-            let age = now.as_millis().saturating_sub(made.as_millis());
-            u128::try_from(age).is_ok_and(|age| age > self.max_age.as_millis())
-        })
-    }
-
-    fn tell(
-        &mut self,
-        journal: &mut impl Journal,
-        now: WallClock,
-        account: Account,
-    ) -> Result<Loss, OutboxError> {
-        let Some(mut dropped) = account.dropped else { return Ok(Loss::default()) };
-        self.log.note(now.at, account.records, &dropped);
-        if let Some(untold) = self.untold.take() {
-            dropped.absorb(&untold);
-        }
-        let bytes = (self.notice)(&dropped);
-        if bytes.len() > MAX_RECORD {
-            error!(bytes = bytes.len(), "A notice of lost records is too big to be stored.");
-            self.untold = Some(dropped);
-            return Ok(Loss { dropped: account.records, notices: 0 });
-        }
-        let made = (now.quality == ClockQuality::Synced).then_some(now.unix);
-        journal.append(Entry { bytes, made, about: None, class: Class::Gateway }, Some(dropped))?;
-        Ok(Loss { dropped: account.records, notices: 1 })
+    /// Whether a record is provably too old: its making and the present are both known.
+    pub(super) fn is_too_old(&self, held: &Held, now: &WallClock) -> bool {
+        now.quality == ClockQuality::Synced
+            && held.made.is_some_and(|made| {
+                let age = now.unix.as_millis().saturating_sub(made.as_millis());
+                u128::try_from(age).is_ok_and(|age| age > self.max_age.as_millis())
+            })
     }
 }
 
-// === impl Account ===
-
-impl Account {
-    /// Drops a record and writes it down; if it was a notice, with all that it told of.
-    fn drop_one(
-        &mut self,
-        journal: &mut impl Journal,
-        held: &Held,
-        why: DropReason,
-    ) -> Result<(), OutboxError> {
-        if !journal.remove(held.sequence)? {
-            return Ok(());
-        }
-        self.records += 1;
-        let dropped = self.dropped.get_or_insert_with(|| Dropped::none(why));
-        dropped.absorb(&Dropped::one(why, held.sequence, held.made));
-        if let Some(carried) = &held.notice {
-            dropped.absorb(carried);
-        }
-        Ok(())
+/// The oldest of those whose turn it is.
+pub(super) fn oldest(
+    journal: &mut impl Journal,
+    victim: Victim,
+    limit: usize,
+) -> Result<Vec<Held>, super::OutboxError> {
+    match victim {
+        Victim::Standing(standing) => journal.oldest_standing(standing, limit),
+        Victim::Class(class) => journal.oldest_of(class, limit),
     }
 }
 
-// === impl LossLog ===
-
-impl LossLog {
-    fn note(&mut self, now: Uptime, records: u64, dropped: &Dropped) {
-        self.records = self.records.saturating_add(records);
-        if self.last.is_some_and(|last| now.since(last) < LOG_EVERY) {
-            return;
-        }
-        error!(
-            records = self.records,
-            first = dropped.ranges.first().map(|first| first.0),
-            last = dropped.ranges.last().map(|last| last.0),
-            why = %dropped.why,
-            "Records were dropped unsent."
-        );
-        self.last = Some(now);
-        self.records = 0;
-    }
+/// The record with this sequence, as it would survive a power cut.
+pub(super) fn one(
+    journal: &mut impl Journal,
+    sequence: Sequence,
+) -> Result<Option<Held>, super::OutboxError> {
+    Ok(journal.range(sequence, sequence, 1)?.pop())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{outbox::MemoryJournal, settings::Span};
+    use crate::{
+        engine::{UnixTime, Uptime},
+        outbox::About,
+        settings::{ByteSize, Span},
+    };
 
     const DAY: i64 = 86_400_000;
 
-    fn caps(settings: &Settings) -> Caps {
-        Caps::new(settings, Box::new(|dropped: &Dropped| dropped.count().to_string().into_bytes()))
+    /// A thousand records of a kilobyte each.
+    fn caps() -> Caps {
+        let settings =
+            Settings { max_records: 1000, max_bytes: ByteSize(1_000_000), ..Settings::default() };
+        Caps::new(&settings)
     }
 
-    fn journal(made: &[Option<i64>]) -> MemoryJournal {
-        let mut journal = MemoryJournal::default();
-        for made in made {
-            let made = made.map(UnixTime::from_millis);
-            journal
-                .append(
-                    Entry { bytes: b"record".to_vec(), made, about: None, class: Class::Presence },
-                    None,
-                )
-                .unwrap();
+    fn pending(records: u64) -> Pending {
+        Pending { records, bytes: records * 100 }
+    }
+
+    fn mark(classes: [u64; 5]) -> Mark {
+        Mark { classes: classes.map(pending), ..Mark::default() }
+    }
+
+    #[test]
+    fn a_store_that_is_not_full_gives_nothing_up() {
+        assert_eq!(caps().victim(&mark([0, 0, 0, 0, 985])), None);
+        assert!(!caps().exceeded(&mark([0, 0, 0, 0, 1000])));
+        assert!(caps().exceeded(&mark([0, 0, 0, 0, 1001])));
+    }
+
+    #[test]
+    fn what_was_delivered_goes_first_and_dead_letters_go_next() {
+        let full = mark([0, 0, 1000, 0, 0]);
+        let mut mark = Mark { acknowledged: pending(1), set_aside: pending(1), ..full };
+        let caps = caps();
+        assert_eq!(caps.victim(&mark), Some(Victim::Standing(Standing::Acknowledged)));
+        mark.acknowledged = pending(0);
+        assert_eq!(caps.victim(&mark), Some(Victim::Standing(Standing::SetAside)));
+    }
+
+    #[test]
+    fn the_lowest_class_beyond_its_share_goes_and_one_within_it_is_spared() {
+        let victim = |classes| match caps().victim(&mark(classes)) {
+            Some(Victim::Class(class)) => class,
+            other => panic!("{other:?}"),
+        };
+        // The shares are 100, 200, 400, 200 and 100.
+        assert_eq!(victim([0, 0, 900, 0, 101]), Class::Count);
+        assert_eq!(victim([0, 0, 900, 0, 100]), Class::Presence);
+        assert_eq!(victim([0, 600, 100, 201, 100]), Class::Sensor);
+        assert_eq!(victim([600, 200, 100, 50, 50]), Class::Gateway, "it took what was free");
+        // Everybody is within its share, and still it is too much.
+        assert_eq!(victim([95, 200, 400, 195, 100]), Class::Count);
+        assert_eq!(victim([100, 200, 400, 200, 90]), Class::Count);
+        assert_eq!(victim([1000, 0, 0, 0, 0]), Class::Gateway);
+    }
+
+    #[test]
+    fn bytes_are_compared_when_it_is_bytes_that_are_too_many() {
+        // Many small counts, few large sensor readings.
+        let mut mark = mark([0, 0, 0, 0, 300]);
+        mark.classes[3] = Pending { records: 500, bytes: 980_000 };
+        assert_eq!(caps().victim(&mark), Some(Victim::Class(Class::Sensor)));
+        mark.classes[3] = Pending { records: 700, bytes: 900_000 };
+        assert_eq!(caps().victim(&mark), Some(Victim::Class(Class::Count)), "records are");
+    }
+
+    #[test]
+    fn only_what_is_provably_too_old_is() {
+        let caps = Caps::new(&Settings { max_age: Span::secs(86_400), ..Settings::default() });
+        let held = |made: Option<i64>| Held {
+            sequence: Sequence(1),
+            made: made.map(UnixTime::from_millis),
+            notice: None,
+            about: About::Nobody,
+            class: Class::Presence,
+            standing: Standing::Pending,
+            bytes: Vec::new(),
+        };
+        let on_day = |day: i64, quality| WallClock {
+            at: Uptime::ZERO,
+            unix: UnixTime::from_millis(day * DAY),
+            quality,
+        };
+        let now = on_day(10, ClockQuality::Synced);
+        for (made, too_old) in
+            [(Some(DAY), true), (None, false), (Some(9 * DAY - 1), true), (Some(9 * DAY), false)]
+        {
+            assert_eq!(caps.is_too_old(&held(made), &now), too_old, "{made:?}");
         }
-        journal.sync().unwrap();
-        journal
-    }
-
-    fn on_day(day: i64, quality: ClockQuality) -> WallClock {
-        WallClock { at: Uptime::ZERO, unix: UnixTime::from_millis(day * DAY), quality }
-    }
-
-    fn left(journal: &mut MemoryJournal) -> Vec<u64> {
-        journal.sync().unwrap();
-        journal.oldest(None, usize::MAX).unwrap().iter().map(|held| held.sequence.0).collect()
-    }
-
-    #[test]
-    fn only_what_is_provably_too_old_goes_and_a_notice_tells_when_it_was_made() {
-        let settings = Settings { max_age: Span::secs(86_400), ..Settings::default() };
-        let mut journal =
-            journal(&[Some(DAY), None, Some(2 * DAY), Some(8 * DAY), Some(9 * DAY + 1)]);
-        let loss =
-            caps(&settings).drop_too_old(&mut journal, on_day(10, ClockQuality::Synced)).unwrap();
-        assert_eq!(loss, Loss { dropped: 3, notices: 1 });
-        assert_eq!(left(&mut journal), [2, 5, 6]);
-        let notice = journal.oldest(Some(Sequence(5)), 1).unwrap().pop().unwrap();
-        assert_eq!(notice.made, Some(UnixTime::from_millis(10 * DAY)));
-        let dropped = notice.notice.unwrap();
-        assert_eq!(dropped.ranges, [1, 3, 4].into_iter().map(Sequence).collect());
-        assert_eq!(dropped.first_made, Some(UnixTime::from_millis(DAY)));
-        assert_eq!(dropped.last_made, Some(UnixTime::from_millis(8 * DAY)));
-        assert_eq!(dropped.why, DropReason::TooOld);
-    }
-
-    #[test]
-    fn without_a_synced_clock_nothing_is_too_old() {
-        let mut journal = journal(&[Some(DAY)]);
-        let now = on_day(20_000, ClockQuality::Unsynced);
-        let loss = caps(&Settings::default()).drop_too_old(&mut journal, now).unwrap();
-        assert_eq!((loss, left(&mut journal)), (Loss::default(), vec![1]));
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_makes_nothing_too_old() {
-        let mut journal = journal(&[Some(500 * DAY)]);
-        let now = on_day(3, ClockQuality::Synced);
-        let loss = caps(&Settings::default()).drop_too_old(&mut journal, now).unwrap();
-        assert_eq!(loss, Loss::default());
-    }
-
-    #[test]
-    fn a_notice_that_is_dropped_hands_its_losses_to_the_next() {
-        let settings = Settings { max_records: 10, ..Settings::default() };
-        let mut caps = caps(&settings);
-        let mut journal = journal(&[None; 12]);
-        let now = on_day(0, ClockQuality::Unsynced);
-        let mut told = 0;
-        for round in 0..5 {
-            let loss = caps.make_room(&mut journal, now).unwrap();
-            journal.sync().unwrap();
-            let notices: Vec<Dropped> = journal
-                .oldest(None, usize::MAX)
-                .unwrap()
-                .into_iter()
-                .filter_map(|held| held.notice)
-                .collect();
-            told += loss.dropped;
-            assert_eq!(notices.iter().map(Dropped::count).sum::<u64>(), told);
-            assert_eq!(
-                notices.iter().filter_map(|notice| notice.ranges.first()).min(),
-                Some(Sequence(1)),
-                "{round}"
-            );
-            for _ in 0..8 {
-                let entry = Entry {
-                    bytes: b"record".to_vec(),
-                    made: None,
-                    about: None,
-                    class: Class::Presence,
-                };
-                journal.append(entry, None).unwrap();
-            }
-            journal.sync().unwrap();
-        }
-    }
-
-    #[test]
-    fn a_notice_that_cannot_be_stored_is_told_with_the_next() {
-        let mut too_big = true;
-        let notice: Notice = Box::new(move |_: &Dropped| {
-            vec![b'!'; if std::mem::take(&mut too_big) { MAX_RECORD + 1 } else { 1 }]
-        });
-        let settings = Settings { max_records: 4, ..Settings::default() };
-        let mut caps = Caps::new(&settings, notice);
-        let mut journal = journal(&[None; 6]);
-        let now = on_day(0, ClockQuality::Unsynced);
-        let first = caps.make_room(&mut journal, now).unwrap();
-        assert_eq!(first, Loss { dropped: 3, notices: 0 });
-        for _ in 0..2 {
-            journal
-                .append(
-                    Entry { bytes: vec![1], made: None, about: None, class: Class::Presence },
-                    None,
-                )
-                .unwrap();
-        }
-        journal.sync().unwrap();
-        let second = caps.make_room(&mut journal, now).unwrap();
-        journal.sync().unwrap();
-        let notice = journal.oldest(None, 9).unwrap().pop().unwrap().notice.unwrap();
-        assert_eq!(notice.count(), 3 + second.dropped);
+        let unsynced = on_day(20_000, ClockQuality::Unsynced);
+        assert!(!caps.is_too_old(&held(Some(DAY)), &unsynced));
+        let set_back = on_day(0, ClockQuality::Synced);
+        assert!(!caps.is_too_old(&held(Some(500 * DAY)), &set_back));
     }
 }

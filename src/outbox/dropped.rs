@@ -56,7 +56,7 @@ pub type Notice = Box<dyn FnMut(&Dropped) -> Vec<u8> + Send>;
 /// A [`Dropped`] as it is kept on the disk.
 #[derive(Deserialize, Serialize)]
 struct Form {
-    form: u8,
+    version: u8,
     why: u8,
     unnumbered: u64,
     first_made: Option<i64>,
@@ -93,9 +93,7 @@ impl Dropped {
 
     /// Takes over what another account tells of, keeping this one's reason.
     pub fn absorb(&mut self, other: &Self) {
-        for (first, last) in other.ranges.iter() {
-            self.ranges.add_range(first, last);
-        }
+        self.ranges.extend_from(&other.ranges);
         self.unnumbered = self.unnumbered.saturating_add(other.unnumbered);
         let times = || [self.first_made, self.last_made, other.first_made, other.last_made];
         let (oldest, newest) =
@@ -125,7 +123,7 @@ impl Dropped {
             range
         });
         let form = Form {
-            form: FORM,
+            version: FORM,
             why: self.why.number(),
             unnumbered: self.unnumbered,
             first_made: self.first_made.map(UnixTime::as_millis),
@@ -138,7 +136,7 @@ impl Dropped {
     /// Reads the form from the disk; `None` when it is not one.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         let form: Form =
-            postcard::from_bytes(bytes).ok().filter(|form: &Form| form.form == FORM)?;
+            postcard::from_bytes(bytes).ok().filter(|form: &Form| form.version == FORM)?;
         let mut dropped = Self::none(DropReason::of_number(form.why)?);
         let mut behind = 0_u64;
         for (gap, more) in form.ranges {

@@ -3,12 +3,12 @@
 //! Who is to be erased, and what of a record is still covered, is for a judge to say: the outbox
 //! does not know what a record means.
 
-use std::{collections::BTreeSet, fmt, mem};
+use std::{collections::BTreeSet, fmt};
 
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
-use super::{Held, Journal, MAX_RECORD, OutboxError, Sequence, Tag};
+use super::{Held, Journal, MAX_RECORD, OutboxError, Sequence, Tag, backlog::Order};
 
 /// How many records are looked at in one part.
 const PART: usize = 256;
@@ -53,17 +53,25 @@ pub(super) struct Erasure {
     who: Option<BTreeSet<Tag>>,
     judge: Judge,
     reply: oneshot::Sender<Erased>,
+    /// The last record to look at; `None` until everything before the order is durable.
+    until: Option<Sequence>,
+    now: Progress,
+    /// As of the last commit.
+    durable: Progress,
+}
+
+/// How far an erasure has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
     /// The last record that was looked at.
     after: Option<Sequence>,
-    /// The last record to look at.
-    until: Sequence,
     done: Erased,
 }
 
 /// One change that an erasure has staged.
 pub(super) enum Change {
-    /// A record of so many bytes is to go.
-    Erased(usize),
+    /// A record is to go.
+    Erased(Held),
     /// A record is to have so many bytes.
     Narrowed(usize),
 }
@@ -87,15 +95,11 @@ impl fmt::Debug for Judge {
 // === impl Erasure ===
 
 impl Erasure {
-    /// One that will look at everything up to `until`.
-    pub(super) fn new(
-        who: Option<Vec<Tag>>,
-        judge: Judge,
-        reply: oneshot::Sender<Erased>,
-        until: Sequence,
-    ) -> Self {
-        let who = who.map(|who| who.into_iter().collect());
-        Self { who, judge, reply, after: None, until, done: Erased::default() }
+    /// One that has looked at nothing yet.
+    pub(super) fn new(order: Order) -> Self {
+        let who = order.who.map(|who| who.into_iter().collect());
+        let (now, durable) = (Progress::default(), Progress::default());
+        Self { who, judge: order.judge, reply: order.reply, until: None, now, durable }
     }
 
     /// Whether it is about certain people. Then traces of them may be in the files even if no
@@ -104,10 +108,22 @@ impl Erasure {
         self.who.as_ref().is_some_and(|who| !who.is_empty())
     }
 
-    /// Whether it has looked at anything yet. Before it does, everything up to `until` has to be
-    /// durable.
-    pub(super) fn has_begun(&self) -> bool {
-        self.after.is_some()
+    /// Everything that was changed so far is durable, up to this sequence.
+    pub(super) fn settle(&mut self, last: u64) {
+        self.until.get_or_insert(Sequence(last));
+        self.durable = self.now;
+    }
+
+    /// What was changed since the last commit is not.
+    pub(super) fn undo(&mut self) {
+        self.now = self.durable;
+    }
+
+    /// The store is another one: all of it has to be looked at.
+    pub(super) fn begin_again(&mut self, last: u64) {
+        self.now.after = None;
+        self.durable.after = None;
+        self.until = self.until.map(|_| Sequence(last));
     }
 
     /// Stages the next part. `book` is told of each change and says whether there may be another
@@ -117,16 +133,20 @@ impl Erasure {
         journal: &mut impl Journal,
         mut book: impl FnMut(Change) -> bool,
     ) -> Result<bool, OutboxError> {
-        let records = match &self.who {
-            Some(who) => journal.oldest_about(who, self.after, PART)?,
-            None => journal.oldest(self.after, PART)?,
+        let Some(until) = self.until else { return Ok(false) };
+        let after = self.now.after;
+        let records = if let Some(who) = &self.who {
+            journal.oldest_about(who, after, PART)?
+        } else {
+            let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
+            journal.range(from, until, PART)?
         };
         let more = records.len() >= PART;
         for held in records {
-            if held.sequence > self.until {
+            if held.sequence > until {
                 return Ok(true);
             }
-            self.after = Some(held.sequence);
+            self.now.after = Some(held.sequence);
             if let Some(change) = self.judge_one(journal, held)?
                 && !book(change)
             {
@@ -141,13 +161,15 @@ impl Erasure {
         journal: &mut impl Journal,
         held: Held,
     ) -> Result<Option<Change>, OutboxError> {
-        let Held { sequence, notice: None, bytes, .. } = held else { return Ok(None) };
-        let done = &mut self.done;
+        if held.notice.is_some() {
+            return Ok(None);
+        }
+        let (sequence, before) = (held.sequence, held.bytes.len());
+        let done = &mut self.now.done;
         done.examined += 1;
-        let before = bytes.len();
-        match (self.judge.0)(&bytes) {
+        match (self.judge.0)(&held.bytes) {
             Verdict::Keep => return Ok(None),
-            Verdict::Replace(after) if after == bytes => return Ok(None),
+            Verdict::Replace(after) if after == held.bytes => return Ok(None),
             Verdict::Replace(after) if after.len() <= MAX_RECORD => {
                 let length = after.len();
                 if !journal.replace(sequence, after)? {
@@ -173,12 +195,12 @@ impl Erasure {
         done.bytes += u64::try_from(before).unwrap_or(0);
         done.first = done.first.or(Some(sequence));
         done.last = Some(sequence);
-        Ok(Some(Change::Erased(before)))
+        Ok(Some(Change::Erased(held)))
     }
 
     /// Tells whoever ordered it, once all of it is durable.
-    pub(super) fn tell(mut self) {
-        let done = mem::take(&mut self.done);
+    pub(super) fn tell(self) {
+        let done = self.durable.done;
         debug!(
             examined = done.examined,
             erased = done.erased,

@@ -149,6 +149,24 @@ pub enum OutboxError {
     /// An earlier failure left the journal unusable.
     #[error("failed to use the outbox after an earlier failure; it has to be opened again")]
     Unusable,
+    /// The store in the directory is not the one that was there before.
+    #[error(
+        "failed to go on with the outbox: the store that is there now ends at sequence {found} of \
+         epoch {epoch}, but more had been made durable; check that the right disk is mounted, and \
+         that nobody has put an old copy in its place"
+    )]
+    Older {
+        /// Its epoch.
+        epoch: u32,
+        /// The last sequence it knows.
+        found: u64,
+    },
+    /// The store could not be read any more while the gateway ran, and a fresh one was begun.
+    #[error(
+        "failed to go on under the same epoch: the outbox was damaged, a fresh one was begun, and \
+         everything that was in memory is in it; the gateway has to start anew, which systemd does"
+    )]
+    Renewed,
     /// A record, a name or a value is too long.
     #[error("failed to take in {found} bytes; at most {most} are allowed")]
     TooBig {

@@ -52,7 +52,8 @@ pub trait Journal {
     /// that is about to be removed is not shown.
     fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError>;
 
-    /// The same, but only records about one of these, or of which that is not known.
+    /// The oldest records behind `after`, in whichever standing, that are about one of these or of
+    /// which that is not known; at most `limit`.
     fn oldest_about(
         &mut self,
         who: &BTreeSet<Tag>,
@@ -121,6 +122,12 @@ pub trait Journal {
     /// Whether there is such a debt.
     fn owes_scrub(&self) -> bool;
 
+    /// How many bytes were written to the disk since the journal was opened, as far as that can be
+    /// told; 0 where there is no disk.
+    fn written(&self) -> u64 {
+        0
+    }
+
     /// Pays a part of the debt, in about the time of a commit. Between two parts the journal may
     /// be used as ever.
     fn scrub(&mut self) -> Result<Scrub, OutboxError>;
@@ -171,8 +178,8 @@ pub struct Kept {
 pub struct Pending {
     /// Records.
     pub records: u64,
-    /// Bytes of these records as they were given, without the store's own overhead: on disk they
-    /// take about twice as much.
+    /// Bytes of these records as they were given, before they are squeezed: on disk they take
+    /// about as much.
     pub bytes: u64,
 }
 

@@ -32,6 +32,13 @@ impl Ranges {
         self.0.insert(from, joined);
     }
 
+    /// Adds all that others have.
+    pub fn extend_from(&mut self, others: &Self) {
+        for (first, last) in others.iter() {
+            self.add_range(first, last);
+        }
+    }
+
     /// Whether it has one.
     pub fn contains(&self, sequence: Sequence) -> bool {
         let at = self.0.partition_point(|range| range.1 < sequence);

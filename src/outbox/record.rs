@@ -2,7 +2,7 @@
 //!
 //! A serialisable counterpart of [`Situation`], converted by hand, so that the engine's types can
 //! change without the disk's. Wall time is only an estimate here: it is stamped when the record is
-//! sent, by when the clock may have been set.
+//! sent, by when the clock may have been set (`timeline.rs`).
 
 mod form3;
 
@@ -12,9 +12,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Class;
-use crate::engine::{
-    ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
-    TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
+use crate::{
+    engine::{
+        ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
+        TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
+    },
+    timeline::Told,
 };
 
 /// The largest record, in bytes. Larger values would make sled write separate files that it never
@@ -317,6 +320,28 @@ impl Record {
             unix_ms: wall.unix_at(at).as_millis(),
             synced: wall.quality == ClockQuality::Synced,
             body,
+        }
+    }
+
+    /// When it happened by the clocks of the run that made it.
+    pub fn told(&self) -> Told {
+        Told {
+            run: self.run,
+            at: Uptime::from_micros(self.uptime_us),
+            unix: UnixTime::from_millis(self.unix_ms),
+            synced: self.synced,
+        }
+    }
+
+    /// The same record, as made by another run at other times.
+    #[must_use]
+    pub fn told_as(self, told: Told) -> Self {
+        Self {
+            run: told.run,
+            uptime_us: told.at.as_micros(),
+            unix_ms: told.unix.as_millis(),
+            synced: told.synced,
+            ..self
         }
     }
 

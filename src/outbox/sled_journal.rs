@@ -24,7 +24,7 @@ use crate::{clock::Clock, seal::KeySource};
 
 use super::{
     Class, Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Ranges, Scrub,
-    Sequence, Standing, Tag, staged::Staged,
+    Sequence, Standing, Tag, disk, staged::Staged,
 };
 
 mod begin;
@@ -44,6 +44,9 @@ mod salvage;
 mod squeeze;
 mod standings;
 mod volume;
+
+#[cfg(test)]
+mod tests;
 
 use begin::behind;
 pub(super) use head::LAYOUT;
@@ -82,6 +85,8 @@ pub struct SledJournal {
     /// Whether the files may hold anything that was removed or overwritten.
     stale: bool,
     failed: bool,
+    /// What the process had written when the store was opened.
+    written_before: u64,
     place: Place,
 }
 
@@ -231,6 +236,7 @@ impl SledJournal {
             // Nobody knows what it was through.
             stale: true,
             failed: false,
+            written_before: disk::written().unwrap_or(0),
             place,
         })
     }
@@ -479,6 +485,11 @@ impl Journal for SledJournal {
 
     fn owes_scrub(&self) -> bool {
         self.volume.head.owes_scrub
+    }
+
+    /// What the whole process has written: beside the outbox that is next to nothing.
+    fn written(&self) -> u64 {
+        disk::written().unwrap_or(0).saturating_sub(self.written_before)
     }
 
     fn scrub(&mut self) -> Result<Scrub, OutboxError> {

@@ -6,13 +6,13 @@
 
 use std::{io, path::PathBuf, thread};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tracing::info;
 
 use crate::clock::Clock;
 
 use super::{
-    Journal, Kept, Notice, OutboxError, Pending, Read, Sequence, Settings, Status, Write, serve,
+    Ends, Journal, Kept, OutboxError, Pending, Sequence, Settings, losses::RESERVED, serve,
 };
 
 /// A journal that was just opened.
@@ -44,7 +44,7 @@ pub struct Opening {
     pub last: Option<Sequence>,
     /// What waited in the store.
     pub pending: Pending,
-    /// The kept values.
+    /// The kept values, without the outbox's own.
     pub kept: Vec<Kept>,
     /// The store that had to be set aside, if one had to: a human should be told.
     pub quarantined: Option<Quarantined>,
@@ -59,33 +59,31 @@ impl<J> From<J> for Opened<J> {
     }
 }
 
-/// Starts a thread named `outbox` that opens a journal and serves it.
+/// Starts a thread named `outbox` that opens a journal and serves it, and opens it again whenever
+/// it fails.
 ///
-/// Returns once the journal is open, with what was found and a receiver of how it ended: `Ok` after
-/// `writes` and `reads` were closed and everything is durable. When the receiver itself fails, the
-/// thread has panicked.
+/// Returns once the journal is open for the first time, with what was found and a receiver of how it
+/// ended: `Ok` after the ends were closed and everything is durable. When the receiver itself fails,
+/// the thread has panicked. An error is that of the first opening; then nothing was started.
 pub async fn start<J: Journal>(
-    open: impl FnOnce() -> Result<Opened<J>, OutboxError> + Send + 'static,
+    mut open: impl FnMut() -> Result<Opened<J>, OutboxError> + Send + 'static,
     settings: Settings,
     clock: Clock,
-    writes: mpsc::Receiver<Write>,
-    reads: mpsc::Receiver<Read>,
-    status: watch::Sender<Status>,
-    notice: Notice,
+    ends: Ends,
 ) -> Result<(Opening, oneshot::Receiver<Result<(), OutboxError>>), OutboxError> {
     let (opening_tx, opening_rx) = oneshot::channel();
     let (end_tx, end_rx) = oneshot::channel();
     let thread = move || {
-        let (journal, opening) = match open().and_then(describe) {
+        let (opened, opening) = match open().and_then(describe) {
             Ok(opened) => opened,
             Err(error) => return drop(opening_tx.send(Err(error))),
         };
         if opening_tx.send(Ok(opening)).is_err() {
             return;
         }
-        let served = runtime().map_err(OutboxError::Thread).and_then(|runtime| {
-            runtime.block_on(serve(journal, settings, clock, writes, reads, status, notice))
-        });
+        let served = runtime()
+            .map_err(OutboxError::Thread)
+            .and_then(|runtime| runtime.block_on(serve(opened, open, settings, clock, ends)));
         // The journal is closed here, before anybody is told that the outbox has ended.
         drop(end_tx.send(served.map(drop)));
     };
@@ -100,17 +98,18 @@ pub async fn start<J: Journal>(
     Ok((opening, end_rx))
 }
 
-fn describe<J: Journal>(opened: Opened<J>) -> Result<(J, Opening), OutboxError> {
-    let Opened { mut journal, quarantined, missing } = opened;
+fn describe<J: Journal>(mut opened: Opened<J>) -> Result<(Opened<J>, Opening), OutboxError> {
+    let mut kept = opened.journal.kept()?;
+    kept.retain(|kept| !kept.slot.starts_with(RESERVED));
     let opening = Opening {
-        epoch: journal.epoch(),
-        last: journal.sync()?,
-        pending: journal.pending(),
-        kept: journal.kept()?,
-        quarantined,
-        missing,
+        epoch: opened.journal.epoch(),
+        last: opened.journal.sync()?,
+        pending: opened.journal.pending(),
+        kept,
+        quarantined: opened.quarantined.clone(),
+        missing: opened.missing,
     };
-    Ok((journal, opening))
+    Ok((opened, opening))
 }
 
 /// A runtime that only keeps time: the room's channels need none, and it does no input or output.

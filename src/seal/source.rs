@@ -222,7 +222,8 @@ impl KeySource {
     pub fn drop_older(&self) -> Result<(), KeyError> {
         let _lock = self.lock()?;
         let mut ring = self.file()?;
-        rewrap_all(&self.state_dir, &Sealer::new(ring.clone()))?;
+        let keys = Sealer::new(ring.clone());
+        rewrap_all(&self.state_dir, &[&keys], &keys)?;
         ring.keep_current();
         self.write(&ring)
     }
@@ -231,8 +232,11 @@ impl KeySource {
     /// credential has them all. Keys of stores are wrapped with the credential's before.
     pub fn remove_file(&self) -> Result<(), KeyError> {
         let _lock = self.lock()?;
-        if let Some(keys) = self.load()? {
-            rewrap_all(&self.state_dir, &keys.sealer)?;
+        // They may contradict each other, so each is asked by itself.
+        let credential = self.credentials.as_ref().map(|dir| read(&dir.join(CREDENTIAL)));
+        if let Some(credential) = credential.transpose()?.flatten() {
+            let (file, credential) = (Sealer::new(self.file()?), Sealer::new(credential));
+            rewrap_all(&self.state_dir, &[&credential, &file], &credential)?;
         }
         let path = self.key_file();
         let removed = overwrite(&path).and_then(|()| fs::remove_file(&path));

@@ -60,15 +60,15 @@ impl KeySource {
     pub fn rewrap(&self) -> Result<(), KeyError> {
         let _lock = self.lock()?;
         match self.load()? {
-            Some(keys) => rewrap_all(self.state_dir(), &keys.sealer),
+            Some(keys) => rewrap_all(self.state_dir(), &[&keys.sealer], &keys.sealer),
             None => Ok(()),
         }
     }
 }
 
-/// Wraps all files anew that are not wrapped with the current key. What no key here opens is left
-/// as it is: dropping a key takes nothing from it.
-pub(super) fn rewrap_all(dir: &Path, sealer: &Sealer) -> Result<(), KeyError> {
+/// Wraps all files anew that are not wrapped with the current key of `to`; `from` open them. What
+/// none of these opens is left as it is: dropping a key takes nothing from it.
+pub(super) fn rewrap_all(dir: &Path, from: &[&Sealer], to: &Sealer) -> Result<(), KeyError> {
     let failed = |source| KeyError::Read { path: dir.to_owned(), source };
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
@@ -81,11 +81,12 @@ pub(super) fn rewrap_all(dir: &Path, sealer: &Sealer) -> Result<(), KeyError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(source) => return Err(KeyError::Read { path, source }),
         };
-        if key_number(&wrapped) == Some(sealer.current()) {
+        let is_current = key_number(&wrapped) == Some(to.current());
+        if is_current && StoreKey::unwrap(&wrapped, to).is_ok() {
             continue;
         }
-        if let Ok(key) = StoreKey::unwrap(&wrapped, sealer) {
-            wrap_with(&path, &key, sealer)?;
+        if let Some(key) = from.iter().find_map(|from| StoreKey::unwrap(&wrapped, from).ok()) {
+            wrap_with(&path, &key, to)?;
         }
     }
     Ok(())

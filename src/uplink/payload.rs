@@ -2,18 +2,19 @@
 //!
 //! Source: CloudEvents specification 1.0.2, JSON event format 1.0.2; the extension attributes
 //! `sequence` and `partitionkey` as documented by that project, `epoch` our own. Wall time is
-//! stamped here, as late as possible.
+//! stamped here, as late as possible: `clock` says how it is known (docs/clock.md).
 
 use jiff::{Timestamp, civil::Weekday, tz::TimeZone};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    engine::{ClockQuality, UnixTime, Uptime, WallClock, frame::Quantity},
+    engine::{UnixTime, WallClock, frame::Quantity},
     outbox::{
         Sequence,
         record::{Body, Change, Counted, Presence, Record, RunId, VisitSummary},
     },
+    timeline::{Stamp, Timeline},
 };
 
 /// The content type of every event.
@@ -30,8 +31,10 @@ pub struct Origin {
     pub gateway: String,
     /// The epoch of the outbox's store.
     pub epoch: u32,
-    /// This run of the program: only its records can be stamped again.
+    /// This run of the program.
     pub run: RunId,
+    /// What is known of its clocks, and of those of earlier runs.
+    pub timeline: Timeline,
     /// The shop's time zone.
     pub time_zone: TimeZone,
     /// When the shop is open; empty when nobody said.
@@ -130,16 +133,11 @@ impl Origin {
 
     /// The wall time of a record as far as it is known now, and how far to trust it.
     ///
-    /// A record made before the clock was set is stamped again once it is, as long as the same run
-    /// of the program sends it.
+    /// A record made before the clock was set is stamped again once that has been done, as is one
+    /// whose clock was set anew since, if what it takes is known of the run that made it.
     pub fn stamp(&self, record: &Record, wall: &WallClock) -> (UnixTime, &'static str) {
-        if record.synced {
-            return (UnixTime::from_millis(record.unix_ms), "synced");
-        }
-        if record.run == self.run && wall.quality == ClockQuality::Synced {
-            return (wall.unix_at(Uptime::from_micros(record.uptime_us)), "corrected");
-        }
-        (UnixTime::from_millis(record.unix_ms), "unsynced")
+        let Stamp { unix, mark } = self.timeline.stamp(self.run, record.told(), wall);
+        (unix, mark.name())
     }
 
     /// Renders one record.

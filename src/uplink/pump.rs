@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::Uptime,
-    outbox::{Read, Removal, Sequence, Stored},
+    outbox::{Class, Read, Removal, Sequence, Stored},
 };
 
 /// So many records leave the outbox in one request at most, while others are still in flight: one
@@ -353,7 +353,13 @@ mod tests {
     }
 
     fn stored(sequences: impl IntoIterator<Item = u64>) -> Vec<Stored> {
-        let stored = |sequence| Stored { sequence: Sequence(sequence), bytes: Vec::new() };
+        let stored = |sequence| Stored {
+            sequence: Sequence(sequence),
+            about: None,
+            class: Class::Presence,
+            epoch: None,
+            bytes: Vec::new(),
+        };
         sequences.into_iter().map(stored).collect()
     }
 

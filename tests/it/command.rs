@@ -1,5 +1,6 @@
 //! The room of the platform's commands, at a real mosquitto, with a stand-in for the corridor.
 
+mod errands;
 mod gate;
 mod large;
 mod order;

@@ -1,6 +1,7 @@
 //! Integration tests, in one binary so that the heavy dependencies link once.
 
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
+mod clock;
 mod command;
 mod config;
 mod demo;
@@ -15,6 +16,7 @@ mod replay;
 mod rotating;
 mod simulate;
 mod simulation;
+mod subscriber;
 mod support;
 mod tidy;
 mod uplink_delivery;

@@ -9,6 +9,7 @@ use beacon_gateway::{
             RunId, Started, VisitSummary,
         },
     },
+    timeline::Timeline,
     uplink::payload::{KINDS, OpeningHours, Origin, kind_of},
 };
 use jiff::{civil::Weekday, tz::TimeZone};
@@ -143,6 +144,7 @@ fn origin() -> Origin {
         gateway: "gw1".to_owned(),
         epoch: 1,
         run: RunId(1),
+        timeline: Timeline::default(),
         time_zone: TimeZone::fixed(jiff::tz::offset(1)),
         opening_hours: vec![],
         historical_after_ms: 60_000,

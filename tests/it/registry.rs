@@ -324,7 +324,8 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
         quality: Quality { sightings: 7, ..Quality::default() },
     };
     let checkpoint = Checkpoint { subject: Pseudonym::new("p001"), visit: Some(visit) };
-    let Write::Keep { slot, value } = checkpoint::write(&checkpoint, &clock.wall()) else {
+    let Write::Keep { slot, value } = checkpoint::write(&checkpoint, &clock.wall(), RunId(1))
+    else {
         panic!("a checkpoint is kept");
     };
     journal.keep(slot, value).unwrap();

@@ -83,7 +83,7 @@ async fn a_broker_that_puts_everything_off_is_asked_with_one_record_and_ever_les
 }
 
 #[tokio::test]
-async fn a_record_the_broker_refuses_for_good_is_counted_and_removed() {
+async fn a_record_the_broker_refuses_for_good_is_counted_and_set_aside() {
     for reason in [0x90, 0x99] {
         let broker = refusing(&["3", "5"], reason, usize::MAX).await;
         let rig = Rig::start(settings(Protocol::V5, broker.port()));
@@ -91,6 +91,7 @@ async fn a_record_the_broker_refuses_for_good_is_counted_and_removed() {
         rig.delivered().await;
         let (totals, outbox) = rig.stop().await;
         assert_eq!(outbox.removed(Removal::Rejected), [3, 5], "reason {reason:#x}");
+        assert_eq!(outbox.set_aside(), 2, "they are kept");
         assert_eq!(outbox.removed(Removal::Acknowledged), [1, 2, 4, 6, 7, 8, 9, 10]);
         assert_eq!((totals.rejected, totals.acknowledged, totals.faults), (2, 8, 0));
     }

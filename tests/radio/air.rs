@@ -65,7 +65,7 @@ impl Air {
                 loop {
                     let mut pause = LONGEST_STEP;
                     if let Ok(mut cast) = cast.lock() {
-                        cast.send(&clock, &antenna);
+                        cast.send(clock, &antenna);
                         pause = cast.next_due().map_or(pause, |due| due.since(clock.now()));
                     }
                     sleep(pause.clamp(STEP, LONGEST_STEP)).await;
@@ -152,7 +152,7 @@ impl Cast {
         self.devices.iter().filter(|device| device.on).map(|device| device.due).min()
     }
 
-    fn send(&mut self, clock: &Clock, antenna: &Antenna) {
+    fn send(&mut self, clock: Clock, antenna: &Antenna) {
         let now = clock.now();
         let unix = clock.wall().unix;
         for device in self.devices.iter_mut().filter(|device| device.on && device.due <= now) {

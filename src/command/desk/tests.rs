@@ -105,10 +105,10 @@ fn judge(desk: &mut Desk, command: RegistryTopic, token: &[u8]) -> Decision {
 fn obey_at(desk: &mut Desk, command: RegistryTopic, token: &[u8], now: Moment) -> String {
     match judge_at(desk, command, token, now) {
         Decision::Accept(accepted) => {
-            assert_eq!(accepted.command, command);
+            assert_eq!(accepted.command, command.into());
             let before = desk.standing();
             assert!(before.last <= accepted.standing.last, "numbers go forward");
-            desk.carried(command, accepted.standing);
+            desk.carried(command.into(), accepted.standing);
             describe(&accepted)
         }
         Decision::Noted(noted) => format!("{noted:?}"),
@@ -127,7 +127,8 @@ fn describe(accepted: &Accepted) -> String {
     let of = |subjects: &[crate::engine::Subject]| {
         subjects.iter().map(|it| it.pseudonym.to_string()).collect::<Vec<_>>().join(" ")
     };
-    let what = match &accepted.change {
+    let Task::Change(change) = &accepted.task else { panic!("{accepted:?}") };
+    let what = match change {
         Change::Upsert(subjects) => format!("upsert {}", of(subjects)),
         Change::Withdraw(names) => format!("withdraw {}", join(names.iter().collect())),
         Change::Replace { subjects, number } => format!("replace {number} {}", of(subjects)),
@@ -157,7 +158,7 @@ fn refused(token: &[u8]) -> Reason {
     let Decision::Refuse(refusal) = judge(&mut desk, Upsert, token) else {
         panic!("it was not refused")
     };
-    assert_eq!(refusal.command, Some(Upsert));
+    assert_eq!(refusal.command, Some(Upsert.into()));
     assert_eq!(desk.standing(), Standing { last: 4, ..Standing::default() });
     refusal.reason
 }
@@ -498,7 +499,7 @@ fn an_entry_of_the_list_without_a_readable_time_is_withdrawn_for_good() {
     let decision = judge(&mut desk, RegistryTopic::Withdrawn, &token("withdrawn", 4, body));
     let Decision::Accept(accepted) = decision else { panic!("{decision:?}") };
     assert_eq!(describe(&accepted), "withdrawn a b !b:time !?:name");
-    let Change::Withdrawn(list) = accepted.change else { panic!("another change") };
+    let Task::Change(Change::Withdrawn(list)) = accepted.task else { panic!("another task") };
     assert_eq!(list[0].since, UnixTime::from_millis(1_780_272_000_000));
     assert_eq!(list[1].since, UnixTime::from_millis(i64::MAX));
 }
@@ -585,22 +586,38 @@ fn what_is_too_large_is_not_even_read() {
 }
 
 #[test]
-fn a_command_to_the_gateway_is_judged_and_then_unknown() {
-    let mut desk = desk(Standing { gateway: 4, ..Standing::default() });
-    let topic = topics().spell(Topic::Command("replay"));
-    let mut reason = |aud: &str, num: u64, seed| {
-        let mut claims = claims("replay", num, json!({}));
+fn a_command_to_the_gateway_is_judged_like_the_others() {
+    let mut desk = desk(Standing { gateway: 4, last: 9, ..Standing::default() });
+    let mut judge = |name: &str, aud: &str, num: u64, seed, body: Value, now| {
+        let mut claims = claims(name, num, body);
         claims["aud"] = aud.into();
         let token = sign(&header(), claims.to_string().as_bytes(), seed);
-        match desk.judge(&topic, &token, synced()) {
-            Decision::Refuse(Refusal { command: None, reason, .. }) => reason,
-            decision => panic!("{decision:?}"),
-        }
+        desk.judge(&topics().spell(Topic::Command(name)), &token, now)
     };
-    assert_eq!(reason("acme/berlin-03/gw1", 5, 1), Reason::UnknownCommand);
-    assert_eq!(reason("acme/berlin-03/gw1", 5, 9), Reason::Signature);
-    assert_eq!(reason("acme/berlin-03/gw1", 4, 1), Reason::Replayed);
-    assert_eq!(reason("acme/berlin-03", 5, 1), Reason::Audience, "not the whole store");
+    let to_us = "acme/berlin-03/gw1";
+    let span = || json!({"from": 1, "to": 5});
+    for (name, aud, num, seed, body, reason) in [
+        ("replay", to_us, 5, 9, span(), Reason::Signature),
+        ("replay", to_us, 4, 1, span(), Reason::Replayed),
+        ("replay", "acme/berlin-03", 5, 1, span(), Reason::Audience),
+        ("replay", to_us, 5, 1, json!({}), Reason::Body),
+        ("resync", to_us, 5, 1, json!({"what": 1}), Reason::Body),
+        ("reboot", to_us, 5, 1, json!({}), Reason::UnknownCommand),
+    ] {
+        let decision = judge(name, aud, num, seed, body, synced());
+        let Decision::Refuse(refusal) = decision else { panic!("{decision:?}") };
+        assert_eq!(refusal.reason, reason, "{name}");
+        let known = ErrandName::from_word(name).map(CommandName::from);
+        assert_eq!(refusal.command, known);
+    }
+    // Numbers need not follow each other, nor those of the registry, nor a clock.
+    for (name, num, now) in [("replay", 7, synced()), ("resync", 5, unsynced())] {
+        let decision = judge(name, to_us, num, 1, span(), now);
+        let Decision::Accept(accepted) = decision else { panic!("{decision:?}") };
+        assert_eq!(accepted.standing, Standing { gateway: num, last: 9, ..Standing::default() });
+        let Task::Errand(errand) = accepted.task else { panic!("another task") };
+        assert_eq!((errand.name.word(), errand.from.0, errand.to.0), (name, 1, 5));
+    }
     for topic in
         ["beacon/v1/acme/berlin-03/gw2/command/replay", "beacon/v1/x/y/registry/upsert", ""]
     {

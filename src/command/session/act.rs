@@ -8,11 +8,13 @@ use tracing::{error, info, warn};
 use super::{End, MOST_UNWRITTEN, Session, Why};
 use crate::{
     command::{
-        Asked, Carried, NotCarried, Order, UnderWay,
+        Asked, Done, NotCarried, Order, UnderWay,
         desk::{Accepted, Decision, Moment, Noted, Refusal},
+        errand::CommandName,
         gate::List,
         reason::Reason,
         report,
+        standing::Standing,
         wire::{Message, Receipt, Sender},
     },
     engine::ClockQuality,
@@ -114,9 +116,9 @@ impl Session<'_> {
     }
 
     fn order(&mut self, accepted: Accepted, receipt: Receipt) -> Result<(), End> {
-        let Accepted { command, number, change, refused, standing } = accepted;
+        let Accepted { command, number, task, refused, standing } = accepted;
         let (reply_to, reply) = oneshot::channel();
-        let order = Order { change, number, standing, reply: reply_to };
+        let order = Order { task, number, standing, reply: reply_to };
         match self.command.orders.try_send(order) {
             Ok(()) => {
                 let receipt = Some(receipt);
@@ -136,14 +138,36 @@ impl Session<'_> {
     /// What became of the order.
     pub(super) fn replied(
         &mut self,
-        reply: Result<Result<Carried, NotCarried>, oneshot::error::RecvError>,
+        reply: Result<Result<Done, NotCarried>, oneshot::error::RecvError>,
         sender: &Sender,
     ) -> Result<(), End> {
         let Some(order) = self.kept.under_way.take() else { return Ok(()) };
         let UnderWay { command, number, standing, refused, receipt, .. } = order;
-        let carried = reply.unwrap_or_else(|_| Err(NotCarried("nobody answered".to_owned())));
-        let carried = match carried {
-            Ok(carried) => carried,
+        let done = reply.unwrap_or_else(|_| Err(NotCarried("nobody answered".to_owned())));
+        let document = match done {
+            Ok(Done::Changed(carried)) => {
+                info!(
+                    command = command.word(),
+                    number,
+                    added = carried.added,
+                    changed = carried.changed,
+                    withdrawn = carried.withdrawn,
+                    erased = carried.records_erased,
+                    refused = refused.len() + carried.refused.len(),
+                    "A command was carried out."
+                );
+                report::changed(command, number, &refused, &carried, standing)
+            }
+            Ok(Done::Answered(answer)) => {
+                let (from, to) = (answer.from.0, answer.to.0);
+                info!(command = command.word(), number, from, to, "A command was carried out.");
+                report::answered(command, number, &answer, standing)
+            }
+            Ok(Done::Refused(reason)) => {
+                let refusal = Refusal { command: Some(command), reason, number: Some(number) };
+                self.refuse(refusal, false);
+                return self.settle(receipt, sender);
+            }
             Err(why) => {
                 self.command.counters.failed();
                 self.report(command.word(), report::failed(command, number, self.desk.standing()));
@@ -153,23 +177,16 @@ impl Session<'_> {
         self.desk.carried(command, standing);
         self.command.counters.carried();
         match command {
-            RegistryTopic::Withdrawn => self.gate.list = List::Carried,
-            RegistryTopic::Snapshot => self.kept.asked = None,
+            CommandName::Registry(RegistryTopic::Withdrawn) => self.gate.list = List::Carried,
+            CommandName::Registry(RegistryTopic::Snapshot) => self.kept.asked = None,
             _ => {}
         }
-        info!(
-            command = command.word(),
-            number,
-            added = carried.added,
-            changed = carried.changed,
-            withdrawn = carried.withdrawn,
-            erased = carried.records_erased,
-            refused = refused.len() + carried.refused.len(),
-            "A command was carried out."
-        );
-        let document = report::done(command, number, &refused, &carried, standing);
         self.report(command.word(), document);
-        // First what became of it, then the acknowledgement.
+        self.settle(receipt, sender)
+    }
+
+    /// First what became of it, then the acknowledgement.
+    fn settle(&mut self, receipt: Option<Receipt>, sender: &Sender) -> Result<(), End> {
         self.publish_reports(sender)?;
         match receipt {
             Some(receipt) => self.acknowledge(receipt, sender),
@@ -191,7 +208,7 @@ impl Session<'_> {
         let standing = self.desk.standing();
         if let (Reason::Replayed, true, Some(command), Some(number)) =
             (reason, again, command, number)
-            && number <= standing.last
+            && is_in_force(command, number, standing)
         {
             // It is in force, and the connection broke before the broker heard so.
             self.command.counters.noted();
@@ -199,7 +216,7 @@ impl Session<'_> {
             return;
         }
         self.command.counters.refused(reason);
-        if command == Some(RegistryTopic::Withdrawn) && reason != Reason::Replayed {
+        if command == Some(RegistryTopic::Withdrawn.into()) && reason != Reason::Replayed {
             self.gate.list = List::Refused;
         }
         let now = self.now();
@@ -299,6 +316,15 @@ impl Session<'_> {
             self.unwritten += 1;
         }
         Ok(())
+    }
+}
+
+/// Whether the command of this number was carried out: among those to a store none is left out,
+/// among those to one gateway only the last is known.
+fn is_in_force(command: CommandName, number: u64, standing: Standing) -> bool {
+    match command {
+        CommandName::Registry(_) => number <= standing.last,
+        CommandName::Gateway(_) => number == standing.gateway,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
         form::{self, KeyMaterial},
         store::{RegistryStore, RegistryStoreError, Source, Withdrawal},
     },
+    timeline::Timeline,
     uplink::payload::Origin,
 };
 
@@ -129,15 +130,16 @@ enum Unread {
 }
 
 fn kept(desk: &Desk, name: &str, wall: &WallClock) -> Result<Kept, Unread> {
-    let mut inspection = match outbox::inspect(desk.state_dir()) {
+    let mut inspection = match outbox::inspect_with(desk.state_dir(), desk.keys.clone()) {
         Ok(inspection) => inspection,
         Err(OutboxError::Absent { .. }) => {
             return Ok(Kept { visit: Value::Null, events: Vec::<Value>::new().into() });
         }
         Err(error) => return Err(Unread::Outbox(error)),
     };
-    let origin = origin(desk, inspection.stats().epoch).map_err(Unread::Settings)?;
     let slots = inspection.kept().map_err(Unread::Outbox)?;
+    let origin = origin(desk, inspection.stats().epoch).map_err(Unread::Settings)?;
+    let origin = Origin { timeline: Timeline::of(&slots), ..origin };
     let visit = slots.iter().find_map(|kept| {
         let (subject, visit) = checkpoint::read(&kept.slot, &kept.value, wall)?;
         (subject.as_str() == name).then(|| visit_json(&visit, wall))
@@ -164,6 +166,7 @@ fn origin(desk: &Desk, epoch: u32) -> Result<Origin, GatewayError> {
         gateway: gateway.name.clone(),
         epoch,
         run: RunId(0),
+        timeline: Timeline::default(),
         time_zone: settings.time_zone().map_err(GatewayError::Settings)?,
         opening_hours: settings.opening_hours().map_err(GatewayError::Settings)?,
         historical_after_ms: i64::MAX,

@@ -118,13 +118,14 @@ pub(super) fn label(bytes: &[u8]) -> Option<Label> {
     let (&kind, rest) = rest.split_first()?;
     let (length, rest) = rest.split_first_chunk()?;
     let (commit, rest) = rest.split_first_chunk::<6>()?;
-    let [a, b, c, d, e, f] = *commit;
+    let mut wide = [0; 8];
+    wide.iter_mut().skip(2).zip(commit).for_each(|(to, from)| *to = *from);
     let (spot, more) = Spot::read(kind, rest)?;
     let length = usize::from(u16::from_be_bytes(*length));
     let clear = FIXED + more;
     (length >= clear + StoreKey::OVERHEAD && length <= LONGEST).then_some(Label {
         spot,
-        commit: u64::from_be_bytes([0, 0, a, b, c, d, e, f]),
+        commit: u64::from_be_bytes(wide),
         length,
         clear,
     })

@@ -1,8 +1,9 @@
 //! The head of a store: what it is, and how far it has counted. Written with every commit.
 //!
 //! In clear: version 1 and the layout (u16), the same in every layout; then a sealed value with the
-//! epoch (u32), the last sequence (u64), the floor (u64, all chunks before it are gone), whether a
-//! scrub is owed (u8), and a list of where earlier epochs began (sequence u64, epoch u32).
+//! epoch (u32), the last sequence (u64), the floor (u64, all chunks before it are gone), the number of
+//! the commit before (u64), whether a scrub is owed (u8), and a list of where epochs began (sequence
+//! u64, epoch u32), the last being this store's own.
 
 use zeroize::Zeroizing;
 
@@ -37,6 +38,9 @@ pub(super) struct Head {
     pub(super) last: u64,
     /// All chunks of sequences before this one are gone.
     pub(super) floor: u64,
+    /// The number of the commit that was durable before this one began. So a head anywhere in the
+    /// log proves that the disk once had that commit, even if sled finds none of it any more.
+    pub(super) previous: u64,
     /// Whether something was removed that has to vanish from the files too.
     pub(super) owes_scrub: bool,
     /// From which sequence on each epoch counted, in order; the last is this store's own.
@@ -69,6 +73,7 @@ impl Head {
         plain.extend(self.epoch.to_be_bytes());
         plain.extend(self.last.to_be_bytes());
         plain.extend(self.floor.to_be_bytes());
+        plain.extend(self.previous.to_be_bytes());
         plain.push(self.owes_scrub.into());
         for (first, epoch) in &self.epochs {
             plain.extend(first.to_be_bytes());
@@ -89,12 +94,13 @@ impl Head {
     pub(super) fn decode(plain: &[u8]) -> Option<Self> {
         let mut rest = Rest(plain);
         let epoch = rest.u32()?;
-        let (last, floor, owes_scrub) = (rest.u64()?, rest.u64()?, rest.u8()? > 0);
+        let (last, floor, previous) = (rest.u64()?, rest.u64()?, rest.u64()?);
+        let owes_scrub = rest.u8()? > 0;
         let mut epochs = Vec::new();
         while !rest.0.is_empty() {
             epochs.push((rest.u64()?, rest.u32()?));
         }
-        Some(Self { epoch, last, floor, owes_scrub, epochs })
+        Some(Self { epoch, last, floor, previous, owes_scrub, epochs })
     }
 }
 
@@ -111,7 +117,7 @@ mod tests {
     #[test]
     fn a_head_is_read_as_it_was_written_and_only_with_its_key() {
         let key = StoreKey::fresh().unwrap();
-        let head = Head { floor: 3, owes_scrub: true, ..Head::beginning(4, 17) };
+        let head = Head { floor: 3, previous: 98, owes_scrub: true, ..Head::beginning(4, 17) };
         let value = head.seal(&key, 99).unwrap();
         assert_eq!(layout(&value), Some(LAYOUT));
         assert_eq!(Head::open(&key, &value), Some((head, 99)));

@@ -170,13 +170,13 @@ mod tests {
         let head = Head::decode(&head).unwrap();
         assert_eq!((head.epoch, head.last, head.records, head.owes_scrub), (3, 9, 4, false));
         let record = [[1].as_slice(), &[0; 7], &[5], &[0], b"a record"].concat();
-        let held = decode(Sequence(7), &record).unwrap();
-        assert_eq!((held.about, held.bytes.as_slice()), (About::Unknown, b"a record".as_slice()));
-        assert_eq!(held.made, Some(UnixTime::from_millis(5)));
+        let found = decode(Sequence(7), &record).unwrap();
+        assert_eq!((found.about, found.bytes.as_slice()), (About::Unknown, b"a record".as_slice()));
+        assert_eq!(found.made, Some(UnixTime::from_millis(5)));
         let notice = [[1].as_slice(), &[0; 8], &[1], &[0; 7], &[6], &[0; 41], b"it"].concat();
-        let held = decode(Sequence(7), &notice).unwrap();
-        assert_eq!((held.about, held.class), (About::Nobody, Class::Gateway));
-        assert_eq!(held.notice.map(|notice| notice.count()), Some(6));
+        let found = decode(Sequence(7), &notice).unwrap();
+        assert_eq!((found.about, found.class), (About::Nobody, Class::Gateway));
+        assert_eq!(found.notice.map(|notice| notice.count()), Some(6));
     }
 
     #[test]
@@ -184,8 +184,8 @@ mod tests {
         let head = [[1, 0, 2].as_slice(), &[0; 20], &[1]].concat();
         assert!(Head::decode(&head).unwrap().owes_scrub);
         let record = [[2].as_slice(), &[0x80], &[0; 7], &[0, 1], &[9; 8], b"x"].concat();
-        let held = decode(Sequence(1), &record).unwrap();
-        assert_eq!((held.made, held.about), (None, About::Subject(Tag(0x0909_0909_0909_0909))));
+        let found = decode(Sequence(1), &record).unwrap();
+        assert_eq!((found.made, found.about), (None, About::Subject(Tag(0x0909_0909_0909_0909))));
         for end in 0..record.len() - 1 {
             assert_eq!(decode(Sequence(1), &record[..end]), None);
         }

@@ -12,7 +12,7 @@ use std::{
 use tracing::warn;
 
 use crate::{
-    outbox::{OutboxError, disk_fault},
+    outbox::{DiskState, OutboxError},
     seal::{KeySource, StoreKey},
 };
 
@@ -21,6 +21,7 @@ use super::{
     head::{self, HEAD, LAYOUT},
     legacy::Legacy,
     place::{Place, at, sync_tree},
+    salvage,
     volume::{Cause, Volume},
 };
 
@@ -135,7 +136,14 @@ fn read_through(
             let key = key(place, number, keys).map_err(Trouble::Around)?;
             let missing = || OutboxError::KeyMissing { path: place.key(number) };
             let key = key.ok_or_else(missing).map_err(Trouble::Around)?;
-            Found::Volume(Box::new(Volume::read_through(db, key).map_err(trouble)?))
+            let volume = Volume::read_through(db, key).map_err(trouble)?;
+            // Where the log is damaged near its end, sled takes that for the end.
+            let log = path.join("db");
+            let lost = salvage::has_later(&log, volume.key(), volume.durable());
+            if lost.map_err(|error| trouble(error.into()))? {
+                return Err("commits have vanished from the end of it".into());
+            }
+            Found::Volume(Box::new(volume))
         }
         1 | 2 => Found::Legacy(Legacy::read_through(db).map_err(trouble)?),
         0 => return Err("its layout does not exist".into()),
@@ -163,7 +171,7 @@ fn trouble(dir: &Path, cause: Cause) -> Trouble {
 /// Whether an error has nothing to do with what the store contains.
 fn is_around(error: &io::Error) -> bool {
     use io::ErrorKind::{OutOfMemory, PermissionDenied};
-    disk_fault::of(error).is_some()
+    DiskState::of(error).is_some()
         || matches!(error.kind(), OutOfMemory | PermissionDenied)
         || matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }

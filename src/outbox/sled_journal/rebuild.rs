@@ -198,8 +198,8 @@ impl Rebuild {
             lost.extend(self.unreadable.keys().copied());
             self.workshop.volume.set_lost(lost);
         }
-        let last = self.next.0.saturating_sub(1);
-        Ok(self.workshop.add(&records, last).map(|()| complete))
+        let end = self.next.0.saturating_sub(1);
+        Ok(self.workshop.add(&records, end).map(|()| complete))
     }
 
     /// Repeats a commit of the live store as far as it concerns what was copied. Kept values are

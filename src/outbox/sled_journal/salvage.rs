@@ -21,7 +21,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use crate::{
-    outbox::{Held, Kept, RESERVED, Ranges, Sequence, Standing},
+    outbox::{Held, Kept, Ranges, Sequence, Standing, losses::RESERVED},
     seal::StoreKey,
 };
 
@@ -63,6 +63,19 @@ pub(super) fn is_sealed(log: &Path) -> io::Result<bool> {
     let mut found = false;
     scan(&File::open(log)?, |_, bytes| {
         found |= frame::label(bytes).is_some();
+        !found
+    })?;
+    Ok(found)
+}
+
+/// Whether a log proves that there was a durable commit behind the one with this number.
+pub(super) fn has_later(log: &Path, key: &StoreKey, durable: u64) -> io::Result<bool> {
+    let mut found = false;
+    scan(&File::open(log)?, |_, bytes| {
+        let later = frame::label(bytes)
+            .filter(|label| label.spot == Spot::Head && label.commit > durable)
+            .and_then(|_| Head::decode(&frame::open(key, bytes)?.1));
+        found |= later.is_some_and(|head| head.previous > durable);
         !found
     })?;
     Ok(found)
@@ -191,6 +204,12 @@ impl Carved {
         }
     }
 
+    /// All records that were found, whether they still count or not.
+    #[cfg(test)]
+    pub(super) fn sequences(&self) -> impl Iterator<Item = Sequence> {
+        self.records.keys().copied()
+    }
+
     /// The first sequence that is looked at.
     pub(super) fn first(&self) -> u64 {
         let first = self.records.keys().next().map_or_else(
@@ -249,7 +268,7 @@ impl Carved {
 
     /// What is neither gone nor found.
     fn lost(&self, first: u64, last: u64) -> Ranges {
-        let mut lost = Ranges::new();
+        let mut ranges = Ranges::new();
         let mut states = (u64::MAX, Vec::new());
         let mut found = self.records.range(Sequence(first)..).map(|(sequence, _)| *sequence);
         let mut next = found.next();
@@ -257,10 +276,10 @@ impl Carved {
             if next == Some(sequence) {
                 next = found.next();
             } else if self.state(&mut states, sequence) != State::Gone {
-                lost.add(sequence);
+                ranges.add(sequence);
             }
         }
-        lost
+        ranges
     }
 
     /// The state of a sequence; `known` has those of the chunk that was asked for last.
@@ -298,7 +317,7 @@ mod tests {
     #[test]
     fn every_mark_is_found_once_wherever_it_lies() {
         let mut file = tempfile::tempfile().unwrap();
-        let places = [0, 5, WINDOW - LONGEST - 2, WINDOW - 3, WINDOW, 2 * WINDOW + 77];
+        let places = [0, 5, WINDOW - LONGEST - 2, WINDOW - 7, WINDOW - 1, 2 * WINDOW + 77];
         let mut bytes = vec![0xbe; 2 * WINDOW + 81];
         for place in places {
             bytes[place..place + 4].copy_from_slice(&MARK);

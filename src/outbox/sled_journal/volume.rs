@@ -58,6 +58,8 @@ pub(super) struct Volume {
     pub(super) index: Index,
     /// The number of the last commit.
     commit: u64,
+    /// The number of the last one that is durable.
+    durable: u64,
     /// How many records lie in each slot that are not gone.
     slots: Vec<u16>,
     /// How many slots have none.
@@ -97,6 +99,7 @@ impl Volume {
             head,
             index: Index::default(),
             commit: 0,
+            durable: 0,
             slots: Vec::new(),
             free: 0,
             cursor: 0,
@@ -116,7 +119,7 @@ impl Volume {
             .map_err(|_| "the system gave no random bytes")?;
         let ahead = 1 + u64::from(u32::from_be_bytes(random)) % AHEAD;
         let mut volume = Self::new(db, key, head);
-        volume.commit = commit + ahead;
+        (volume.commit, volume.durable) = (commit + ahead, commit);
         let states = volume.read_states()?;
         volume.read_blocks(&states)?;
         volume.find_lost(&states)?;
@@ -272,6 +275,7 @@ impl Volume {
             }
         }
         self.head.owes_scrub = changes.owes_scrub;
+        self.head.previous = self.durable;
         batch.insert(HEAD, self.head.seal(&self.key, self.commit)?);
         Ok(self.db.apply_batch(batch)?)
     }
@@ -365,9 +369,15 @@ impl Volume {
     }
 
     /// Waits until sled has written everything.
-    pub(super) fn flush(&self) -> Result<(), Cause> {
+    pub(super) fn flush(&mut self) -> Result<(), Cause> {
         self.db.flush()?;
+        self.durable = self.commit;
         Ok(())
+    }
+
+    /// The number of the last commit that is durable.
+    pub(super) fn durable(&self) -> u64 {
+        self.durable
     }
 
     /// The record with this sequence, which lies in this slot; `None` when its block is damaged.
@@ -388,11 +398,11 @@ impl Volume {
     }
 
     fn block(&self, slot: u32) -> Result<Option<Vec<Held>>, Cause> {
-        let spot = Spot::Block(slot);
-        let key = spot.key();
+        let place = Spot::Block(slot);
+        let key = place.key();
         let Some(value) = self.db.get(&key)? else { return Ok(None) };
         self.let_go_of(&key);
-        let opened = frame::open_at(&self.key, spot, &value);
+        let opened = frame::open_at(&self.key, place, &value);
         Ok(opened.and_then(|(_, plain)| block::decode(&plain)))
     }
 
@@ -442,6 +452,19 @@ impl Volume {
             // What is read here is not needed; what is wrong with it shows where it is.
             drop(self.db.contains_key(key));
         }
+    }
+
+    /// How many slots there are.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Puts something into a slot that does not open.
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self, slot: u32) {
+        self.db.insert(Spot::Block(slot).key(), b"spoiled").unwrap();
+        self.read = None;
     }
 
     /// The key of the store.

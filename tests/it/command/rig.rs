@@ -5,8 +5,12 @@ use std::sync::{Arc, Mutex};
 
 use beacon_gateway::{
     clock::Clock,
-    command::{Carried, Change, Command, Counters, NotCarried, Order, Settings, Standing, Totals},
+    command::{
+        Answer, Carried, Change, Command, Counters, Done, Errand, NotCarried, Numbers, Order,
+        Reason, Settings, Standing, Task, Totals,
+    },
     engine::{ClockQuality, Pseudonym, Subject, WallClock},
+    outbox::Sequence,
     uplink::{Access, Protocol, RegistryTopic, Topic},
 };
 use serde_json::Value;
@@ -103,15 +107,21 @@ impl Corridor {
 
     async fn serve(self, mut orders: mpsc::Receiver<Order>, mut mood: watch::Receiver<Mood>) {
         while let Some(order) = orders.recv().await {
-            self.note(Happened::Ordered(order.number, describe(&order.change)));
+            self.note(Happened::Ordered(order.number, describe(&order.task)));
             let Ok(mood) = mood.wait_for(|mood| *mood != Mood::Slow).await.map(|mood| *mood) else {
                 return;
             };
-            let reply = match mood {
-                Mood::Failing => Err(NotCarried("the disk is full".to_owned())),
-                Mood::Willing | Mood::Slow => {
+            let reply = match (mood, order.task) {
+                (Mood::Failing, Task::Change(_)) => Err(NotCarried("the disk is full".to_owned())),
+                (Mood::Failing, Task::Errand(_)) => Ok(Done::Refused(Reason::Unavailable)),
+                (Mood::Willing | Mood::Slow, task) => {
                     self.0.lock().unwrap().standing = order.standing;
-                    Ok(Carried { added: 1, ..Carried::default() })
+                    Ok(match task {
+                        Task::Change(_) => {
+                            Done::Changed(Carried { added: 1, ..Carried::default() })
+                        }
+                        Task::Errand(errand) => Done::Answered(answer(errand)),
+                    })
                 }
             };
             // A room that was stopped meanwhile does not listen any more.
@@ -120,11 +130,25 @@ impl Corridor {
     }
 }
 
-fn describe(change: &Change) -> String {
+/// Says that it found the even numbers below a thousand.
+fn answer(errand: Errand) -> Answer {
+    let Errand { from, to, .. } = errand;
+    let even = (0..500).map(|n| Sequence(2 * n)).collect();
+    let numbers = vec![("held", Numbers::Which(even)), ("brought_back", Numbers::Count(7))];
+    Answer { epoch: 3, last: Sequence(998), from, to, numbers }
+}
+
+fn describe(task: &Task) -> String {
     let names = |names: Vec<&Pseudonym>| {
         names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(" ")
     };
     let subjects = |subjects: &[Subject]| names(subjects.iter().map(|it| &it.pseudonym).collect());
+    let change = match task {
+        Task::Change(change) => change,
+        Task::Errand(Errand { name, from, to, .. }) => {
+            return format!("{} {} {}", name.word(), from.0, to.0);
+        }
+    };
     match change {
         Change::Upsert(new) => format!("upsert {}", subjects(new)),
         Change::Withdraw(gone) => format!("withdraw {}", names(gone.iter().collect())),
@@ -255,6 +279,15 @@ impl Platform {
     /// Publishes on a topic of the registry.
     pub(crate) async fn tell(&mut self, topic: RegistryTopic, payload: &[u8]) {
         self.publisher.publish(&topics().spell_registry(topic), payload).await;
+    }
+
+    /// Publishes a command to the gateway, of this number.
+    pub(crate) async fn ask(&mut self, name: &str, number: u64, body: &Value) {
+        let mut claims = Signer::claims(name, number, body);
+        let aud = topics().gateway_address().into();
+        claims.as_object_mut().unwrap().insert("aud".to_owned(), aud);
+        let payload = self.signer.sign(&claims);
+        self.publisher.publish(&topics().spell(Topic::Command(name)), &payload).await;
     }
 
     /// Publishes there, retained.

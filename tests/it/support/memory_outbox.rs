@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use beacon_gateway::outbox::{Account, Read, Removal, Sequence, Standing, Stored};
+use beacon_gateway::outbox::{Account, Class, Read, Removal, Sequence, Standing, Stored, Tag};
 use tokio::sync::{mpsc, watch};
 
 /// How many requests may wait for the outbox.
@@ -28,7 +28,10 @@ pub(crate) struct Ends {
 #[derive(Default)]
 struct Contents {
     last: u64,
-    records: BTreeMap<Sequence, Vec<u8>>,
+    records: BTreeMap<Sequence, (Stored, Standing)>,
+    pending: usize,
+    /// What is acknowledged is held all the same.
+    keeps: bool,
     removed: Vec<(Sequence, Removal)>,
     removals: usize,
 }
@@ -48,23 +51,43 @@ impl MemoryOutbox {
         (Self { shared, durable }, Ends { requests, durable: durable_receiver })
     }
 
-    /// Keeps records, and makes them durable together.
+    /// Keeps records about nobody, and makes them durable together.
     pub(crate) fn append(&self, records: impl IntoIterator<Item = Vec<u8>>) {
+        self.append_about(records.into_iter().map(|bytes| (None, bytes)));
+    }
+
+    /// The same with whom they are about.
+    pub(crate) fn append_about(&self, records: impl IntoIterator<Item = (Option<Tag>, Vec<u8>)>) {
         let last = {
             let mut contents = self.shared.lock().unwrap();
-            for bytes in records {
+            for (about, bytes) in records {
                 contents.last += 1;
+                contents.pending += 1;
                 let sequence = Sequence(contents.last);
-                contents.records.insert(sequence, bytes);
+                let class = Class::Presence;
+                let stored = Stored { sequence, about, class, epoch: None, bytes };
+                contents.records.insert(sequence, (stored, Standing::Pending));
             }
             Sequence(contents.last)
         };
         self.durable.send_replace(Some(last));
     }
 
-    /// How many records are left.
+    /// Holds from now on what is acknowledged.
+    pub(crate) fn keep_acknowledged(&self) {
+        self.shared.lock().unwrap().keeps = true;
+    }
+
+    /// How many records wait to be sent.
     pub(crate) fn pending(&self) -> usize {
-        self.shared.lock().unwrap().records.len()
+        self.shared.lock().unwrap().pending
+    }
+
+    /// How many are dead letters.
+    pub(crate) fn set_aside(&self) -> usize {
+        let contents = self.shared.lock().unwrap();
+        let aside = contents.records.values();
+        aside.filter(|(_, standing)| *standing == Standing::SetAside).count()
     }
 
     /// The records that have left for this reason, in the order they left.
@@ -82,42 +105,87 @@ impl MemoryOutbox {
 
 impl Contents {
     fn answer(&mut self, read: Read) {
+        // The uplink may have begun anew in the meantime, and want no answer any more.
         match read {
             Read::Oldest { after, limit, reply } => {
-                let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-                let oldest = self.records.range((start, Bound::Unbounded)).take(limit);
-                let oldest = oldest
-                    .map(|(sequence, bytes)| Stored { sequence: *sequence, bytes: bytes.clone() });
-                // The uplink may have begun anew in the meantime.
-                reply.send(oldest.collect()).ok();
+                reply.send(self.oldest(after, limit, |_| true)).ok();
             }
-            Read::OldestAbout { reply, .. } => {
-                // These records say nothing of whom they are about.
-                reply.send(Vec::new()).ok();
+            Read::OldestAbout { who, after, before, limit, reply } => {
+                let wanted = |stored: &Stored| {
+                    before.is_none_or(|before| stored.sequence < before)
+                        && stored.about.is_some_and(|about| who.contains(&about))
+                };
+                reply.send(self.oldest(after, limit, wanted)).ok();
             }
             Read::Range { from, to, limit, reply } => {
                 let held = self.records.range(from..=to).take(limit);
-                let held = held.map(|(sequence, bytes)| {
-                    let stored = Stored { sequence: *sequence, bytes: bytes.clone() };
-                    (stored, Standing::Pending)
-                });
-                reply.send(held.collect()).ok();
+                reply.send(held.map(|(_, held)| held.clone()).collect()).ok();
             }
-            Read::BringBack { reply, .. } => {
-                reply.send(0).ok();
+            Read::BringBack { from, to, reply } => {
+                let mut count = 0;
+                for (_, standing) in self.records.range_mut(from..=to).map(|(_, held)| held) {
+                    if *standing == Standing::SetAside {
+                        *standing = Standing::Pending;
+                        self.pending += 1;
+                        count += 1;
+                    }
+                }
+                reply.send(count).ok();
             }
             Read::Account { reply } => {
-                let pending = self.records.keys().copied().collect();
-                let last = Some(Sequence(self.last)).filter(|last| last.0 > 0);
-                reply.send(Account { epoch: 1, last, pending, ..Account::default() }).ok();
+                let standing = |wanted| {
+                    let held = self.records.values();
+                    let held = held.filter(|(_, standing)| *standing == wanted);
+                    held.map(|(stored, _)| stored.sequence).collect()
+                };
+                let account = Account {
+                    epoch: 1,
+                    last: Some(Sequence(self.last)).filter(|last| last.0 > 0),
+                    pending: standing(Standing::Pending),
+                    acknowledged: standing(Standing::Acknowledged),
+                    set_aside: standing(Standing::SetAside),
+                    ..Account::default()
+                };
+                reply.send(account).ok();
             }
             Read::Remove { sequences, why } => {
                 self.removals += 1;
                 for sequence in sequences {
-                    if self.records.remove(&sequence).is_some() {
-                        self.removed.push((sequence, why));
-                    }
+                    self.remove(sequence, why);
                 }
+            }
+        }
+    }
+
+    fn oldest(
+        &self,
+        after: Option<Sequence>,
+        limit: usize,
+        wanted: impl Fn(&Stored) -> bool,
+    ) -> Vec<Stored> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let held = self.records.range((start, Bound::Unbounded)).map(|(_, held)| held);
+        let pending = held.filter(|(_, standing)| *standing == Standing::Pending);
+        pending
+            .map(|(stored, _)| stored)
+            .filter(|stored| wanted(stored))
+            .take(limit)
+            .cloned()
+            .collect()
+    }
+
+    fn remove(&mut self, sequence: Sequence, why: Removal) {
+        let Some((_, standing)) = self.records.get_mut(&sequence) else { return };
+        if *standing != Standing::Pending {
+            return;
+        }
+        self.pending -= 1;
+        self.removed.push((sequence, why));
+        match why {
+            Removal::Rejected => *standing = Standing::SetAside,
+            Removal::Acknowledged if self.keeps => *standing = Standing::Acknowledged,
+            _ => {
+                self.records.remove(&sequence);
             }
         }
     }

@@ -13,7 +13,7 @@ use beacon_gateway::{
     },
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -93,6 +93,7 @@ impl Rig {
         let (metrics, metrics_receiver) = watch::channel(Vec::new());
         let (link_sender, link) = watch::channel(LinkState::default());
         let (reconsider, reconsider_receiver) = watch::channel(());
+        let (_, replays) = mpsc::channel(1);
         let (stop, stop_receiver) = oneshot::channel();
         let counters = Arc::<Counters>::default();
         let mut random = fastrand::Rng::with_seed(7);
@@ -106,6 +107,7 @@ impl Rig {
             outbox: requests,
             durable,
             reconsider: reconsider_receiver,
+            replays,
             documents: Documents {
                 state: state_receiver,
                 vanished: VANISHED.into(),
