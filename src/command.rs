@@ -68,7 +68,7 @@ use self::{
 use crate::{
     clock::Clock,
     engine::{Uptime, WallClock},
-    uplink::{self, Access, Backoff, Topics},
+    uplink::{self, Access, Ending, Leave, Lookout, Route, Topics, accompanied},
 };
 
 /// What is put behind the uplink's client identifier: two connections need two.
@@ -171,6 +171,12 @@ struct Kept {
     left_out: BTreeMap<usize, Uptime>,
     /// How often in a row the broker sent something that could not be understood.
     garbled: u32,
+    /// Which of the brokers is tried.
+    place: usize,
+    /// For how many seconds the broker keeps a session, as was told when that is too short.
+    short_memory: Option<u32>,
+    /// Why the connection is to be made anew, once there is a reason.
+    leave: watch::Receiver<Option<Leave>>,
     refusals: Rarely<Reason>,
     quota: Quota,
     unpublished: Rarely<&'static str>,
@@ -220,11 +226,20 @@ pub async fn run(mut command: Command, stop: oneshot::Receiver<()>) -> Totals {
     command.client_id.push_str(CLIENT_SUFFIX);
     let mut desk = Desk::new(keyring, command.topics.clone(), command.standing);
     let mut stop = Stop { receiver: stop, told: false };
-    let mut backoff = Backoff::new(command.uplink.backoff_min.0, command.uplink.backoff_max.0);
-    let mut kept = Kept::new();
+    let mut route = Route::new(command.access.brokers(), &command.uplink);
+    let credentials = command.credentials.as_deref();
+    let mut lookout =
+        Lookout::new(&command.uplink, credentials, &command.access, command.clock, false);
+    let (leave, leave_receiver) = watch::channel(None);
+    let mut kept = Kept::new(leave_receiver);
     let mut faults = Rarely::new();
     loop {
-        let ended = Session::new(&mut command, &mut desk, &mut kept).live(&mut stop).await;
+        let began = command.clock.now();
+        kept.place = route.place();
+        leave.send_replace(None);
+        let beside = lookout.beside(kept.place, (command.chance)());
+        let live = Session::new(&mut command, &mut desk, &mut kept).live(&mut stop);
+        let ended = Box::pin(accompanied(live, beside, &leave)).await;
         command.close_gate();
         command.counters.disconnected();
         if let Some(under_way) = &mut kept.under_way {
@@ -233,12 +248,17 @@ pub async fn run(mut command: Command, stop: oneshot::Receiver<()>) -> Totals {
         let delay = match ended.why {
             End::Stopped => break,
             End::Forgotten => Duration::ZERO,
+            End::Again(why) => {
+                if why == Leave::Return {
+                    route.return_to_first();
+                }
+                Duration::ZERO
+            }
             End::Broke(why) => {
                 command.counters.faulted();
-                if ended.proved {
-                    backoff.proved();
-                }
-                let delay = backoff.failed((command.chance)());
+                let stood = command.clock.now().since(began);
+                let ending = Ending { lesson: why.lesson(), proved: ended.proved, stood };
+                let delay = route.ended(&ending, (command.chance)());
                 tell(&mut faults, &why, delay, command.clock.now());
                 delay
             }
@@ -247,7 +267,7 @@ pub async fn run(mut command: Command, stop: oneshot::Receiver<()>) -> Totals {
             () = tokio::time::sleep(delay) => {}
             () = stop.told() => break,
         }
-        command.reload_access().await;
+        command.access = lookout.reload().await;
     }
     let totals = command.counters.totals();
     info!(
@@ -278,21 +298,6 @@ impl Command {
     fn close_gate(&self) {
         self.caught_up.send_if_modified(|open| std::mem::replace(open, false));
     }
-
-    /// Reads certificates and password again: they may have been renewed. Not in this thread,
-    /// because it reads files.
-    async fn reload_access(&mut self) {
-        let (settings, credentials) = (self.uplink.clone(), self.credentials.clone());
-        let load = move || Access::load(&settings, credentials.as_deref());
-        match tokio::task::spawn_blocking(load).await {
-            Ok(Ok(access)) => self.access = access,
-            Ok(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                debug!(error, "Failed to load the credentials anew; the old ones are used.");
-            }
-            Err(_) => debug!("The runtime is shutting down."),
-        }
-    }
 }
 
 impl fmt::Debug for Command {
@@ -307,7 +312,7 @@ impl fmt::Debug for Command {
 // === impl Kept ===
 
 impl Kept {
-    fn new() -> Self {
+    fn new(leave: watch::Receiver<Option<Leave>>) -> Self {
         Self {
             under_way: None,
             reports: VecDeque::new(),
@@ -316,6 +321,9 @@ impl Kept {
             careful: false,
             left_out: BTreeMap::new(),
             garbled: 0,
+            place: 0,
+            short_memory: None,
+            leave,
             refusals: Rarely::new(),
             quota: Quota::default(),
             unpublished: Rarely::new(),

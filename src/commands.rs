@@ -27,8 +27,8 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    decode,
-    gateway::{Fate, GatewayError, chain},
+    decode, forget,
+    gateway::{CLERK, Fate, GatewayError, chain, serve_as_clerk},
     settings::{LoadError, Loader, Settings},
 };
 
@@ -64,6 +64,9 @@ enum Command {
     Privacy(privacy::Options),
     /// Enrol, list, show, withdraw and export subjects; check and reseal their registry.
     Registry(registry::Options),
+    /// Open the registry's store for a running gateway, which starts this by itself.
+    #[command(name = CLERK, hide = true)]
+    Clerk,
 }
 
 /// Where the configuration comes from.
@@ -99,6 +102,7 @@ enum Failure {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
+    forget::separate_large_blocks();
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Run(common) => run::run(&common),
@@ -111,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Outbox(options) => outbox::run(&options),
         Command::Privacy(options) => privacy::run(&options),
         Command::Registry(options) => registry::run(&options),
+        Command::Clerk => serve_as_clerk().map_err(|error| GatewayError::from(error).into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

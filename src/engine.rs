@@ -19,8 +19,9 @@ mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,
     EnrolmentReport, Fixture, FixtureIndex, Grant, Identifier, Identity, IdentitySettings, Key,
-    MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, ReportPolicy,
-    Resolution, RollingForm, Standing, Subject, SubjectIndex, SubjectKind, Tenant,
+    MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, RegistryBuilder,
+    ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex, SubjectKind, Tenant,
+    ephemeral_id,
 };
 
 mod presence;

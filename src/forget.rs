@@ -101,6 +101,26 @@ pub fn give_back() {
     }
 }
 
+/// From how many bytes on a block has pages of its own, which the system gets back with the block:
+/// the tables of a chain's registry are, and what is made and given up all day is not.
+const LARGE: libc::c_int = 1 << 20;
+
+/// Lets large blocks have pages of their own, for as long as the program runs.
+///
+/// Left to itself the C library stops doing so for blocks of a size that was given up once, and the
+/// tables of a chain's registry, which are made anew all day, then lie in between what is small: a
+/// fifth of the gateway's memory is holes. To be called once, before anything large is made.
+#[expect(
+    unsafe_code,
+    reason = "mallopt has no safe binding; it changes a number of the allocator's"
+)]
+pub fn separate_large_blocks() {
+    // SAFETY: it may be called at any time before other threads are started.
+    let done = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+    // It refuses only what is larger than half of a heap; then all is as it would have been.
+    debug_assert_eq!(done, 1);
+}
+
 /// Clears memory, also if nobody reads it any more.
 ///
 /// # Safety

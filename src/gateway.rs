@@ -44,6 +44,10 @@ use tracing::{error, info, warn};
 use zeroize::Zeroizing;
 
 pub use drive::{Pulse, append};
+pub use enrolment::{
+    StoreWork,
+    clerk::{CLERK, ClerkError, serve as serve_as_clerk},
+};
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
 
@@ -107,7 +111,9 @@ pub struct Outcome {
 
 /// Everyone who is enrolled, in the store and in the registry file, and the fixtures.
 pub fn load_registry(settings: &Settings, clock: Clock) -> Result<Registry, GatewayError> {
-    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.read()?.registry)
+    let credentials = credentials();
+    let mut keeper = Keeper::new(settings, credentials.as_deref(), clock, StoreWork::Here)?;
+    Ok(keeper.read()?.registry)
 }
 
 /// Where the registry's store stands, if there is one.
@@ -115,7 +121,8 @@ pub fn registry_version(
     settings: &Settings,
     clock: Clock,
 ) -> Result<Option<store::Version>, GatewayError> {
-    Ok(Keeper::new(settings, credentials().as_deref(), clock)?.version()?)
+    let credentials = credentials();
+    Ok(Keeper::new(settings, credentials.as_deref(), clock, StoreWork::Here)?.version()?)
 }
 
 /// Where systemd puts what `LoadCredential=` loads.
@@ -140,14 +147,26 @@ pub fn with_footfall(settings: &Settings, engine: Engine) -> Engine {
     engine.with_footfall(footfall, FootfallSeed::new(*seed))
 }
 
-/// Runs a gateway until it is asked to stop, its source ends, or a room fails.
+/// Runs a gateway in this process alone until it is asked to stop, its source ends, or a room fails.
 ///
 /// `ready` is called once everything is up.
+pub async fn run(
+    settings: Settings,
+    clock: Clock,
+    source: Source,
+    requests: mpsc::Receiver<Request>,
+    ready: impl FnOnce(),
+) -> Result<Outcome, GatewayError> {
+    run_with(StoreWork::Here, settings, clock, source, requests, ready).await
+}
+
+/// Runs a gateway as [`run`] does, with a say in who opens the registry's store.
 #[expect(
     clippy::too_many_lines,
     reason = "every channel is made and every room started here, in order"
 )]
-pub async fn run(
+pub async fn run_with(
+    store_work: StoreWork,
     settings: Settings,
     clock: Clock,
     source: Source,
@@ -159,7 +178,8 @@ pub async fn run(
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
     let run = RunId(fastrand::u64(..));
-    let lobby = Lobby::new(&settings, clock, run, (access.clone(), credentials.clone()));
+    let lobby =
+        Lobby::new(&settings, clock, run, (access.clone(), credentials.clone()), store_work);
     let mut ready = Some(ready);
     // The outbox opens first: the others need its epoch.
     let Some(Stage { keeper, enrolled, store }) = lobby.enter(&mut requests, &mut ready).await?
@@ -194,9 +214,10 @@ pub async fn run(
     let (link_tx, link) = watch::channel(LinkState::default());
 
     let (durable_tx, durable) = watch::channel(None);
+    let (brought_back_tx, brought_back) = watch::channel(0);
     let outbox_end = store.end;
     rooms.spawn(async move { RoomEnd::Outbox(outbox_end.await) });
-    tokio::spawn(follow(store.status, durable_tx));
+    tokio::spawn(follow(store.status, durable_tx, brought_back_tx));
     tokio::spawn(forward(house.caught_up.clone(), reconsider_tx.clone()));
     let entry = (access, credentials);
     // Without a trusted key there is no such room: one that ends stops the gateway.
@@ -214,6 +235,7 @@ pub async fn run(
             durable: durable.clone(),
             reconsider,
             replays,
+            brought_back,
             state,
             metrics,
             link: link_tx,
@@ -245,6 +267,7 @@ pub async fn run(
     let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
     let earlier = earlier.collect();
     let engine = house.engine(enrolled.registry, restored);
+    forget::give_back();
     let drive = Drive {
         clock,
         run,
@@ -368,14 +391,21 @@ async fn forward(mut caught_up: watch::Receiver<bool>, reconsider: watch::Sender
     }
 }
 
-/// Tells the uplink how far it may read.
+/// Tells the uplink how far it may read, and when to look again at what lies behind.
 async fn follow(
     mut status: watch::Receiver<outbox::Status>,
     durable: watch::Sender<Option<Sequence>>,
+    brought_back: watch::Sender<u64>,
 ) {
     loop {
-        let reached = status.borrow_and_update().durable_up_to;
+        let (reached, count) = {
+            let status = status.borrow_and_update();
+            // What was found again in a store that was opened anew is as old.
+            let count = status.totals.brought_back.saturating_add(status.totals.recovered);
+            (status.durable_up_to, count)
+        };
         durable.send_if_modified(|durable| std::mem::replace(durable, reached) != reached);
+        brought_back.send_if_modified(|before| std::mem::replace(before, count) != count);
         if status.changed().await.is_err() {
             return;
         }

@@ -3,6 +3,7 @@
 //! One line is one subject, with all its identifiers and its consent; `config/registry.example.jsonl`
 //! shows each form. Errors name the line and say what is allowed, and never repeat an identifier.
 
+mod eddystone;
 pub mod form;
 pub mod import;
 pub mod store;
@@ -16,10 +17,11 @@ use std::{
 use jiff::Timestamp;
 use serde::Deserialize;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::engine::{
     Consent, Identifier, Key, MemberKey, Pseudonym, Purpose, Purposes, Subject, SubjectKind,
-    UnixTime, parse_octets,
+    UnixTime, ephemeral_id, parse_octets,
 };
 
 /// Longest pseudonym and longest proof, in bytes, so that a record keeps to its 2 KiB.
@@ -137,7 +139,8 @@ pub enum IdentifierEntry {
     Altbeacon(String),
     /// `{"namespace": "<20 hex>", "instance": "<12 hex>"}`.
     EddystoneUid(EddystoneUidEntry),
-    /// `{"identity_key": "<32 hex>", "rotation_exponent": 10, "clock_zero": "<time>"}`.
+    /// `{"identity_key": "<32 hex>", "rotation_exponent": 10, "clock_zero": "<time>"}`, or with a
+    /// `registration` in place of the key.
     EddystoneEid(EddystoneEidEntry),
     /// 32 hexadecimal digits, most significant first.
     Irk(String),
@@ -174,11 +177,28 @@ pub struct EddystoneUidEntry {
 #[serde(deny_unknown_fields)]
 pub struct EddystoneEidEntry {
     /// 32 hexadecimal digits.
-    pub identity_key: String,
+    pub identity_key: Option<String>,
+    /// What the key is made of, where the beacon's registration left that and not the key.
+    pub registration: Option<RegistrationEntry>,
     /// 0 to 15.
     pub rotation_exponent: u8,
     /// The wall time at which the beacon's clock read zero; the Unix epoch unless said otherwise.
     pub clock_zero: Option<String>,
+}
+
+/// What two parties know after a beacon was registered, as it is written. The identity key is made
+/// of it when it is read; nothing else of it is kept.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrationEntry {
+    /// The private key of the resolver with which the beacon was registered: 64 hexadecimal digits.
+    pub service_private: String,
+    /// The beacon's public key: 64 hexadecimal digits.
+    pub beacon_public: String,
+    /// The beacon's clock when it was registered, in seconds; together with `eid`.
+    pub counter: Option<u32>,
+    /// What it sent then, 16 hexadecimal digits: proves that the key is the right one.
+    pub eid: Option<String>,
 }
 
 /// Reads the registry file.
@@ -205,6 +225,12 @@ pub fn parse(text: &str) -> Result<Vec<Subject>, (usize, LineProblem)> {
 /// Reads one subject, in the form of a line of the registry.
 pub fn subject_from_value(value: &serde_json::Value) -> Result<Subject, LineProblem> {
     subject(&value.to_string())
+}
+
+/// One subject from its line as [`form::write`] has written it; `None` for what this version does
+/// not understand.
+pub fn subject_from_line(line: &[u8]) -> Option<Subject> {
+    subject(std::str::from_utf8(line).ok()?).ok()
 }
 
 fn subject(line: &str) -> Result<Subject, LineProblem> {
@@ -301,18 +327,17 @@ pub fn identifier(entry: &IdentifierEntry) -> Result<Identifier, LineProblem> {
             Ok(Identifier::EddystoneUid { namespace, instance })
         }
         IdentifierEntry::EddystoneEid(beacon) => {
-            let key = octets(&beacon.identity_key).ok_or_else(|| {
-                wrong("eddystone_eid", "`identity_key` must be 32 hexadecimal digits")
-            })?;
             if beacon.rotation_exponent > 15 {
                 return Err(wrong("eddystone_eid", "`rotation_exponent` must be 0 to 15"));
             }
+            let identity_key =
+                identity_key(beacon).map_err(|allowed| wrong("eddystone_eid", allowed))?;
             let clock_zero = match &beacon.clock_zero {
                 Some(text) => time(text, "clock_zero")?,
                 None => UnixTime::default(),
             };
             Ok(Identifier::EddystoneEid {
-                identity_key: Key::new(key),
+                identity_key,
                 rotation_exponent: beacon.rotation_exponent,
                 clock_zero,
             })
@@ -328,6 +353,37 @@ pub fn identifier(entry: &IdentifierEntry) -> Result<Identifier, LineProblem> {
         IdentifierEntry::RollingUuid(text) => octets(text)
             .map(|octets| Identifier::RollingUuid(MemberKey::new(octets)))
             .ok_or_else(|| wrong("rolling_uuid", "write the member key as 64 hexadecimal digits")),
+    }
+}
+
+/// The key of an Eddystone-EID beacon, or what is allowed.
+fn identity_key(beacon: &EddystoneEidEntry) -> Result<Key, &'static str> {
+    let registration = match (&beacon.identity_key, &beacon.registration) {
+        (Some(key), None) => {
+            let key = octets(key).ok_or("`identity_key` must be 32 hexadecimal digits")?;
+            return Ok(Key::new(key));
+        }
+        (None, Some(registration)) => registration,
+        _ => return Err("give it either an `identity_key` or a `registration`"),
+    };
+    let private = octets(&registration.service_private).map(Zeroizing::new);
+    let private = private.ok_or("`registration.service_private` must be 64 hexadecimal digits")?;
+    let public = octets(&registration.beacon_public)
+        .ok_or("`registration.beacon_public` must be 64 hexadecimal digits")?;
+    let key = eddystone::identity_key(&private, public)
+        .ok_or("`registration.beacon_public` is no public key: nothing secret comes of it")?;
+    match (registration.counter, &registration.eid) {
+        (None, None) => Ok(key),
+        (Some(counter), Some(eid)) => {
+            let sent = octets(eid).ok_or("`registration.eid` must be 16 hexadecimal digits")?;
+            if ephemeral_id(&key, beacon.rotation_exponent, counter) == sent {
+                Ok(key)
+            } else {
+                Err("with these keys the beacon would not have sent `registration.eid` when its \
+                     clock read `registration.counter`; check both keys and `rotation_exponent`")
+            }
+        }
+        _ => Err("give `registration.counter` and `registration.eid` both, or neither"),
     }
 }
 
@@ -399,6 +455,14 @@ mod tests {
         let uuid = format!(r#"{{"ibeacon":{{"uuid":"{secret}","major":1,"minor":2}}}}"#);
         let token = format!(r#"{{"service_token":"{secret}"}}"#);
         let rolling = format!(r#"{{"rolling_uuid":"{secret}"}}"#);
+        let eid = |key: &str| format!(r#"{{"eddystone_eid":{{"rotation_exponent":10{key}}}}}"#);
+        let registered = |private: &str, public: &str, more: &str| {
+            eid(&format!(
+                r#","registration":{{"service_private":"{private}","beacon_public":"{public}"{more}}}"#
+            ))
+        };
+        let (private, public) = ("07".repeat(32), format!("09{}", "00".repeat(31)));
+        let proof = r#","counter":0,"eid":"0123456789abcdef""#;
         let address = r#"{"address":"C0:11:22:33:44:55"}"#;
         for (text, expected) in [
             (line("customer", &irk, CONSENT), "32 hexadecimal digits"),
@@ -421,6 +485,31 @@ mod tests {
             (line("customer", address, &CONSENT.replace("2027", "2025")), "not after"),
             (line("customer", address, &CONSENT.replace("2027-01", "tomorrow")), "not a time"),
             (line("customer", &format!(r#"{{"irk":{secret}}}"#), CONSENT), ""),
+            (line("customer", &eid(""), CONSENT), "either an `identity_key` or a `registration`"),
+            (
+                line("customer", &eid(&format!(r#","identity_key":"{secret}""#)), CONSENT),
+                "must be 32 hexadecimal digits",
+            ),
+            (
+                line("customer", &registered(secret, &public, ""), CONSENT),
+                "`registration.service_private` must be 64",
+            ),
+            (
+                line("customer", &registered(&private, secret, ""), CONSENT),
+                "`registration.beacon_public` must be 64",
+            ),
+            (
+                line("customer", &registered(&private, &"00".repeat(32), ""), CONSENT),
+                "is no public key",
+            ),
+            (
+                line("customer", &registered(&private, &public, r#","counter":0"#), CONSENT),
+                "both, or neither",
+            ),
+            (
+                line("customer", &registered(&private, &public, proof), CONSENT),
+                "would not have sent",
+            ),
             ("no json".to_owned(), "expected"),
         ] {
             let (number, problem) = parse(&format!("# a comment\n\n{text}\n")).unwrap_err();

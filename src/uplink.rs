@@ -1,11 +1,13 @@
 //! Room 7. Durable records in, MQTT publishes out; acknowledgements back to the outbox.
 //!
 //! # What it promises
-//! - Only records the outbox calls durable are published, oldest first, and one leaves the outbox
-//!   only when the broker has acknowledged it: at least once, in order, nothing lost. What breaks
-//!   with a connection is sent again, so a consumer needs the events' ids.
+//! - Only records the outbox calls durable are published, and one leaves the line only when the
+//!   broker has acknowledged it: at least once, nothing lost. What breaks with a connection is sent
+//!   again, so a consumer needs the events' ids.
+//! - What is about one subject, fixture or zone is sent in order: the next one only when the one
+//!   before has been answered. Between different ones what is new goes first.
 //! - A record that cannot be sent yet, because it depends on something not known, is passed over:
-//!   others go on, and what is about one person stays in order.
+//!   others go on. One that the broker refuses for good is set aside, and kept.
 //! - It never blocks the outbox or the engine: requests go into a bounded channel when there is
 //!   room, and the answer comes by a channel of its own.
 //! - It never gives up on a broker: every fault but an unusable configuration is cured by trying
@@ -14,11 +16,14 @@
 //! # Layout, in reading order
 //! | file | what it holds |
 //! |---|---|
-//! | `settings`, `broker` | section `[uplink]`, the broker's address |
+//! | `settings`, `broker` | section `[uplink]`, a broker's address |
 //! | `access`, `tls`, `error` | the files the settings name, and what can be wrong with them |
+//! | `line` | how a connection is made, for this room and for the commands' |
+//! | `route`, `backoff` | which broker is tried next, and when, pure |
+//! | `lookout` | what may be a reason to make a connection anew |
 //! | `topic` | how topics are spelled |
 //! | `courier` | who decides what is published for a record |
-//! | `in_flight`, `backoff`, `suspects`, `pump` | the decisions, pure |
+//! | `in_flight`, `suspects`, `oversize`, `replay`, `pump` | the decisions, pure |
 //! | `wire` | rumqttc, both versions of the protocol |
 //! | `session` | one connection's life |
 //! | `account` | link state and counters |
@@ -30,9 +35,13 @@ mod broker;
 mod courier;
 mod error;
 mod in_flight;
+mod line;
+mod lookout;
+mod oversize;
 pub mod payload;
 mod pump;
 mod replay;
+mod route;
 mod session;
 mod settings;
 mod suspects;
@@ -40,26 +49,35 @@ mod tls;
 mod topic;
 mod wire;
 
-use std::{collections::BTreeSet, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info, warn};
 
-/// Why a connection ended: the room of the commands has connections of its own.
-pub(crate) use self::wire::Fault;
 pub use self::{
-    access::{Access, check_broker_name},
-    account::{Counters, LinkState, Totals},
+    access::{Access, check_broker_name, check_broker_names},
+    account::{Counters, DeadLetter, LineStatus, LinkState, Totals},
     backoff::Backoff,
     broker::{Broker, BrokerUrl},
     courier::{Courier, Dispatch},
     error::{Advisory, UplinkError},
     in_flight::{InFlight, PacketId, Parcel},
-    replay::{REPLAYS_BOUND, Replay},
+    line::ProxyUrl,
+    replay::{REPLAYS_BOUND, Replay, Replayed},
     settings::{Protocol, Settings, SettingsError},
+    tls::{Expiries, ExpiryWarning},
     topic::{Name, NotAName, NotATopic, RegistryTopic, Topic, Topics},
 };
+/// How connections are made, which the room of the commands makes, too.
+pub(crate) use self::{
+    line::{Broken, Door, Fault, Lesson, Line},
+    lookout::{Leave, Lookout},
+    route::{Ending, Route},
+};
 use self::{
+    oversize::Oversize,
+    pump::{Apart, Marks},
+    replay::Replaying,
     session::{End, Ended, Session},
     suspects::Suspects,
 };
@@ -72,6 +90,9 @@ use crate::{
 /// The same reason is told again only after this, so that a broker that is away for a week does
 /// not fill the journal.
 const SAY_AGAIN: Duration = Duration::from_mins(10);
+
+/// What is said about the moment between a connection and the next one that replaces it.
+const AGAIN: &str = "the connection is made anew";
 
 /// Everything the room needs.
 pub struct Uplink<C> {
@@ -97,6 +118,9 @@ pub struct Uplink<C> {
     pub reconsider: watch::Receiver<()>,
     /// What the platform wants sent again.
     pub replays: mpsc::Receiver<Replay>,
+    /// Changes when dead letters were brought back into the line, or records were found again: they
+    /// are older than what was looked at last.
+    pub brought_back: watch::Receiver<u64>,
     /// What is published beside the records.
     pub documents: Documents,
     /// Where the state of the link is published.
@@ -136,6 +160,20 @@ struct Carried {
     put_off: Backoff,
     /// Records that may be what connections break of.
     suspects: Suspects,
+    /// Records that were too large for a broker.
+    oversize: Oversize,
+    /// What is new.
+    marks: Marks,
+    /// Whom the broker puts off while it takes others.
+    apart: Apart,
+    /// What is being sent again.
+    replaying: Option<Replaying>,
+    /// Which of the brokers is tried.
+    place: usize,
+    /// Topics may be sent as numbers, until a broker grants some and then does not know them.
+    aliases: bool,
+    /// Why the connection is to be made anew, once there is a reason.
+    leave: watch::Receiver<Option<Leave>>,
 }
 
 /// So many unanswered records are remembered; beyond that the oldest is forgotten, and not counted
@@ -157,27 +195,56 @@ struct Stop {
 pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>) -> Totals {
     let mut stop = Stop { receiver: stop, told: false };
     let settings = &uplink.settings;
-    let (min, max) = (settings.backoff_min.0, settings.backoff_max.0);
-    let mut backoff = Backoff::new(min, max);
+    let mut route = Route::new(uplink.access.brokers(), settings);
+    let credentials = uplink.credentials.as_deref();
+    let mut lookout = Lookout::new(settings, credentials, &uplink.access, uplink.clock, true);
+    let (leave, leave_receiver) = watch::channel(None);
     let mut carried = Carried {
         unanswered: BTreeSet::new(),
         floor: None,
         careful: false,
-        put_off: Backoff::new(min, max),
+        put_off: Backoff::new(settings.backoff_min.0, settings.backoff_max.0),
         suspects: Suspects::default(),
+        oversize: Oversize::default(),
+        marks: Marks::default(),
+        apart: Apart::default(),
+        replaying: None,
+        place: route.place(),
+        aliases: true,
+        leave: leave_receiver,
     };
     let mut repeats = Repeats::default();
     loop {
-        let Ended { why, proved, was_online } =
-            Session::new(&mut uplink, &mut carried).live(&mut stop).await;
-        let End::Broke(fault) = why else { break };
-        uplink.counters.faulted();
-        if proved {
-            backoff.proved();
-        }
-        let delay = backoff.failed((uplink.chance)());
-        uplink.go_offline(&fault, was_online);
-        repeats.tell(&fault, delay, uplink.clock.now());
+        let began = uplink.clock.now();
+        carried.place = route.place();
+        leave.send_replace(None);
+        uplink.counters.trying(&uplink.access, carried.place);
+        let chance = (uplink.chance)();
+        let Ended { why, proved, was_online } = {
+            let beside = lookout.beside(carried.place, chance);
+            let live = Session::new(&mut uplink, &mut carried).live(&mut stop);
+            Box::pin(accompanied(live, beside, &leave)).await
+        };
+        let delay = match why {
+            End::Stopped => break,
+            End::Again(why) => {
+                if why == Leave::Return {
+                    route.return_to_first();
+                }
+                uplink.go_offline(AGAIN.to_owned(), was_online);
+                Duration::ZERO
+            }
+            End::Broke(fault) => {
+                uplink.counters.faulted();
+                carried.aliases &= !fault.blames_alias();
+                let stood = uplink.clock.now().since(began);
+                let ending = Ending { lesson: fault.lesson(), proved, stood };
+                let delay = route.ended(&ending, (uplink.chance)());
+                uplink.go_offline(fault.to_string(), was_online);
+                repeats.tell(&fault, delay, uplink.clock.now());
+                delay
+            }
+        };
         if stop.is_told() {
             break;
         }
@@ -185,7 +252,7 @@ pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>)
             () = tokio::time::sleep(delay) => {}
             () = stop.told() => break,
         }
-        uplink.reload_access().await;
+        uplink.access = lookout.reload().await;
     }
     let now = uplink.clock.now();
     let why = "stopped".to_owned();
@@ -199,11 +266,29 @@ pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>)
     totals
 }
 
+/// Lives a connection, and lets it know when it should be made anew.
+pub(crate) async fn accompanied<T>(
+    live: impl Future<Output = T>,
+    beside: impl Future<Output = Leave>,
+    leave: &watch::Sender<Option<Leave>>,
+) -> T {
+    let (mut live, mut beside) = (pin!(live), pin!(beside));
+    let mut told = false;
+    loop {
+        tokio::select! {
+            ended = &mut live => return ended,
+            why = &mut beside, if !told => {
+                told = true;
+                leave.send_replace(Some(why));
+            }
+        }
+    }
+}
+
 impl<C> Uplink<C> {
     /// An outage lasts from the end of the last connection, however often it is tried since.
-    fn go_offline(&self, fault: &Fault, was_online: bool) {
+    fn go_offline(&self, why: String, was_online: bool) {
         let now = self.clock.now();
-        let why = fault.to_string();
         self.link.send_modify(|link| {
             let since = match link {
                 LinkState::Offline { since, .. } if !was_online => *since,
@@ -211,21 +296,6 @@ impl<C> Uplink<C> {
             };
             *link = LinkState::Offline { since, why };
         });
-    }
-
-    /// Reads certificates and password again: they may have been renewed. Not in this thread,
-    /// because it reads files.
-    async fn reload_access(&mut self) {
-        let (settings, credentials) = (self.settings.clone(), self.credentials.clone());
-        let load = move || Access::load(&settings, credentials.as_deref());
-        match tokio::task::spawn_blocking(load).await {
-            Ok(Ok(access)) => self.access = access,
-            Ok(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                warn!(error, "Failed to load the credentials anew; the old ones are used.");
-            }
-            Err(_) => debug!("The runtime is shutting down."),
-        }
     }
 }
 

@@ -208,6 +208,14 @@ reload_keeps_the_process() {
     systemctl reload beacon-gateway && is MainPID "$before" && is ActiveState active
 }
 
+# By a process that the daemon starts, inside its sandbox.
+who_is_enrolled_is_noticed() {
+    echo '{"subject":"trolley_1","kind":"asset","identifiers":[{"address":"C0:11:22:33:44:55"}]}' >/run/registry.jsonl
+    beacon-gateway registry import --config /etc/beacon-gateway/gateway.toml /run/registry.jsonl &&
+        within 20 grep -q 'enrolled=1 .*The registry was read again\|The registry was read again. *enrolled=1' /run/gateway.log &&
+        ! grep 'No process can be started' /run/gateway.log
+}
+
 comes_back_after_a_kill() {
     systemctl kill --kill-whom=main --signal=KILL beacon-gateway
     within 20 is NRestarts 1 && within 20 is ActiveState active
@@ -236,6 +244,7 @@ questions() {
     check "its state belongs to its user alone" state_is_private
     check "gateway.started arrives at the broker" the_broker_hears_of_the_start
     check "a reload keeps the process" reload_keeps_the_process
+    check "it notices who is enrolled, by a process of its own" who_is_enrolled_is_noticed
     check "it comes back after a kill" comes_back_after_a_kill
     check "it stops in time and in order" stops_in_time
     check "a broken configuration ends it with 78, once, by name" a_broken_configuration_ends_it

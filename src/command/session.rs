@@ -11,7 +11,7 @@ mod joining;
 use std::{collections::VecDeque, fmt, pin::pin, time::Duration};
 
 use tokio::{sync::oneshot, time::MissedTickBehavior};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::joining::Joining;
 use super::{
@@ -21,7 +21,10 @@ use super::{
     token::LARGEST_COMMAND,
     wire::{self, Break, Line, Message, Plan, Sender, Signal},
 };
-use crate::{engine::Uptime, uplink::Fault};
+use crate::{
+    engine::Uptime,
+    uplink::{Door, Fault, Leave, Lesson},
+};
 
 /// How many messages, and how many bytes of them, may wait in our own queue before nothing more is
 /// read: what one order takes is short, and what the broker holds is safe there.
@@ -55,6 +58,8 @@ pub(super) enum End {
     Stopped,
     /// The session at the broker is forgotten, as it was meant to be.
     Forgotten,
+    /// It was parted from in good order, to be made anew.
+    Again(Leave),
     /// It was not made, or it broke.
     Broke(Why),
 }
@@ -122,8 +127,11 @@ impl<'a> Session<'a> {
     pub(super) async fn live(mut self, stop: &mut Stop) -> Ended {
         let expiry = self.command.settings.session_expiry.0.as_secs();
         let (sender, mut line) = wire::open(&Plan {
-            access: &self.command.access,
-            settings: &self.command.uplink,
+            door: Door {
+                access: &self.command.access,
+                settings: &self.command.uplink,
+                place: self.kept.place,
+            },
             client_id: &self.command.client_id,
             session_expiry: u32::try_from(expiry).unwrap_or(u32::MAX),
             forget: self.kept.purge,
@@ -176,7 +184,12 @@ impl<'a> Session<'a> {
                         break;
                     }
                     Wake::Reply(reply) => self.replied(reply, sender)?,
-                    Wake::Tick => self.tick(),
+                    Wake::Tick => {
+                        self.tick();
+                        if let Some(why) = self.may_leave() {
+                            return Err(End::Again(why));
+                        }
+                    }
                     Wake::Stop => return Ok(()),
                 }
             }
@@ -185,13 +198,15 @@ impl<'a> Session<'a> {
 
     fn note(&mut self, signal: Signal, sender: &Sender) -> Result<(), End> {
         match signal {
-            Signal::Welcome { session_present } => {
+            Signal::Welcome { session_present, kept_for } => {
                 self.since = Some(self.now());
                 if self.kept.purge {
                     return Err(End::Forgotten);
                 }
                 self.command.counters.connected();
-                info!(session_present, "Connected to the broker for commands.");
+                let broker = self.command.access.broker_at(self.kept.place);
+                info!(%broker, session_present, "Connected to the broker for commands.");
+                self.warn_of_short_memory(kept_for);
             }
             Signal::Subscribed(answers) => {
                 if let Some(fence) = self.joining.subscribed(&answers, self.command.clock.now()) {
@@ -208,6 +223,34 @@ impl<'a> Session<'a> {
             Signal::Answered(None) | Signal::Disconnected => {}
         }
         Ok(())
+    }
+
+    /// Why the connection is to be made anew, if this is the moment: nothing is under way, so that
+    /// no message comes twice for it. There is such a moment between any two commands.
+    fn may_leave(&self) -> Option<Leave> {
+        let why = *self.kept.leave.borrow();
+        let busy = self.since.is_none()
+            || !self.joining.is_done()
+            || !self.waiting.is_empty()
+            || self.kept.under_way.is_some()
+            || self.unwritten > 0;
+        why.filter(|_| !busy)
+    }
+
+    /// A broker may keep the session for a shorter time than it was asked for (MQTT 5).
+    fn warn_of_short_memory(&mut self, kept_for: Option<u32>) {
+        let wanted = self.command.settings.session_expiry.0.as_secs();
+        let Some(kept_for) = kept_for.filter(|kept_for| u64::from(*kept_for) < wanted) else {
+            return;
+        };
+        if self.kept.short_memory.replace(kept_for) != Some(kept_for) {
+            warn!(
+                kept_for_s = kept_for,
+                wanted_s = wanted,
+                "The broker forgets commands for a gateway that is off for longer than it says \
+                 here; raise its limit, or lower `command.session_expiry`."
+            );
+        }
     }
 
     /// Draws the lessons for the next connection, and says whether this one proved itself.
@@ -243,7 +286,7 @@ impl<'a> Session<'a> {
                     self.kept.purge = true;
                 }
             }
-            End::Broke(_) | End::Stopped => {}
+            End::Broke(_) | End::Stopped | End::Again(_) => {}
         }
         // What ends each connection anew must not make us try as fast as we can.
         let lasting = matches!(
@@ -303,6 +346,15 @@ async fn reply(
 // === impl Why ===
 
 impl Why {
+    /// What it says about where the next connection is to be tried, and when.
+    pub(super) fn lesson(&self) -> Lesson {
+        match self {
+            Self::Fault(fault) => fault.lesson(),
+            // It waits at this broker, and at those that share its sessions.
+            Self::Oversize | Self::NotCarried(_) => Lesson::Failed,
+        }
+    }
+
     /// Trying again will not help until somebody changes something.
     pub(super) fn wants_human(&self) -> bool {
         match self {

@@ -8,7 +8,7 @@ mod v4;
 mod v5;
 
 use super::token::LARGEST_COMMAND;
-use crate::uplink::{Access, Fault, Protocol, Settings};
+use crate::uplink::{Broken, Door, Fault, Protocol};
 
 /// The largest packet that is read, in bytes. A command of ten million bytes is read and refused;
 /// whatever is larger than this an MQTT 5 broker keeps to itself, because we say so when we
@@ -28,8 +28,7 @@ const REQUESTS: usize = 256;
 
 /// How one connection is to be made.
 pub(super) struct Plan<'a> {
-    pub(super) access: &'a Access,
-    pub(super) settings: &'a Settings,
+    pub(super) door: Door<'a>,
     pub(super) client_id: &'a str,
     /// For how many seconds the broker keeps the session (MQTT 5).
     pub(super) session_expiry: u32,
@@ -39,8 +38,9 @@ pub(super) struct Plan<'a> {
 
 /// What a connection reports.
 pub(super) enum Signal {
-    /// The broker has accepted the connection, and perhaps kept the session.
-    Welcome { session_present: bool },
+    /// The broker has accepted the connection, and perhaps kept the session. `kept_for` says for
+    /// how many seconds it will keep it, if that is not what was asked.
+    Welcome { session_present: bool, kept_for: Option<u32> },
     /// The answer to a subscription, one for each filter: why not, or nothing.
     Subscribed(Vec<Option<&'static str>>),
     /// A message.
@@ -99,7 +99,7 @@ pub(super) enum Line {
 
 /// Prepares a connection; it is made by the first poll of the line.
 pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
-    match plan.settings.protocol {
+    match plan.door.settings.protocol {
         Protocol::V311 => {
             let (sender, line) = v4::open(plan);
             (Sender::V4(sender), Line::V4(Box::new(line)))
@@ -108,14 +108,6 @@ pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
             let (sender, line) = v5::open(plan);
             (Sender::V5(sender), Line::V5(Box::new(line)))
         }
-    }
-}
-
-impl Plan<'_> {
-    /// rumqttc counts in whole seconds.
-    fn connect_seconds(&self) -> u64 {
-        let timeout = self.settings.connect_timeout.0;
-        timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
     }
 }
 
@@ -173,6 +165,14 @@ impl Line {
             Self::V4(line) => line.rest(),
             Self::V5(line) => line.rest(),
         }
+    }
+}
+
+/// Sorts out what a message that is too large does.
+fn broken<E: Into<Fault>>(broken: Broken<E>, is_oversize: impl FnOnce(&E) -> bool) -> Break {
+    match broken {
+        Broken::Loop(error, _) if is_oversize(&error) => Break::Oversize,
+        broken => Break::Fault(broken.into()),
     }
 }
 

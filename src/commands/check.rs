@@ -19,7 +19,7 @@ use crate::{
         live::{Backend, LiveSettings, ReceiverSettings},
     },
     settings::{ClockTrust, Settings},
-    uplink::{self, Access},
+    uplink::{self, Access, Broker, payload::utc},
 };
 
 #[derive(Args, Debug)]
@@ -99,27 +99,49 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
                 found.extend(
                     access.advisories().iter().map(|it| advice("credentials", it.to_string())),
                 );
+                found.extend(certificates(&access));
             }
             Err(error) => found.push(wrong("credentials", chain(&error))),
         }
     }
     runtime()?.block_on(async {
         if resolvable {
-            found.push(match uplink::check_broker_name(&settings.uplink).await {
-                Ok(addresses) => {
-                    good("broker", &format!("its name leads to {} address(es)", addresses.len()))
-                }
-                Err(error) => advice(
-                    "broker",
-                    format!("{}; events are kept until it can be reached", chain(&error)),
-                ),
-            });
+            found.extend(brokers(&settings).await);
         }
         let (live, adapters) = (settings.live(), adapters(&settings).await);
         found.extend(live.receivers.iter().map(|receiver| adapter(receiver, &adapters)));
         found.extend(radio(&live, &adapters));
     });
     Ok(found)
+}
+
+/// When the files' certificates end; the broker's is seen only when it is connected to.
+fn certificates(access: &Access) -> Vec<Finding> {
+    let expiries = access.expiries();
+    let warnings = expiries.warnings(Clock::start().wall().unix);
+    if !warnings.is_empty() {
+        return warnings.iter().map(|it| advice("certificates", it.to_string())).collect();
+    }
+    let first = [expiries.client, expiries.authority].into_iter().flatten().min();
+    let told = |at| good("certificates", &format!("the first to end does on {}", utc(at)));
+    first.map(told).into_iter().collect()
+}
+
+/// Whether the brokers' names, or the proxy's, lead anywhere.
+async fn brokers(settings: &Settings) -> Vec<Finding> {
+    let Ok(names) = uplink::check_broker_names(&settings.uplink).await else { return Vec::new() };
+    let proxy = &settings.uplink.proxy;
+    let by = if proxy.is_empty() { String::new() } else { format!(", by the proxy {proxy},") };
+    let told = |(broker, found): (Broker, Result<Vec<_>, _>)| match found {
+        Ok(addresses) => good(
+            "broker",
+            &format!("the name of {broker}{by} leads to {} address(es)", addresses.len()),
+        ),
+        Err(error) => {
+            advice("broker", format!("{}; events are kept until it can be reached", chain(&error)))
+        }
+    };
+    names.into_iter().map(told).collect()
 }
 
 fn registry(settings: &Settings) -> Finding {

@@ -8,7 +8,7 @@ use tokio::{
 use super::{Common, Failure, runtime};
 use crate::{
     clock::Clock,
-    gateway::{self, Request, Source},
+    gateway::{self, Request, Source, StoreWork},
     health,
     scan::live,
     settings::Settings,
@@ -26,7 +26,8 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let source = source(&settings);
     runtime()?.block_on(async {
         let requests = signals()?;
-        gateway::run(settings, Clock::start(), source, requests, health::ready).await?;
+        let (clock, apart) = (Clock::start(), StoreWork::Apart);
+        gateway::run_with(apart, settings, clock, source, requests, health::ready).await?;
         Ok(())
     })
 }

@@ -16,10 +16,11 @@ use std::{collections::HashSet, fmt, sync::Arc, time::Duration};
 use zeroize::Zeroize;
 
 pub use consent::{Consent, ConsentLedger, Grant, Purpose, Purposes, Standing};
+pub use eid::ephemeral_id;
 pub use irk::AddressSeed;
 pub use registry::{
     AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIndex, Identifier, Refusal,
-    Registry, ReportPolicy, Subject, SubjectIndex, SubjectKind,
+    Registry, RegistryBuilder, ReportPolicy, Subject, SubjectIndex, SubjectKind,
 };
 pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 

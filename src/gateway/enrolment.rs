@@ -1,43 +1,50 @@
 //! Who is enrolled: the sealed store, which the platform and the command line keep, and beside it
 //! the registry file of the configuration, for shops that keep one by hand.
 //!
-//! The store wins: over a file's entry about the same subject, and by what it remembers of
-//! withdrawals over a file that still has somebody who withdrew.
+//! The store is opened by a process of its own where that can be (see `clerk`), else here.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    thread,
-};
+pub(super) mod clerk;
+mod vault;
+
+use std::{collections::HashMap, path::Path, sync::mpsc, thread};
 
 use ring::digest;
 use rustc_hash::FxBuildHasher;
-use tracing::{error, warn};
+use tracing::error;
+use zeroize::Zeroizing;
 
 use super::GatewayError;
 use crate::{
     clock::Clock,
     command::Standing,
-    engine::{ClockQuality, Consent, ConsentLedger, Fixture, Pseudonym, Registry, Subject},
+    engine::{ConsentLedger, Fixture, Pseudonym, Registry, RegistryBuilder, Subject},
     forget,
     registry::{
         self,
-        store::{self, Change, Order, RegistryStore, RegistryStoreError, Source, Withdrawal},
+        store::{self, Change, Order, RegistryStoreError, Source},
     },
-    seal::KeySource,
     settings::{Invalid, Settings},
 };
+use clerk::Clerks;
+use vault::{Found, Kept, Vault};
 
-/// Where the registry lies.
+/// Who opens the registry's store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StoreWork {
+    /// This process. Part of the memory that this takes is kept.
+    Here,
+    /// A process of its own each time: this program once more, with [`clerk::CLERK`] as its only
+    /// argument, which must lead to [`clerk::serve`].
+    Apart,
+}
+
+/// Keeps the registry.
 #[derive(Clone, Debug)]
 pub(super) struct Keeper {
-    state_dir: PathBuf,
-    credentials: Option<PathBuf>,
-    /// The registry file; empty when there is none.
-    file: PathBuf,
+    vault: Vault,
+    /// Who opens the store, if it is not this process.
+    clerks: Option<Clerks>,
     fixtures: Vec<Fixture>,
-    clock: Clock,
     /// What the store's stamp said when it was last read or changed from here.
     seen: Option<u64>,
     prints: Prints,
@@ -73,13 +80,18 @@ impl Keeper {
         settings: &Settings,
         credentials: Option<&Path>,
         clock: Clock,
+        work: StoreWork,
     ) -> Result<Self, Invalid> {
         Ok(Self {
-            state_dir: settings.gateway.state_dir.clone(),
-            credentials: credentials.map(Path::to_owned),
-            file: settings.identity.registry.clone(),
+            vault: Vault {
+                state_dir: settings.gateway.state_dir.clone(),
+                credentials: credentials.map(Path::to_owned),
+                file: settings.identity.registry.clone(),
+                clock,
+            },
+            clerks: (work == StoreWork::Apart)
+                .then_some(Clerks { log: settings.log.level, trust: settings.gateway.clock }),
             fixtures: settings.fixtures()?,
-            clock,
             seen: None,
             prints: Prints::default(),
         })
@@ -87,15 +99,18 @@ impl Keeper {
 
     /// Reads everything. Blocks.
     pub(super) fn read(&mut self) -> Result<Enrolled, GatewayError> {
-        let mut subjects = Vec::new();
+        let (mut builder, mut enrolled) = (RegistryBuilder::default(), Ok(()));
         let mut prints = Prints::default();
         let standing = self.each(|subject| {
             let (name, print) = print(&subject);
             prints.insert(name, print);
-            subjects.push(subject);
+            if enrolled.is_ok() {
+                enrolled = builder.enrol(subject);
+            }
         })?;
+        enrolled?;
         let lost = standing.is_none();
-        let registry = Registry::new(subjects, self.fixtures.clone())?;
+        let registry = builder.finish(self.fixtures.clone())?;
         self.prints = prints;
         // Reading leaves room behind, several times as large as what was read.
         forget::give_back();
@@ -134,24 +149,42 @@ impl Keeper {
     /// Goes through everyone in the store and in the file. Returns how far the platform's commands
     /// were followed; `None` when the registry is lost.
     fn each(&mut self, mut take: impl FnMut(Subject)) -> Result<Option<Standing>, GatewayError> {
-        self.seen = store::stamp(&self.state_dir);
-        let has_file = !self.file.as_os_str().is_empty();
-        let file = if has_file { registry::read(&self.file)? } else { Vec::new() };
+        self.seen = store::stamp(&self.vault.state_dir);
+        let mut unreadable = 0;
+        let found = self.lines(&mut |line| match registry::subject_from_line(line) {
+            Some(subject) => take(subject),
+            None => unreadable += 1,
+        })?;
+        unreadable += found.unreadable;
+        if unreadable > 0 {
+            error!(unreadable, "Some of the registry cannot be read; enrol them again.");
+        }
+        let standing = |platform: Vec<u8>| serde_json::from_slice(&platform).unwrap_or_default();
+        Ok(found.platform.map(standing))
+    }
+
+    fn lines(&self, give: &mut dyn FnMut(&[u8])) -> Result<Found, GatewayError> {
+        if let Some(clerks) = self.clerks
+            && let Some(found) = clerks.lines(&self.vault, give)?
+        {
+            return Ok(found);
+        }
         // What sled, opening and parsing leave behind is as much as what stays, and would lie between
-        // it. A thread has memory of its own (an arena), so what stays, copied out of it, lies
-        // together: 43 MB for 100,000 subjects. The arena itself, 46 MB, is not given back.
-        let (subjects, arrived) = mpsc::sync_channel(WAY);
-        let (state_dir, keys, clock) = (&self.state_dir, self.keys(), self.clock);
+        // it. A thread has memory of its own (an arena), so what is made here of each line lies
+        // together.
+        let (lines, arrived) = mpsc::sync_channel(WAY);
+        let vault = &self.vault;
         let read = move || {
-            let done = from_store(state_dir, &keys, clock, file, &subjects);
+            // Nobody takes them only if whoever asked has panicked.
+            let done = vault.lines(&mut |line| drop(lines.send(Zeroizing::new(line.to_vec()))));
             // This thread ends, and keys were on its stack.
             forget::burn_stack();
             done
         };
         thread::scope(|scope| {
             let reader = scope.spawn(read);
-            for subject in arrived {
-                take(copied(&subject));
+            for line in arrived {
+                give(&line);
             }
             // Whoever panicked there has said why.
             reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -160,13 +193,12 @@ impl Keeper {
 
     /// Where the store stands, if there is one. Blocks.
     pub(super) fn version(&self) -> Result<Option<store::Version>, RegistryStoreError> {
-        let store = RegistryStore::open_existing(&self.state_dir, &self.keys(), self.clock)?;
-        Ok(store.map(|store| store.version()))
+        self.vault.version()
     }
 
     /// Whether the store was changed since, from elsewhere.
     pub(super) fn changed_by_others(&self) -> bool {
-        store::stamp(&self.state_dir) != self.seen
+        store::stamp(&self.vault.state_dir) != self.seen
     }
 
     /// Keeps changes of the platform's. Blocks until they are durable.
@@ -175,10 +207,17 @@ impl Keeper {
         changes: &[Change],
         command: u64,
         standing: Standing,
-    ) -> Result<(), RegistryStoreError> {
-        let mut store = RegistryStore::open(&self.state_dir, &self.keys(), self.clock)?;
-        store.apply(changes, &order(command, standing))?;
-        self.seen = store::stamp(&self.state_dir);
+    ) -> Result<(), GatewayError> {
+        let order = order(command, standing);
+        let apart = match self.clerks {
+            Some(clerks) => clerks.apply(&self.vault, changes, &order)?,
+            None => None,
+        };
+        let kept = match apart {
+            Some(kept) => kept,
+            None => self.vault.apply(changes, &order)?,
+        };
+        self.seen = kept.stamp;
         for change in changes {
             match change {
                 Change::Upsert(subject) => {
@@ -206,88 +245,23 @@ impl Keeper {
         subjects: &[Subject],
         command: u64,
         standing: Standing,
-    ) -> Result<usize, RegistryStoreError> {
-        let mut store = RegistryStore::open_after_loss(&self.state_dir, &self.keys(), self.clock)?;
-        let replaced = store.replace(subjects, &[], &order(command, standing), &mut |_| {})?;
-        self.seen = store::stamp(&self.state_dir);
-        Ok(replaced.passed_over.len())
-    }
-
-    fn keys(&self) -> KeySource {
-        KeySource::new(&self.state_dir, self.credentials.as_deref())
+    ) -> Result<u64, GatewayError> {
+        let order = order(command, standing);
+        let apart = match self.clerks {
+            Some(clerks) => clerks.replace(&self.vault, subjects, &order)?,
+            None => None,
+        };
+        let Kept { stamp, passed_over } = match apart {
+            Some(kept) => kept,
+            None => self.vault.replace(subjects, &order)?,
+        };
+        self.seen = stamp;
+        Ok(passed_over)
     }
 }
 
-/// How many subjects may be on their way out of the thread that reads.
+/// How many lines may be on their way out of the thread that reads.
 const WAY: usize = 64;
-
-/// Reads the store, and adds those of the registry file that it leaves.
-fn from_store(
-    state_dir: &Path,
-    keys: &KeySource,
-    clock: Clock,
-    file: Vec<Subject>,
-    subjects: &mpsc::SyncSender<Subject>,
-) -> Result<Option<Standing>, GatewayError> {
-    // Nobody takes them only if whoever asked has panicked.
-    let give = |subject| drop(subjects.send(subject));
-    match RegistryStore::open_existing(state_dir, keys, clock) {
-        Ok(None) => {
-            file.into_iter().for_each(give);
-            Ok(Some(Standing::default()))
-        }
-        Ok(Some(store)) => {
-            let unreadable = store.for_each(&mut |subject, _| give(subject))?;
-            if unreadable > 0 {
-                error!(unreadable, "Some of the registry cannot be read; enrol them again.");
-            }
-            join(&store, file, give)?;
-            Ok(Some(serde_json::from_slice(store.platform()).unwrap_or_default()))
-        }
-        Err(error @ RegistryStoreError::Lost { .. }) => {
-            let error: &dyn std::error::Error = &error;
-            error!(error, "Nobody is recognised, and nothing about anybody is sent.");
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// The same subject in memory of this thread's own; nothing is shared with the original.
-fn copied(subject: &Subject) -> Subject {
-    let consent = subject
-        .consent
-        .as_ref()
-        .map(|consent| Consent { proof: Arc::from(&*consent.proof), ..consent.clone() });
-    Subject {
-        pseudonym: Pseudonym::new(subject.pseudonym.as_str()),
-        kind: subject.kind,
-        identifiers: subject.identifiers.clone(),
-        consent,
-    }
-}
-
-/// Adds those of the registry file whom the store knows neither as enrolled nor as withdrawn.
-fn join(
-    store: &RegistryStore,
-    file: Vec<Subject>,
-    mut take: impl FnMut(Subject),
-) -> Result<(), RegistryStoreError> {
-    for subject in file {
-        let name = subject.pseudonym.as_str();
-        if store.get(name)?.is_some() {
-            continue;
-        }
-        if let Some(withdrawal) = store.withdrawal(name)?
-            && !is_newer(&subject, &withdrawal)
-        {
-            warn!("The registry file still has somebody who withdrew; they stay withdrawn.");
-            continue;
-        }
-        take(subject);
-    }
-    Ok(())
-}
 
 /// The hashes of a subject's name and of all that is known about it.
 fn print(subject: &Subject) -> (u64, u64) {
@@ -301,38 +275,8 @@ fn hash(bytes: &[u8]) -> u64 {
     u64::from_be_bytes(hash.as_ref().first_chunk().copied().unwrap_or_default())
 }
 
-/// Whether somebody gave a consent after they withdrew. Not when nobody knows when they withdrew: a
-/// clock that is not set is late as a rule, and a withdrawal would count as older than it is.
-fn is_newer(subject: &Subject, withdrawal: &Withdrawal) -> bool {
-    let from = subject.consent.as_ref().map(|consent| consent.from);
-    let is_known = withdrawal.clock == ClockQuality::Synced;
-    matches!((from, withdrawal.when), (Some(from), Some(when)) if is_known && from > when)
-}
-
 fn order(command: u64, standing: Standing) -> Order {
     // A few numbers by name: this cannot fail.
     let platform = serde_json::to_vec(&standing).ok();
     Order { source: Source::Platform, command: Some(command), platform, again: false }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::engine::UnixTime;
-
-    #[test]
-    fn only_a_withdrawal_whose_time_is_known_gives_way_to_a_later_consent() {
-        let subjects = registry::parse(
-            r#"{"subject":"s","kind":"customer","identifiers":[{"address":"C0:11:22:33:44:55"}],"consent":{"purposes":["presence"],"from":"1970-01-01T00:00:10Z","proof":"form-1"}}"#,
-        );
-        let subject = &subjects.unwrap()[0];
-        let newer = |seconds: Option<i64>, clock| {
-            let when = seconds.map(|seconds| UnixTime::from_millis(seconds * 1000));
-            is_newer(subject, &Withdrawal { when, clock, command: None })
-        };
-        assert!(newer(Some(9), ClockQuality::Synced));
-        assert!(!newer(Some(10), ClockQuality::Synced));
-        assert!(!newer(Some(9), ClockQuality::Unsynced), "the clock may have been late");
-        assert!(!newer(None, ClockQuality::Synced));
-    }
 }

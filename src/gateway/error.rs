@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::ClerkError;
 use crate::{
     engine::AmbiguousRegistry,
     outbox::{DiskState, OutboxError},
@@ -22,6 +23,9 @@ pub enum GatewayError {
     /// The registry's store cannot be read or written.
     #[error(transparent)]
     RegistryStore(#[from] RegistryStoreError),
+    /// The process that opens the registry's store did not do what it was asked for.
+    #[error(transparent)]
+    Clerk(#[from] ClerkError),
     /// Two entries cannot be told apart.
     #[error("{0}")]
     Ambiguous(#[from] AmbiguousRegistry),
@@ -63,6 +67,7 @@ impl GatewayError {
                 | RegistryStoreError::Keys(_) => Fate::Reconfigure,
                 _ => Fate::Retry,
             },
+            Self::Clerk(error) => error.fate(),
             Self::Outbox(error) => match error {
                 OutboxError::Foreign { .. }
                 | OutboxError::Forbidden { .. }

@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{debug, error, info};
 
 use super::{
-    GatewayError, Request, Store, chain,
+    GatewayError, Request, Store, StoreWork, chain,
     enrolment::{Enrolled, Keeper},
     house, open_store, report,
 };
@@ -38,6 +38,7 @@ pub(super) struct Lobby<'a> {
     access: Access,
     credentials: Option<PathBuf>,
     started: String,
+    store_work: StoreWork,
 }
 
 /// An uplink that says why nothing else is said.
@@ -56,9 +57,10 @@ impl<'a> Lobby<'a> {
         clock: Clock,
         run: RunId,
         (access, credentials): (Access, Option<PathBuf>),
+        store_work: StoreWork,
     ) -> Self {
         let started = uplink::payload::utc(clock.wall().unix);
-        Self { settings, clock, run, access, credentials, started }
+        Self { settings, clock, run, access, credentials, started, store_work }
     }
 
     /// Goes in at once, as a rule; waits as long as the disk is away. `None` when asked to stop.
@@ -111,7 +113,8 @@ impl<'a> Lobby<'a> {
 
     /// Opens all that lies on the disk.
     async fn look(&self) -> Result<Stage, GatewayError> {
-        let mut keeper = Keeper::new(self.settings, self.credentials.as_deref(), self.clock)?;
+        let mut keeper =
+            Keeper::new(self.settings, self.credentials.as_deref(), self.clock, self.store_work)?;
         let enrolled = keeper.read()?;
         forget::burn_stack();
         let store = open_store(self.settings, self.clock, self.run).await?;
@@ -127,9 +130,11 @@ impl<'a> Lobby<'a> {
         let (_metrics, metrics) = watch::channel(Vec::new());
         let (_durable, durable) = watch::channel(None);
         let (_reconsider, reconsider) = watch::channel(());
+        let (_replays, replays) = mpsc::channel(1);
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
         let (replays_tx, replays) = mpsc::channel(1);
+        let (_brought_back, brought_back) = watch::channel(0);
         let (stop, stop_rx) = oneshot::channel();
         let uplink = Uplink {
             settings: self.settings.uplink.clone(),
@@ -140,8 +145,10 @@ impl<'a> Lobby<'a> {
             courier: |_: &Stored| Dispatch::Later,
             outbox,
             replays,
+            brought_back,
             durable,
             reconsider,
+            replays,
             documents: Documents {
                 state: state_rx,
                 vanished: report::offline(false),

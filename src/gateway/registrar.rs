@@ -210,7 +210,7 @@ impl Registrar {
         };
         let kept = subjects.into_iter().filter(|subject| !is_refused(subject));
         let kept: Vec<_> = kept.map(store::Change::Upsert).collect();
-        self.blocking(move |keeper| Ok(keeper.apply(&kept, number, standing)?)).await?;
+        self.blocking(move |keeper| keeper.apply(&kept, number, standing)).await?;
         let narrowed = self.narrowed(before);
         let cleared = self.clear(narrowed, Cause::Narrowed, Some(number), 0).await?;
         Ok(Carried {
@@ -234,7 +234,7 @@ impl Registrar {
         let changes = names.iter().cloned().map(Enrolment::Withdraw).collect();
         let report = self.tell_engine(Who::Change(changes)).await?;
         let kept: Vec<_> = names.iter().cloned().map(store::Change::Withdraw).collect();
-        self.blocking(move |keeper| Ok(keeper.apply(&kept, number, standing)?)).await?;
+        self.blocking(move |keeper| keeper.apply(&kept, number, standing)).await?;
         let closed = report.visits_closed;
         let cleared = self.clear(names, Cause::Withdrawn, Some(number), closed).await?;
         Ok(Carried {

@@ -8,7 +8,7 @@ use super::{Pulse, status::Status};
 use crate::{
     clock::{Account, Basis},
     command,
-    engine::{RadioState, Uptime, WallClock},
+    engine::{ClockQuality, RadioState, Uptime, WallClock},
     outbox::{self, DiskState},
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
     uplink::{self, payload::utc},
@@ -22,6 +22,8 @@ pub(super) struct Report<'a> {
     pub(super) pulse: Pulse,
     pub(super) outbox: outbox::Status,
     pub(super) uplink: uplink::Totals,
+    /// Which broker is used, and what that depends on.
+    pub(super) uplink_line: uplink::LineStatus,
     pub(super) scan: &'a ScanCounters,
     /// Who is enrolled, and whether that is known at all.
     pub(super) enrolled: usize,
@@ -61,6 +63,11 @@ impl Report<'_> {
                 Some(false) => "behind",
             },
             "fixtures": self.fixtures,
+            "uplink": {
+                "broker": self.broker(),
+                "preferred": self.uplink_line.place == 0,
+            },
+            "tls": self.tls(),
             "outbox": {
                 "disk": self.outbox.disk.name(),
                 "epoch": self.outbox.epoch,
@@ -152,7 +159,16 @@ impl Report<'_> {
                 "rejected": uplink.rejected,
                 "unreadable": uplink.unreadable,
                 "refused": uplink.refused,
+                "replayed": uplink.replayed,
+                "last_dead_letter": uplink.dead_letter.map(|letter| json!({
+                    "sequence": letter.sequence.0.to_string(),
+                    "why": letter.why,
+                })),
                 "reconnects": uplink.reconnects,
+                "faults": uplink.faults,
+                "moves": uplink.moves,
+                "broker": self.broker(),
+                "broker_place": self.uplink_line.place,
                 "round_trip_ms": uplink.last_round_trip.as_millis(),
             },
             "command": {
@@ -197,6 +213,30 @@ impl Report<'_> {
                 "by_ms": jump.by_us / 1000,
                 "age_s": seconds_since(jump.at),
             })),
+        })
+    }
+
+    /// The broker that is used, or tried.
+    fn broker(&self) -> Option<String> {
+        self.uplink_line.broker.as_ref().map(ToString::to_string)
+    }
+
+    /// When the certificates end, and whether that is soon; nothing without TLS.
+    fn tls(&self) -> Value {
+        let expiries = self.uplink_line.expiries;
+        if expiries == uplink::Expiries::default() {
+            return Value::Null;
+        }
+        // A clock that nobody has set would warn of nothing, or of everything.
+        let warnings = match self.wall.quality {
+            ClockQuality::Synced => expiries.warnings(self.wall.unix_at(self.wall.at)),
+            ClockQuality::Unsynced => Vec::new(),
+        };
+        json!({
+            "client_expires": expiries.client.map(utc),
+            "authority_expires": expiries.authority.map(utc),
+            "broker_expires": expiries.broker.map(utc),
+            "warning": warnings.first().map(ToString::to_string),
         })
     }
 
@@ -245,10 +285,10 @@ impl Report<'_> {
         };
         let disk = match self.outbox.disk {
             DiskState::Ok => String::new(),
-            disk => format!("Disk {disk}, {} events in memory; ", self.outbox.queued.records),
+            disk => format!(" Disk {disk}: {} events in memory.", self.outbox.queued.records),
         };
         format!(
-            "{disk}radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.",
+            "Radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.{disk}",
             self.radio(),
             self.pulse.visits_open,
             self.outbox.pending.records,

@@ -315,6 +315,22 @@ impl RegistryStore {
         Ok(unreadable)
     }
 
+    /// Hands over everyone who is enrolled, each as a line of the registry file that
+    /// [`subject_from_line`](crate::registry::subject_from_line) reads. Returns how many entries could not be unsealed.
+    pub fn for_each_line(&self, take: &mut dyn FnMut(&[u8])) -> Result<u64, RegistryStoreError> {
+        let mut unreadable = 0;
+        for item in self.generation.scan(SUBJECT) {
+            let (key, value) = item?;
+            let opened = Hash::of_key(&key)
+                .and_then(|hash| plain::open(&self.generation, hash, &value, &self.sealer).ok());
+            match opened {
+                Some(plain) => take(plain::line(&plain)),
+                None => unreadable += 1,
+            }
+        }
+        Ok(unreadable)
+    }
+
     /// One subject, and who enrolled it; `None` when it is not enrolled, or cannot be read.
     pub fn get(&self, pseudonym: &str) -> Result<Option<(Subject, Source)>, RegistryStoreError> {
         let hash = self.meta.hash(pseudonym);

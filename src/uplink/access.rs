@@ -18,12 +18,13 @@ use rustls::ClientConfig;
 use super::{
     broker::Broker,
     error::{Advisory, UplinkError},
-    settings::Settings,
-    tls,
+    line::{Credentials, Proxy},
+    settings::{Settings, SettingsError},
+    tls::{Expiries, Tls},
 };
 
 /// The name of systemd's credential that may hold the password.
-const CREDENTIAL: &str = "mqtt-password";
+pub(super) const CREDENTIAL: &str = "mqtt-password";
 
 /// The longest password: a string of MQTT has a 16-bit length (MQTT 5.0, 1.5.4).
 const LONGEST_PASSWORD: u64 = 65_535;
@@ -31,10 +32,13 @@ const LONGEST_PASSWORD: u64 = 65_535;
 /// Where the broker is, and what it takes to be let in.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Where the broker is.
-    pub(super) broker: Broker,
-    /// The TLS configuration, if the address asks for TLS.
-    pub(super) tls: Option<Arc<ClientConfig>>,
+    /// Where the broker is, and behind it the others in order of preference.
+    broker: Broker,
+    fallbacks: Vec<Broker>,
+    /// TLS, if an address asks for it.
+    tls: Option<Tls>,
+    /// What stands on the way.
+    proxy: Option<Proxy>,
     /// The user name and password, if there is a user name.
     pub(super) login: Option<Login>,
     /// What works and yet should be changed.
@@ -60,12 +64,12 @@ impl Access {
     /// `credentials` is the directory in which systemd puts what `LoadCredential=` loads (the
     /// variable `CREDENTIALS_DIRECTORY`).
     pub fn load(settings: &Settings, credentials: Option<&Path>) -> Result<Self, UplinkError> {
-        let broker = settings.validate()?;
+        let mut brokers = settings.brokers()?;
         let mut advisories = Vec::new();
-        let tls = if broker.tls {
-            let config = tls::client_config(settings)?;
+        let tls = if brokers.iter().any(|broker| broker.tls) {
+            let tls = Tls::load(settings)?;
             advise_on_permissions(&settings.key_file, &mut advisories);
-            Some(config)
+            Some(tls)
         } else {
             None
         };
@@ -81,27 +85,61 @@ impl Access {
                 }
                 None => Password::default(),
             };
-            if !password.0.is_empty() && !broker.tls && !broker.is_loopback() {
-                advisories.push(Advisory::PasswordInTheClear(broker.clone()));
+            if !password.0.is_empty() {
+                let in_the_clear = |broker: &&Broker| !broker.tls && !broker.is_loopback();
+                let brokers = brokers.iter().filter(in_the_clear).cloned();
+                advisories.extend(brokers.map(Advisory::PasswordInTheClear));
             }
             Some(Login { username: settings.username.clone(), password })
         };
-        Ok(Self { broker, tls, login, advisories })
+        let proxy = proxy(settings, &mut advisories)?;
+        let fallbacks = brokers.split_off(1);
+        let Some(broker) = brokers.pop() else {
+            // Not reached: there is at least one. A refusal is kinder than a panic.
+            return Err(SettingsError::no_broker().into());
+        };
+        Ok(Self { broker, fallbacks, tls, proxy, login, advisories })
     }
 
-    /// Where the broker is.
+    /// Where the broker is that is preferred.
     pub fn broker(&self) -> &Broker {
         &self.broker
     }
 
-    /// The TLS configuration, if the address asks for TLS.
-    pub(crate) fn tls(&self) -> Option<Arc<ClientConfig>> {
-        self.tls.clone()
+    /// All brokers, in order of preference.
+    pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        std::iter::once(&self.broker).chain(&self.fallbacks)
+    }
+
+    /// The broker at a place of the list; the first one at a place that does not exist.
+    pub(crate) fn broker_at(&self, place: usize) -> &Broker {
+        self.brokers().nth(place).unwrap_or(&self.broker)
+    }
+
+    /// The TLS configuration for a broker, if its address asks for TLS.
+    pub(super) fn tls_for(&self, broker: &Broker) -> Option<Arc<ClientConfig>> {
+        let tls = self.tls.as_ref().filter(|_| broker.tls)?;
+        Some(Arc::clone(if broker.path.is_some() { &tls.web } else { &tls.mqtt }))
+    }
+
+    pub(super) fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// The user name and the password, for the one packet that carries them.
-    pub(crate) fn login(&self) -> Option<(&str, &str)> {
+    pub(super) fn login(&self) -> Option<(&str, &str)> {
         self.login.as_ref().map(|login| (login.username.as_str(), login.password.expose()))
+    }
+
+    /// When the certificates end that the connection depends on. The broker's is known after the
+    /// first handshake with this access, or a clone of it.
+    pub fn expiries(&self) -> Expiries {
+        self.tls.as_ref().map(Tls::expiries).unwrap_or_default()
+    }
+
+    /// Certificates and keys are the same as there.
+    pub(super) fn has_certificates_of(&self, other: &Self) -> bool {
+        self.tls.as_ref().map(Tls::mark) == other.tls.as_ref().map(Tls::mark)
     }
 
     /// What works and yet should be changed.
@@ -110,10 +148,30 @@ impl Access {
     }
 }
 
-/// Looks the broker's name up, for the `check` command.
+/// Looks the broker's name up, for the `check` command; behind a proxy the proxy's, which looks up
+/// the rest.
 pub async fn check_broker_name(settings: &Settings) -> Result<Vec<SocketAddr>, UplinkError> {
     let broker = settings.validate()?;
-    let lookup = tokio::net::lookup_host((broker.host.clone(), broker.port));
+    check_name(settings, broker).await
+}
+
+/// Looks the names of all brokers up, as [`check_broker_name`] does for the first.
+pub async fn check_broker_names(
+    settings: &Settings,
+) -> Result<Vec<(Broker, Result<Vec<SocketAddr>, UplinkError>)>, UplinkError> {
+    let mut found = Vec::new();
+    for broker in settings.brokers()? {
+        found.push((broker.clone(), check_name(settings, broker).await));
+    }
+    Ok(found)
+}
+
+async fn check_name(settings: &Settings, broker: Broker) -> Result<Vec<SocketAddr>, UplinkError> {
+    let name = match settings.proxy.parse() {
+        Ok(proxy) => proxy,
+        Err(_) => (broker.host.clone(), broker.port),
+    };
+    let lookup = tokio::net::lookup_host(name);
     let found = match tokio::time::timeout(settings.connect_timeout.0, lookup).await {
         Ok(Ok(addresses)) => Ok(addresses.collect::<Vec<_>>()),
         Ok(Err(error)) => Err(error),
@@ -133,6 +191,26 @@ fn password_file(settings: &Settings, credential: Option<PathBuf>) -> Option<Pat
     } else {
         Some(settings.password_file.clone())
     }
+}
+
+fn proxy(
+    settings: &Settings,
+    advisories: &mut Vec<Advisory>,
+) -> Result<Option<Proxy>, UplinkError> {
+    // That it can be read was checked with the rest.
+    let Ok((host, port)) = settings.proxy.parse() else { return Ok(None) };
+    if settings.proxy_username.is_empty() {
+        return Ok(Some(Proxy { host, port, credentials: None }));
+    }
+    let path = &settings.proxy_password_file;
+    let password = if path.as_os_str().is_empty() {
+        Password::default()
+    } else {
+        advise_on_permissions(path, advisories);
+        read_password(path.clone())?
+    };
+    let credentials = Some(Credentials::new(&settings.proxy_username, password.expose()));
+    Ok(Some(Proxy { host, port, credentials }))
 }
 
 fn read_password(path: PathBuf) -> Result<Password, UplinkError> {
@@ -186,7 +264,10 @@ mod tests {
 
     use tempfile::TempDir;
 
-    use super::{super::broker::BrokerUrl, *};
+    use super::{
+        super::{broker::BrokerUrl, line::ProxyUrl},
+        *,
+    };
 
     fn settings() -> Settings {
         Settings {
@@ -266,6 +347,30 @@ mod tests {
         settings.broker = BrokerUrl::new("mqtt://127.0.0.1:1");
         settings.password_file = secret(&dir, "password", b"s3cret", 0o640);
         assert_eq!(Access::load(&settings, None).unwrap().advisories(), []);
+    }
+
+    #[test]
+    fn a_proxy_is_used_with_its_own_password_and_every_broker_is_known() {
+        let dir = TempDir::new().unwrap();
+        let settings = Settings {
+            fallback_brokers: vec![BrokerUrl::new("ws://127.0.0.1/x")],
+            proxy: ProxyUrl::new("http://proxy:8080"),
+            proxy_username: "joe".to_owned(),
+            proxy_password_file: secret(&dir, "proxy", b"s3cret\n", 0o600),
+            ..settings()
+        };
+        let access = Access::load(&settings, None).unwrap();
+        let proxy = access.proxy().unwrap();
+        assert_eq!((proxy.host.as_str(), proxy.port), ("proxy", 8080));
+        assert_eq!(proxy.credentials, Some(Credentials::new("joe", "s3cret")));
+        assert!(!format!("{access:?}").contains("s3cret"));
+        assert_eq!(access.brokers().count(), 2);
+        assert_eq!(access.broker_at(1).to_string(), "ws://127.0.0.1:80/x");
+        assert_eq!(access.broker_at(2), access.broker());
+        assert_eq!(access.expiries(), Expiries::default());
+        let missing = Settings { proxy_password_file: dir.path().join("nowhere"), ..settings };
+        let message = Access::load(&missing, None).unwrap_err().to_string();
+        assert!(message.contains("nowhere"), "{message}");
     }
 
     #[tokio::test]

@@ -130,8 +130,8 @@ pub enum UplinkError {
 
     /// The broker's name has no address.
     #[error(
-        "failed to find the address of {broker}; check the name in `uplink.broker`, and that this \
-         machine has a working name server (`getent hosts NAME`)"
+        "failed to find the address of {broker} or of the proxy before it; check the names in \
+         `uplink`, and that this machine has a working name server (`getent hosts NAME`)"
     )]
     Resolve {
         /// The broker.

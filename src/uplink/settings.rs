@@ -5,7 +5,10 @@ use std::{fmt, path::PathBuf, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use thiserror::Error;
 
-use super::broker::{Broker, BrokerUrl};
+use super::{
+    broker::{Broker, BrokerUrl},
+    line::ProxyUrl,
+};
 use crate::settings::Span;
 
 /// Where Debian and its relatives keep the certificates of public authorities.
@@ -15,19 +18,38 @@ const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// identifiers must not run out; beyond this a cut link only means more repetitions.
 const WIDEST_WINDOW: u16 = 4096;
 
+/// The most brokers: whoever is not found among so many is not found by trying.
+const MOST_BROKERS: usize = 16;
+
 /// Section `[uplink]`. An empty text or path means: not set.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The broker's address, `mqtts://HOST:PORT` or `mqtt://HOST:PORT`. There is no default: what
-    /// is heard in a shop must not go anywhere nobody chose.
+    /// The broker's address, `mqtts://HOST:PORT`, `wss://HOST:PORT/PATH`, `mqtt://HOST:PORT` or
+    /// `ws://HOST:PORT/PATH`. There is no default: what is heard in a shop must not go anywhere
+    /// nobody chose.
     pub broker: BrokerUrl,
+    /// Further doors to the same platform, in order of preference, at most 15: each failed attempt
+    /// takes the next one. They are for a broker whose members share sessions and retained
+    /// messages, or mirror them.
+    pub fallback_brokers: Vec<BrokerUrl>,
+    /// How often it is looked, while another broker serves, whether the first can be reached
+    /// again, 1s to 24h; `0s` stays where it is until that breaks. Up to half as long again, as
+    /// chance decides, so that a fleet does not return at once.
+    pub return_to_first: Span,
     /// `"5"` or `"3.1.1"`. MQTT 5 is the default because only there the broker says why it refuses
     /// a publish, and how many it takes at once.
     pub protocol: Protocol,
     /// The MQTT client identifier; derived from tenant, store and gateway when empty. It is fixed,
     /// so that the broker ends a half-dead connection of ours as soon as the next one comes.
     pub client_id: String,
+    /// An HTTP proxy on the way to the broker, `http://HOST:PORT`. The environment (`https_proxy`)
+    /// is not consulted: a service has none.
+    pub proxy: ProxyUrl,
+    /// The user name for the proxy, if it wants one.
+    pub proxy_username: String,
+    /// The file that holds the password for the proxy, in one line.
+    pub proxy_password_file: PathBuf,
     /// The user name, if the broker wants one.
     pub username: String,
     /// The file that holds the password, in one line. When empty, systemd's credential
@@ -44,6 +66,9 @@ pub struct Settings {
     /// The application protocols offered in the TLS handshake, most wanted first. Some hosted
     /// brokers want `["mqtt"]`, or `["x-amzn-mqtt-ca"]` on port 443; most want none.
     pub alpn: Vec<String>,
+    /// How often the files of certificates and passwords are looked at, 1s to 24h. What was renewed
+    /// is used once two looks have found the same, so that nothing is read half-written.
+    pub renewal_check: Span,
     /// How often an idle connection is tested, 5s to 1h. A dead link is noticed within twice this;
     /// 30s also keeps the usual routers from forgetting the connection.
     pub keep_alive: Span,
@@ -57,12 +82,26 @@ pub struct Settings {
     /// divided by the round-trip time; what is in flight when a link breaks is sent again. An
     /// MQTT 5 broker may ask for fewer.
     pub window: u16,
-    /// The wait after the first failed connection, 10ms to 1h; it doubles with each further
-    /// failure, and half of it is left to chance.
+    /// How many events about the same subject, fixture or zone may await an acknowledgement, 1 to
+    /// `window`. With 1 they arrive in order whatever the broker does: refuses one and takes the
+    /// next, or loses one with a connection. More is faster where there are few subjects and the
+    /// link is long, and keeps the order with brokers that never refuse anything.
+    pub window_per_subject: u16,
+    /// For how long after it was made a moment is worth delivering as that, 0s to 7d: an MQTT 5
+    /// broker drops it after that instead of handing it to a subscriber who comes late. One that
+    /// is sent later than this is delivered all the same, marked `historical` and without an expiry:
+    /// as history it is as good as any. `0s` is for ever.
+    pub moment_expiry: Span,
+    /// The wait after the first failed round of brokers, 10ms to 1h; it doubles with each further
+    /// one, and half of it is left to chance.
     pub backoff_min: Span,
     /// The longest wait between two attempts, at most 24h. Two minutes are short enough that
     /// nobody drives to the shop, and long enough for a broker that a thousand gateways wait for.
     pub backoff_max: Span,
+    /// After a connection that stood for a minute or longer was ended from the other side, the next
+    /// attempt comes at some moment within this, at most 10m: everybody else's was perhaps ended,
+    /// too. A link of ours that falls silent is made anew without this wait.
+    pub spread: Span,
     /// An event handed over later than this after it was made is marked `historical`, so that a
     /// consumer can tell news from backlog.
     pub historical_after: Span,
@@ -95,26 +134,44 @@ pub struct SettingsError {
     pub allowed: String,
 }
 
+// === impl SettingsError ===
+
+impl SettingsError {
+    /// There is no broker at all.
+    pub(super) fn no_broker() -> Self {
+        refuse("uplink.broker", "empty", "at least one address")
+    }
+}
+
 // === impl Settings ===
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             broker: BrokerUrl::default(),
+            fallback_brokers: Vec::new(),
+            return_to_first: Span::secs(900),
             protocol: Protocol::default(),
             client_id: String::new(),
+            proxy: ProxyUrl::default(),
+            proxy_username: String::new(),
+            proxy_password_file: PathBuf::new(),
             username: String::new(),
             password_file: PathBuf::new(),
             ca_file: PathBuf::from(SYSTEM_ROOTS),
             certificate_file: PathBuf::new(),
             key_file: PathBuf::new(),
             alpn: Vec::new(),
+            renewal_check: Span::secs(60),
             keep_alive: Span::secs(30),
             connect_timeout: Span::secs(10),
             ack_timeout: Span::secs(30),
             window: 64,
+            window_per_subject: 1,
+            moment_expiry: Span::secs(300),
             backoff_min: Span::secs(1),
             backoff_max: Span::secs(120),
+            spread: Span::secs(10),
             historical_after: Span::secs(60),
             drain_timeout: Span::secs(5),
         }
@@ -122,25 +179,84 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Checks every value, and returns the broker's address.
+    /// Checks every value, and returns the address of the first broker.
     pub fn validate(&self) -> Result<Broker, SettingsError> {
         let broker = self.broker.parse().map_err(|allowed| {
             let found =
                 if self.broker.is_empty() { "empty".into() } else { format!("{:?}", self.broker) };
             SettingsError { key: "uplink.broker", found, allowed }
         })?;
+        self.validate_fallbacks(&broker)?;
+        self.validate_proxy()?;
         self.validate_identity()?;
         self.validate_times()?;
         if !(1..=WIDEST_WINDOW).contains(&self.window) {
             return Err(refuse("uplink.window", self.window, format!("1 to {WIDEST_WINDOW}")));
         }
+        if !(1..=self.window).contains(&self.window_per_subject) {
+            let allowed = format!("1 to `uplink.window` ({})", self.window);
+            return Err(refuse("uplink.window_per_subject", self.window_per_subject, allowed));
+        }
         Ok(broker)
     }
 
-    fn validate_identity(&self) -> Result<(), SettingsError> {
-        for (key, text) in
-            [("uplink.client_id", &self.client_id), ("uplink.username", &self.username)]
+    /// Checks every value, and returns the addresses of all brokers in order of preference; there
+    /// is at least one.
+    pub fn brokers(&self) -> Result<Vec<Broker>, SettingsError> {
+        let first = self.validate()?;
+        let others = self.fallback_brokers.iter().filter_map(|url| url.parse().ok());
+        Ok(std::iter::once(first).chain(others).collect())
+    }
+
+    fn validate_fallbacks(&self, first: &Broker) -> Result<(), SettingsError> {
+        let key = "uplink.fallback_brokers";
+        if self.fallback_brokers.len() >= MOST_BROKERS {
+            let found = format!("a list of {}", self.fallback_brokers.len());
+            return Err(refuse(key, found, format!("at most {}", MOST_BROKERS - 1)));
+        }
+        let mut known = vec![first.clone()];
+        for url in &self.fallback_brokers {
+            let broker = url.parse().map_err(|allowed| {
+                let found = format!("a list with {url:?}");
+                SettingsError { key, found, allowed }
+            })?;
+            if known.contains(&broker) {
+                let found = format!("a list with {url:?}, which is named before");
+                return Err(refuse(key, found, "each broker once"));
+            }
+            known.push(broker);
+        }
+        Ok(())
+    }
+
+    fn validate_proxy(&self) -> Result<(), SettingsError> {
+        if !self.proxy.is_empty()
+            && let Err(allowed) = self.proxy.parse()
         {
+            return Err(refuse("uplink.proxy", format!("{:?}", self.proxy), allowed));
+        }
+        if self.proxy.is_empty() && !self.proxy_username.is_empty() {
+            let allowed = "the address of the proxy, because `uplink.proxy_username` is set";
+            return Err(refuse("uplink.proxy", "empty", allowed));
+        }
+        if self.proxy_username.is_empty() && !self.proxy_password_file.as_os_str().is_empty() {
+            let allowed = "a user name, because `uplink.proxy_password_file` is set";
+            return Err(refuse("uplink.proxy_username", "empty", allowed));
+        }
+        if self.proxy_username.contains(':') {
+            // Basic separates name and password by the first colon (RFC 7617, 2).
+            let found = "a text with a colon";
+            return Err(refuse("uplink.proxy_username", found, "a name without a colon"));
+        }
+        Ok(())
+    }
+
+    fn validate_identity(&self) -> Result<(), SettingsError> {
+        for (key, text) in [
+            ("uplink.client_id", &self.client_id),
+            ("uplink.username", &self.username),
+            ("uplink.proxy_username", &self.proxy_username),
+        ] {
             if text.len() > 256 || text.chars().any(char::is_control) {
                 let found = format!("{} bytes, perhaps with control characters", text.len());
                 return Err(refuse(key, found, "at most 256 bytes, no control characters"));
@@ -172,14 +288,22 @@ impl Settings {
 
     fn validate_times(&self) -> Result<(), SettingsError> {
         let (hour, minute) = (Span::secs(3600), Span::secs(60));
-        let second = Span::secs(1);
+        let (second, nothing, day) = (Span::secs(1), Span(Duration::ZERO), Span::secs(86_400));
+        if self.return_to_first != nothing && !(second..=day).contains(&self.return_to_first) {
+            let found = format!("\"{}\"", self.return_to_first);
+            let allowed = "\"1s\" to \"1d\", or \"0s\" for never";
+            return Err(refuse("uplink.return_to_first", found, allowed));
+        }
         for (key, found, least, most) in [
             ("uplink.keep_alive", self.keep_alive, Span::secs(5), hour),
             ("uplink.connect_timeout", self.connect_timeout, second, Span::secs(300)),
             ("uplink.ack_timeout", self.ack_timeout, second, hour),
             ("uplink.backoff_min", self.backoff_min, Span::millis(10), hour),
-            ("uplink.backoff_max", self.backoff_max, self.backoff_min, Span::secs(86_400)),
-            ("uplink.drain_timeout", self.drain_timeout, Span(Duration::ZERO), minute),
+            ("uplink.backoff_max", self.backoff_max, self.backoff_min, day),
+            ("uplink.spread", self.spread, nothing, Span::secs(600)),
+            ("uplink.renewal_check", self.renewal_check, second, day),
+            ("uplink.drain_timeout", self.drain_timeout, nothing, minute),
+            ("uplink.moment_expiry", self.moment_expiry, nothing, Span::secs(604_800)),
         ] {
             if found < least || found > most {
                 let from = match key {
@@ -291,6 +415,11 @@ mod tests {
             "`uplink.backoff_max` is \"20ms\"; allowed: `uplink.backoff_min` (1s) to \"1d\"",
         );
         start(&refused(|s| s.drain_timeout = Span::secs(61)), "`uplink.drain_timeout` is \"61s\"");
+        start(
+            &refused(|s| s.window_per_subject = 65),
+            "`uplink.window_per_subject` is 65; allowed: 1 to `uplink.window` (64)",
+        );
+        start(&refused(|s| s.moment_expiry = Span::secs(604_801)), "`uplink.moment_expiry` is");
         start(&refused(|s| s.connect_timeout = Span::millis(1)), "`uplink.connect_timeout` is");
         start(&refused(|s| s.ack_timeout = Span::millis(999)), "`uplink.ack_timeout` is");
         start(&refused(|s| s.key_file = "k.pem".into()), "`uplink.certificate_file` is empty");
@@ -298,6 +427,54 @@ mod tests {
         start(&refused(|s| s.password_file = "p".into()), "`uplink.username` is empty");
         start(&refused(|s| s.client_id = "a\0b".into()), "`uplink.client_id` is 3 bytes");
         start(&refused(|s| s.alpn = vec![String::new()]), "`uplink.alpn` is a list");
+        let other = |text: &str| vec![BrokerUrl::new(text)];
+        start(
+            &refused(|s| s.fallback_brokers = other("http://b")),
+            "`uplink.fallback_brokers` is a list with \"http://b\"; allowed: `mqtts://HOST`",
+        );
+        start(
+            &refused(|s| s.fallback_brokers = other("mqtts://broker.example.org:8883")),
+            "`uplink.fallback_brokers` is a list with \"mqtts://broker.example.org:8883\", which is \
+             named before; allowed: each broker once",
+        );
+        start(
+            &refused(|s| {
+                s.fallback_brokers =
+                    (1..=16).map(|n| BrokerUrl::new(format!("mqtt://b{n}"))).collect();
+            }),
+            "`uplink.fallback_brokers` is a list of 16; allowed: at most 15",
+        );
+        start(
+            &refused(|s| s.return_to_first = Span::millis(1)),
+            "`uplink.return_to_first` is \"1ms\"",
+        );
+        start(
+            &refused(|s| s.spread = Span::secs(601)),
+            "`uplink.spread` is \"601s\"; allowed: \"0s\"",
+        );
+        start(&refused(|s| s.renewal_check = Span::millis(1)), "`uplink.renewal_check` is \"1ms\"");
+        start(
+            &refused(|s| s.proxy = ProxyUrl::new("p:1")),
+            "`uplink.proxy` is \"p:1\"; allowed: `http",
+        );
+        start(&refused(|s| s.proxy_username = "joe".into()), "`uplink.proxy` is empty");
+        let proxy = || ProxyUrl::new("http://p:1");
+        start(
+            &refused(|s| (s.proxy, s.proxy_password_file) = (proxy(), "p".into())),
+            "`uplink.proxy_username` is empty",
+        );
+        start(
+            &refused(|s| (s.proxy, s.proxy_username) = (proxy(), "a:b".into())),
+            "`uplink.proxy_username` is a text with a colon",
+        );
+    }
+
+    #[test]
+    fn brokers_are_listed_in_order_of_preference() {
+        let fallback_brokers = ["wss://b", "mqtt://c"].map(BrokerUrl::new).to_vec();
+        let settings = Settings { fallback_brokers, ..working() };
+        let shown: Vec<_> = settings.brokers().unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["mqtts://broker.example.org:8883", "wss://b:443/mqtt", "mqtt://c:1883"]);
     }
 
     #[test]

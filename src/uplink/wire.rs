@@ -9,18 +9,16 @@
 //! - Requests are handed over with `try_publish`; `publish().await` in the task that polls would
 //!   wait for itself.
 
-mod fault;
+mod aliases;
 mod v4;
 mod v5;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use rustls::ClientConfig;
-
-pub(crate) use self::fault::Fault;
+pub(crate) use super::line::Fault;
 use super::{
-    access::Access,
     in_flight::PacketId,
+    line::Door,
     settings::{Protocol, Settings},
 };
 
@@ -43,10 +41,10 @@ const SPARE_REQUESTS: usize = 8;
 /// How one connection is to be made.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
-    /// Where, and with what credentials.
-    pub(super) access: &'a Access,
-    /// Times, window, protocol.
-    pub(super) settings: &'a Settings,
+    /// Where, and with what.
+    pub(super) door: Door<'a>,
+    /// Topics may be sent as numbers (MQTT 5), if the broker grants any.
+    pub(super) aliases: bool,
     /// The client identifier.
     pub(super) client_id: &'a str,
     /// The topic of the last will.
@@ -129,7 +127,7 @@ pub(super) struct NotTaken;
 
 /// Prepares a connection; it is made by the first poll of the line.
 pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
-    match plan.settings.protocol {
+    match plan.settings().protocol {
         Protocol::V311 => {
             let (sender, line) = v4::open(plan);
             (Sender::V4(sender), Line::V4(Box::new(line)))
@@ -142,31 +140,25 @@ pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
 }
 
 impl Plan<'_> {
+    fn settings(&self) -> &Settings {
+        self.door.settings
+    }
+
     /// rumqttc numbers publishes up to its own limit and stops at the first number that is still
     /// unanswered, so that limit is four times the window: a broker may answer out of order.
     fn packet_ids(&self) -> u16 {
-        self.settings.window.saturating_mul(4)
+        self.settings().window.saturating_mul(4)
     }
 
     /// Room for the whole window and what goes beside it.
     fn requests(&self) -> usize {
-        usize::from(self.settings.window) + SPARE_REQUESTS
-    }
-
-    /// rumqttc counts in whole seconds.
-    fn connect_seconds(&self) -> u64 {
-        let timeout = self.settings.connect_timeout.0;
-        timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0)
-    }
-
-    fn tls(&self) -> Option<Arc<ClientConfig>> {
-        self.access.tls.clone()
+        usize::from(self.settings().window) + SPARE_REQUESTS
     }
 }
 
 impl Publication {
     /// The size of the packet on the wire, or up to six bytes more.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         // Fixed header 5, length of the topic 2, packet identifier 2, length of the properties 4,
         // payload format 2, expiry 5, content type 3 and its text; 5 and both texts for each pair.
         let pairs: usize =

@@ -6,13 +6,14 @@
 //! | `network` | hosts and switches out of network namespaces |
 //! | `node`, `cluster` | `RabbitMQ`: one node, and three that are one |
 //! | `balancer` | a TCP load balancer before them |
-//! | `gateway` | the daemon, in a process of its own, with subjects that come and go |
+//! | `gateway` | the daemon, in processes of their own: behind the balancer, and with a list of nodes |
 //! | `platform`, `ledger` | the subscriber, and what it has received |
 //! | `scenario` | what happens, and the table |
 //!
-//! Needs root, because of the namespaces, and Debian's `rabbitmq-server`; without them it fails.
+//! Needs root (or sudo), because of the namespaces, and Debian's `rabbitmq-server`; without them it fails.
 //! `CLUSTER_ROUNDS` (1) repeats the faults. `CLUSTER_QUEUES=classic` gives the cluster the queues that
-//! it has by default, with which it acknowledges what it then loses: that run is to fail. Whatever this starts ends with it, however it ends.
+//! it has by default, with which it acknowledges what it then loses: that run is to fail. Whatever
+//! this starts ends with it, however it ends.
 
 #![expect(clippy::expect_used, reason = "a helper of a test that panics is a failed test")]
 #![expect(clippy::indexing_slicing, reason = "a helper of a test that panics is a failed test")]
@@ -29,7 +30,11 @@ mod platform;
 mod scenario;
 mod support;
 
-use std::process::ExitCode;
+use std::{
+    env, fs,
+    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    process::{Command, ExitCode},
+};
 
 const TESTS: &[harness::Test] = &[
     (
@@ -48,5 +53,18 @@ const TESTS: &[harness::Test] = &[
 ];
 
 fn main() -> ExitCode {
-    gateway::run_if_asked().or_else(scenario::run_if_asked).unwrap_or_else(|| harness::run(TESTS))
+    if let Some(ended) = gateway::run_if_asked().or_else(scenario::run_if_asked) {
+        return ended;
+    }
+    let is_root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    if is_root || env::args().any(|argument| argument == "--list") {
+        return harness::run(TESTS);
+    }
+    // The same once more, as root; it only returns when there is no sudo.
+    let error = Command::new("sudo")
+        .arg("--preserve-env=CLUSTER_ROUNDS,CLUSTER_QUEUES,PATH")
+        .args(env::args())
+        .exec();
+    harness::say(&format!("this test needs root, and there is no sudo: {error}"));
+    ExitCode::FAILURE
 }

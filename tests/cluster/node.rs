@@ -125,10 +125,21 @@ impl Node {
         self.control("rabbitmq-queues", &asked).await.is_ok()
     }
 
+    /// Whether there is somebody who keeps the identifiers of all clients, which takes a majority.
+    pub(crate) async fn has_tracker(&self) -> bool {
+        let ask = "case ra:members(mqtt_node:server_id(), 2000) of {ok, _, _} -> yes; _ -> no end.";
+        self.control("rabbitmqctl", &["eval", ask]).await.is_ok_and(|said| said.trim() == "yes")
+    }
+
+    /// Lets the nodes agree on somebody who does.
+    pub(crate) async fn elect_tracker(&self) -> Outcome<()> {
+        let elect = ["eval", "mqtt_node:trigger_election()."];
+        self.control("rabbitmqctl", &elect).await.map(drop)
+    }
+
     /// Runs one of the broker's own tools and reads what it answers.
     pub(crate) async fn ask(&self, tool: &str, arguments: &[&str]) -> Outcome<Value> {
-        let said =
-            self.control(tool, &[&["-q", "--formatter", "json"], arguments].concat()).await?;
+        let said = self.control(tool, &[&["--formatter", "json"], arguments].concat()).await?;
         serde_json::from_str(&said).map_err(|error| format!("{tool} said {said:?}: {error}"))
     }
 
@@ -136,7 +147,7 @@ impl Node {
         let mut command = network::on(&self.hosts.node(self.number));
         command
             .arg(Path::new(PROGRAMS).join(tool))
-            .args(["--longnames", "--node", &name_of(self.number)])
+            .args(["--quiet", "--longnames", "--node", &name_of(self.number)])
             .args(arguments)
             .envs(self.environment())
             .stdin(Stdio::null());
@@ -215,8 +226,9 @@ default_pass = {USER}
 loopback_users = none
 # Who sees the smaller part of the cluster stops, so that clients leave it.
 cluster_partition_handling = pause_minority
-# After about so many seconds of silence a node counts as gone; the default is 60.
-net_ticktime = 5
+# After about so many seconds of silence a node counts as gone. The default is 60; with fewer than 8 a
+# busy machine would part nodes that are well.
+net_ticktime = 8
 cluster_formation.peer_discovery_backend = classic_config
 {members}
 disk_free_limit.absolute = 1MB

@@ -11,6 +11,7 @@ use std::{
 };
 
 use beacon_gateway::{clock::Clock, engine::Uptime};
+use tokio::time::timeout;
 
 use crate::{
     balancer::Balancer,
@@ -20,7 +21,7 @@ use crate::{
     network::{self, Hosts, NODES, Net, Network},
     node::PREFETCH,
     platform::{self, Platform},
-    support::{Outcome, text, until},
+    support::{Outcome, SELDOM, every, text, until},
 };
 
 /// The names of the hosts and the directory for all files; they say that this process is to play.
@@ -34,17 +35,17 @@ const THROUGH: u64 = 60;
 const HEAD: &str = "  fault       gateway     events  delivered  lost  duplicates  late  sent again  \
                     reconnects  longest gap      took";
 
-/// How long a node may take to find back to the others before the operator restarts it.
-const OPERATOR: Duration = Duration::from_mins(1);
+/// How long the nodes may take to arrange themselves before the operator helps.
+const OPERATOR: Duration = Duration::from_secs(30);
 
 /// What is done to the cluster.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// Nothing, for comparison.
     Nothing,
-    /// The gateway's node is killed and started again.
+    /// The node of the gateway behind the load balancer is killed and started again.
     Killed,
-    /// The gateway's node loses both its cables, and gets them back.
+    /// The node of the gateway with the list loses both its cables, and gets them back.
     Unplugged,
     /// The platform's node is cut off from the other nodes, but not from its clients, and gets back
     /// to them.
@@ -206,7 +207,7 @@ impl Stage {
                 Cluster::whole(self.cluster.node(victim)).await
             }
             Fault::Unplugged => {
-                let victim = self.where_it_is(network::shop())?;
+                let victim = self.where_the_list_led()?;
                 for net in [Net::Front, Net::Back] {
                     self.hosts.cut(victim, net)?;
                 }
@@ -242,19 +243,40 @@ impl Stage {
         until(&format!("node {victim}, alone, turns its clients away"), turned_away).await
     }
 
-    /// Lets a node that was alone back to the others. Not before it has noticed: when the cable is
-    /// back in the very moment in which that happens, this version can stay as it is for good.
+    /// Lets a node that was alone back to the others; not before it has noticed that it was, and they
+    /// have arranged themselves without it. When the cable is back while that is under way, this
+    /// version can stay as it is for good: then the operator helps.
     async fn get_back(&mut self, victim: u8) -> Outcome<()> {
         self.turns_clients_away(victim).await?;
+        let other = NODES.into_iter().find(|node| *node != victim).unwrap_or(victim);
+        self.has_tracker(other).await?;
         self.hosts.mend(victim, Net::Back)?;
-        let node = self.cluster.node(victim);
-        if tokio::time::timeout(OPERATOR, Cluster::whole(node)).await.is_ok_and(|it| it.is_ok()) {
+        let whole = Cluster::whole(self.cluster.node(victim));
+        if timeout(OPERATOR, whole).await.is_ok_and(|whole| whole.is_ok()) {
             return Ok(());
         }
         say(&format!("  node {victim} does not find back; the operator restarts it"));
+        let node = self.cluster.node(victim);
         node.kill().await?;
+        self.has_tracker(other).await?;
+        let node = self.cluster.node(victim);
         node.start()?;
         Cluster::whole(node).await
+    }
+
+    /// Waits until there is somebody who keeps the identifiers of all clients.
+    async fn has_tracker(&mut self, asked: u8) -> Outcome<()> {
+        let node = self.cluster.node(asked);
+        let what = "somebody who keeps the identifiers of clients";
+        let has_one = every(SELDOM, what, || node.has_tracker());
+        if timeout(OPERATOR, has_one).await.is_ok() {
+            return Ok(());
+        }
+        say(
+            "  nobody keeps the identifiers of clients; the operator lets the nodes elect somebody",
+        );
+        node.elect_tracker().await?;
+        every(SELDOM, what, || node.has_tracker()).await
     }
 
     /// Waits until events made from now on have come through, some of each gateway.
@@ -271,6 +293,12 @@ impl Stage {
     fn where_it_is(&self, client: Ipv4Addr) -> Outcome<u8> {
         let node = self.balancer.node_of(client.into());
         node.ok_or_else(|| format!("{client} was not led anywhere"))
+    }
+
+    /// Where the gateway with the list is.
+    fn where_the_list_led(&self) -> Outcome<u8> {
+        let by_list = self.gateways.iter().find(|gateway| gateway.way == Way::List);
+        by_list.and_then(Gateway::node).ok_or_else(|| "the list led nowhere".to_owned())
     }
 
     fn counters(&self) -> BTreeMap<Way, Counters> {

@@ -1,6 +1,7 @@
 //! `beacon-gateway registry`, by the real binary.
 
 mod crash;
+mod daemon;
 mod size;
 
 use std::{

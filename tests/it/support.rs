@@ -1,5 +1,6 @@
 //! What the integration tests share.
 
+pub(crate) mod authority;
 pub(crate) mod cutter;
 pub(crate) mod fake_broker;
 pub(crate) mod memory_outbox;
@@ -10,6 +11,8 @@ pub(crate) mod rig;
 pub(crate) mod rumqttd;
 pub(crate) mod signer;
 pub(crate) mod subscriber;
+pub(crate) mod tunnel;
+pub(crate) mod web;
 
 use std::{
     net::{Ipv4Addr, TcpListener},

@@ -22,7 +22,7 @@ use crate::support::{
     cutter::Cutter,
     eventually,
     mosquitto::Mosquitto,
-    rig::{Rig, number, numbered, settings, verbatim},
+    rig::{Rig, about, number, numbered, settings, verbatim},
     subscriber::Subscriber,
 };
 
@@ -123,7 +123,7 @@ async fn the_order_holds_while_the_conditions_change_all_the_time_and_the_link_i
     let mut turns = tokio::time::interval(Duration::from_millis(3));
     while appended < RECORDS {
         let next = (appended + random.u64(1..30)).min(RECORDS);
-        rig.outbox.append(numbered(appended + 1..=next));
+        rig.outbox.append_about(about(SUBJECTS, appended + 1..=next));
         appended = next;
         known.store(random.bool(), Relaxed);
         if random.bool() {
@@ -144,7 +144,7 @@ async fn the_order_holds_while_the_conditions_change_all_the_time_and_the_link_i
     eventually("every event", complete).await;
     in_order_by_subject(&subscriber, RECORDS);
     let totals = rig.totals();
-    assert!(totals.passed_over > 100 && totals.reconnects > 0, "{totals:?}");
+    assert!(totals.passed_over > 0 && totals.reconnects > 0, "{totals:?}");
 }
 
 #[tokio::test]

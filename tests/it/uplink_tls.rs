@@ -1,112 +1,14 @@
 //! TLS with an authority made for the test, and what is said when a file is wrong.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::Path, process::Command};
 
 use beacon_gateway::uplink::{Access, BrokerUrl, Protocol, Settings};
-use tempfile::TempDir;
 
 use crate::support::{
+    authority::Authority,
     mosquitto::Mosquitto,
-    rig::{Rig, numbered, offline_because, settings},
+    rig::{Rig, numbered, offline_because},
 };
-
-/// An authority, and what it vouched for.
-struct Authority {
-    dir: TempDir,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let authority = Self { dir: TempDir::new().expect("no temporary directory") };
-        authority.openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=test authority",
-            "-keyout",
-            "ca.key",
-            "-out",
-            "ca.pem",
-        ]);
-        authority
-    }
-
-    /// Makes `name.pem` and `name.key`.
-    fn vouch_for(&self, name: &str, alternative_name: &str) {
-        let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
-        let (subject, names) =
-            (format!("/CN={name}"), format!("subjectAltName={alternative_name}"));
-        self.openssl(&[
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            &subject,
-            "-addext",
-            &names,
-            "-addext",
-            "basicConstraints=critical,CA:FALSE",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-keyout",
-            &key,
-            "-out",
-            &certificate,
-        ]);
-    }
-
-    fn openssl(&self, arguments: &[&str]) {
-        let output = Command::new("openssl")
-            .args(arguments)
-            .current_dir(&self.dir)
-            .output()
-            .expect("openssl does not start; install the package `openssl`");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// A mosquitto with a certificate of this authority for 127.0.0.1.
-    fn mosquitto(&self, extra: &str) -> Mosquitto {
-        self.vouch_for("broker", "IP:127.0.0.1,DNS:localhost");
-        let path = |name: &str| self.path(name).display().to_string();
-        Mosquitto::start(&format!(
-            "certfile {}\nkeyfile {}\ncafile {}\n{extra}",
-            path("broker.pem"),
-            path("broker.key"),
-            path("ca.pem")
-        ))
-    }
-
-    fn settings(&self, mosquitto: &Mosquitto) -> Settings {
-        Settings {
-            broker: BrokerUrl::new(format!("mqtts://127.0.0.1:{}", mosquitto.port())),
-            ca_file: self.path("ca.pem"),
-            ..settings(Protocol::V5, mosquitto.port())
-        }
-    }
-}
 
 #[tokio::test]
 async fn records_travel_over_tls_in_both_versions_of_the_protocol() {

@@ -31,6 +31,8 @@ pub(crate) struct Configuration {
     pub(crate) scan: String,
     pub(crate) fixtures: Vec<Fixture>,
     pub(crate) metrics_interval: &'static str,
+    /// When the wall clock is believed. Nothing sets the guest's, and some consents have an end.
+    pub(crate) clock: &'static str,
     pub(crate) log: &'static str,
 }
 
@@ -77,9 +79,19 @@ impl Daemon {
             fs::remove_dir_all(STATE)
                 .map_err(|error| format!("failed to empty the state directory: {error}"))?;
         }
+        Self::again(port, configuration)
+    }
+
+    /// Starts a daemon with the state directory that another one has left.
+    pub(crate) fn again(port: u16, configuration: &Configuration) -> Outcome<Self> {
         configuration.write(port)?;
         let child = start(&program(), &["run", "--config", CONFIGURATION])?;
         Ok(Self { child })
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) async fn kill(&mut self) -> Outcome<()> {
+        self.child.kill().await.map_err(|error| format!("failed to kill the daemon: {error}"))
     }
 
     pub(crate) fn pid(&self) -> Outcome<u32> {
@@ -131,6 +143,7 @@ impl Configuration {
             scan: String::new(),
             fixtures: Vec::new(),
             metrics_interval: "10s",
+            clock: "always",
             log: "trace",
         }
     }
@@ -144,13 +157,12 @@ impl Configuration {
     fn write(&self, port: u16) -> Outcome<()> {
         let failed = |error: std::io::Error| format!("failed to configure the daemon: {error}");
         fs::write(REGISTRY, &self.registry).map_err(failed)?;
-        let Self { scan, metrics_interval, log, .. } = self;
+        let Self { scan, metrics_interval, clock, log, .. } = self;
         let mut text = format!(
             r#"
 [gateway]
 tenant = "acme"
-# Nothing sets the guest's clock, and some consents have an end.
-clock = "always"
+clock = "{clock}"
 store = "berlin-03"
 name = "gw1"
 state_dir = "{STATE}"

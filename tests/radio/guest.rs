@@ -3,8 +3,8 @@
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use crate::{
-    day_round, faults_round, hci_round, measure, planes_round, receivers_round, rounds, scan_round,
-    score::Score,
+    clock_round, day_round, faults_round, hci_round, measure, planes_round, receivers_round,
+    rounds, scan_round, score::Score,
 };
 
 /// The directory that the guest shares with the host.
@@ -41,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
                 "outages" => day_round::outages(&mut score).await,
                 "planes" => planes_round::planes(&mut score).await,
                 "receivers" => receivers_round::run(&mut score).await,
+                "clock" => clock_round::run(&mut score).await,
                 "rate" => planes_round::rate(&mut score).await,
                 "faults" => faults_round::faults(&mut score, Duration::from_millis(500)).await,
                 "measure-faults" => {

@@ -16,6 +16,7 @@ mod antenna;
 mod broker;
 mod burst;
 mod cast;
+mod clock_round;
 mod controller;
 mod daemon;
 mod day_round;

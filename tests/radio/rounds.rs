@@ -19,7 +19,7 @@ pub(crate) enum Time {
 }
 
 /// All of them, in the order in which they run.
-pub(crate) const ROUNDS: [Round; 14] = [
+pub(crate) const ROUNDS: [Round; 15] = [
     usual("scan", Time::Skipping),
     usual("hci", Time::Skipping),
     usual("day", Time::Skipping),
@@ -27,6 +27,7 @@ pub(crate) const ROUNDS: [Round; 14] = [
     usual("planes", Time::Skipping),
     usual("receivers", Time::Skipping),
     usual("faults", Time::Skipping),
+    usual("clock", Time::Skipping),
     usual("rate", Time::Real),
     measure("measure-share", Time::Real),
     measure("measure-ramp", Time::Real),

@@ -1,43 +1,32 @@
 //! MQTT 3.1.1 through rumqttc.
 
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Outgoing, Packet,
-    Publish, QoS, StateError, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
-    mqttbytes,
+    AsyncClient, ConnectionError, Event, EventLoop, Outgoing, Packet, Publish, QoS, StateError,
+    SubscribeFilter, SubscribeReasonCode, mqttbytes,
 };
 
 use super::{
-    Break, IN_FLIGHT, LARGEST_PACKET, Message, NotTaken, Plan, REQUESTS, Receipt, Signal, cut,
+    Break, IN_FLIGHT, LARGEST_PACKET, Message, NotTaken, Plan, REQUESTS, Receipt, Signal, broken,
+    cut,
 };
+use crate::uplink;
 
 /// The half that takes requests.
 pub(in crate::command) struct Sender(AsyncClient);
 
 /// The half that is polled.
-pub(in crate::command) struct Line(EventLoop);
+pub(in crate::command) struct Line(uplink::Line<EventLoop>);
 
 pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
-    let broker = plan.access.broker();
     let largest = usize::try_from(LARGEST_PACKET).unwrap_or(usize::MAX);
-    let mut options = MqttOptions::new(plan.client_id, &broker.host, broker.port);
+    let (mut options, approach) = plan.door.v4(plan.client_id);
     options
         .set_clean_session(plan.forget)
         .set_manual_acks(true)
-        .set_keep_alive(plan.settings.keep_alive.0)
         .set_inflight(IN_FLIGHT)
         .set_max_packet_size(largest, largest);
-    if let Some((username, password)) = plan.access.login() {
-        options.set_credentials(username, password);
-    }
-    if let Some(tls) = plan.access.tls() {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
-    }
-    let (client, mut event_loop) = AsyncClient::new(options, REQUESTS);
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(plan.connect_seconds());
-    network.set_tcp_nodelay(true);
-    event_loop.set_network_options(network);
-    (Sender(client), Line(event_loop))
+    let (client, event_loop) = AsyncClient::new(options, REQUESTS);
+    (Sender(client), Line(approach.v4(event_loop, plan.door.settings)))
 }
 
 impl Sender {
@@ -65,7 +54,7 @@ impl Sender {
 impl Line {
     pub(super) async fn next(&mut self) -> Result<Signal, Break> {
         loop {
-            let event = self.0.poll().await.map_err(broken)?;
+            let event = self.0.event().await.map_err(|it| broken(it, is_oversize))?;
             if let Some(signal) = signal(event) {
                 return Ok(signal);
             }
@@ -73,23 +62,22 @@ impl Line {
     }
 
     pub(super) fn rest(&mut self) -> Vec<Signal> {
-        self.0.state.events.drain(..).filter_map(signal).collect()
+        self.0.rest().into_iter().filter_map(signal).collect()
     }
 }
 
-fn broken(error: ConnectionError) -> Break {
-    match error {
-        ConnectionError::MqttState(StateError::Deserialization(
-            mqttbytes::Error::PayloadSizeLimitExceeded(_),
-        )) => Break::Oversize,
-        error => Break::Fault(error.into()),
-    }
+fn is_oversize(error: &ConnectionError) -> bool {
+    use mqttbytes::Error as E;
+    let ConnectionError::MqttState(StateError::Deserialization(error)) = error else {
+        return false;
+    };
+    matches!(error, E::PayloadSizeLimitExceeded(_))
 }
 
 fn signal(event: Event) -> Option<Signal> {
     match event {
         Event::Incoming(Packet::ConnAck(ack)) => {
-            Some(Signal::Welcome { session_present: ack.session_present })
+            Some(Signal::Welcome { session_present: ack.session_present, kept_for: None })
         }
         Event::Incoming(Packet::SubAck(ack)) => {
             // The one reason of MQTT 3.1.1, 3.9.3.

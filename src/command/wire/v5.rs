@@ -1,9 +1,11 @@
 //! MQTT 5 through rumqttc.
 
+use std::time::Duration;
+
 use rumqttc::{
-    NetworkOptions, Outgoing, TlsConfiguration, Transport,
+    Outgoing,
     v5::{
-        AsyncClient, ConnectionError, Event, EventLoop, MqttOptions, StateError,
+        AsyncClient, ConnectionError, Event, EventLoop, StateError,
         mqttbytes::{
             self, QoS,
             v5::{
@@ -16,43 +18,32 @@ use rumqttc::{
 
 use super::{
     Break, IN_FLIGHT, LARGEST_PACKET, Message, NotTaken, Plan, RECEIVE_MAXIMUM, REQUESTS, Receipt,
-    Signal, cut,
+    Signal, broken, cut,
 };
-use crate::{settings::Span, uplink::Fault};
+use crate::uplink::{self, Fault};
 
 /// The half that takes requests.
 pub(in crate::command) struct Sender(AsyncClient);
 
 /// The half that is polled.
 pub(in crate::command) struct Line {
-    event_loop: EventLoop,
-    keep_alive: Span,
+    inner: uplink::Line<EventLoop>,
+    keep_alive: Duration,
 }
 
 pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
-    let broker = plan.access.broker();
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    let mut options = MqttOptions::new(plan.client_id, &broker.host, broker.port);
+    let (mut options, approach) = plan.door.v5(plan.client_id);
     let session_expiry = if plan.forget { 0 } else { plan.session_expiry };
     options
         .set_clean_start(plan.forget)
         .set_manual_acks(true)
-        .set_keep_alive(plan.settings.keep_alive.0)
         .set_outgoing_inflight_upper_limit(IN_FLIGHT)
-        .set_connection_timeout(plan.connect_seconds())
         .set_session_expiry_interval(Some(session_expiry))
         .set_receive_maximum(Some(RECEIVE_MAXIMUM))
         .set_max_packet_size(Some(LARGEST_PACKET));
-    options.set_network_options(network);
-    if let Some((username, password)) = plan.access.login() {
-        options.set_credentials(username, password);
-    }
-    if let Some(tls) = plan.access.tls() {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
-    }
     let (client, event_loop) = AsyncClient::new(options, REQUESTS);
-    (Sender(client), Line { event_loop, keep_alive: plan.settings.keep_alive })
+    let inner = approach.v5(event_loop, plan.door.settings);
+    (Sender(client), Line { inner, keep_alive: plan.door.settings.keep_alive.0 })
 }
 
 impl Sender {
@@ -87,7 +78,7 @@ impl Sender {
 impl Line {
     pub(super) async fn next(&mut self) -> Result<Signal, Break> {
         loop {
-            let event = self.event_loop.poll().await.map_err(broken)?;
+            let event = self.inner.event().await.map_err(|it| broken(it, is_oversize))?;
             if let Event::Incoming(Packet::ConnAck(ack)) = &event {
                 self.respect(ack)?;
             }
@@ -98,11 +89,10 @@ impl Line {
     }
 
     pub(super) fn rest(&mut self) -> Vec<Signal> {
-        self.event_loop.state.events.drain(..).filter_map(signal).collect()
+        self.inner.rest().into_iter().filter_map(signal).collect()
     }
 
-    /// Looks at what the broker cannot do, and at its keep-alive: with 0 (off), rumqttc would ping
-    /// without pause.
+    /// Looks at what the broker cannot do, and at its keep-alive.
     fn respect(&mut self, ack: &ConnAck) -> Result<(), Break> {
         let Some(properties) = &ack.properties else { return Ok(()) };
         if properties.max_qos == Some(0) {
@@ -111,26 +101,24 @@ impl Line {
         if properties.wildcard_subscription_available == Some(0) {
             return Err(Break::Fault(Fault::Unsuitable("subscriptions with `+`")));
         }
-        if self.event_loop.options.keep_alive().is_zero() {
-            self.event_loop.options.set_keep_alive(self.keep_alive.0);
-        }
+        self.inner.respect_keep_alive(properties, self.keep_alive);
         Ok(())
     }
 }
 
-fn broken(error: ConnectionError) -> Break {
-    match error {
-        ConnectionError::MqttState(StateError::Deserialization(
-            mqttbytes::Error::PayloadSizeLimitExceeded { .. },
-        )) => Break::Oversize,
-        error => Break::Fault(error.into()),
-    }
+fn is_oversize(error: &ConnectionError) -> bool {
+    use mqttbytes::Error as E;
+    let ConnectionError::MqttState(StateError::Deserialization(error)) = error else {
+        return false;
+    };
+    matches!(error, E::PayloadSizeLimitExceeded { .. })
 }
 
 fn signal(event: Event) -> Option<Signal> {
     match event {
         Event::Incoming(Packet::ConnAck(ack)) => {
-            Some(Signal::Welcome { session_present: ack.session_present })
+            let kept_for = ack.properties.as_ref().and_then(|it| it.session_expiry_interval);
+            Some(Signal::Welcome { session_present: ack.session_present, kept_for })
         }
         Event::Incoming(Packet::SubAck(ack)) => {
             Some(Signal::Subscribed(ack.return_codes.into_iter().map(denial).collect()))

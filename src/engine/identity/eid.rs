@@ -348,17 +348,24 @@ impl Beacon {
 
     /// What it sends in its n-th rotation period.
     fn eid(&self, period: u32) -> [u8; 8] {
-        let time = period << self.rotation_exponent;
-        let exponent = u128::from(self.rotation_exponent);
-        // Octet 11 is 4 octets, or 32 bits, from the end.
-        let whole = encrypt(self.temporary_key(time), exponent << 32 | u128::from(time));
-        whole.first_chunk().copied().unwrap_or_default()
+        ephemeral_id(&self.key, self.rotation_exponent, period << self.rotation_exponent)
     }
+}
 
-    /// The key that it uses for 18 hours, by its clock in seconds.
-    fn temporary_key(&self, time: u32) -> [u8; 16] {
-        encrypt(self.key.0, 0xff << 32 | u128::from(time >> 16))
-    }
+/// What an Eddystone-EID beacon sends when its clock reads so many seconds. It sends the same for
+/// 2^exponent seconds; an exponent beyond 31 counts as 31.
+pub fn ephemeral_id(identity_key: &Key, rotation_exponent: u8, counter: u32) -> [u8; 8] {
+    let exponent = rotation_exponent.min(31);
+    let time = counter >> exponent << exponent;
+    // Octet 11 is 4 octets, or 32 bits, from the end.
+    let block = u128::from(exponent) << 32 | u128::from(time);
+    let whole = encrypt(temporary_key(identity_key, time), block);
+    whole.first_chunk().copied().unwrap_or_default()
+}
+
+/// The key that a beacon uses for 18 hours, by its clock in seconds.
+fn temporary_key(identity_key: &Key, time: u32) -> [u8; 16] {
+    encrypt(identity_key.0, 0xff << 32 | u128::from(time >> 16))
 }
 
 /// One block of AES-128, most significant octet first.

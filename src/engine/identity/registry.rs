@@ -11,8 +11,8 @@ use zeroize::Zeroize;
 
 pub use enrolment::{Enrolment, EnrolmentReport, Refusal};
 pub(super) use lookup::{Lookup, Target};
-pub use store::Registry;
 pub(super) use store::{Leaver, Upserted};
+pub use store::{Registry, RegistryBuilder};
 
 use super::{
     Consent, ConsentLedger, DeviceAddress, Frame, Key, MemberKey, Pseudonym, Purposes, UnixTime,

@@ -33,8 +33,12 @@ pub(super) fn encode(
 /// The subject in the bytes; `None` for what this version does not understand.
 pub(super) fn decode(plain: &[u8]) -> Option<(Subject, Source)> {
     let (&source, line) = plain.split_first()?;
-    let line = std::str::from_utf8(line).ok()?;
-    Some((registry::subject(line).ok()?, Source::of(source)?))
+    Some((registry::subject_from_line(line)?, Source::of(source)?))
+}
+
+/// The line of the registry file in the bytes.
+pub(super) fn line(plain: &[u8]) -> &[u8] {
+    plain.split_first().map_or(&[], |(_, line)| line)
 }
 
 /// Opens a subject's value.

@@ -2,45 +2,29 @@
 
 use std::fmt;
 
-use rumqttc::{
-    AsyncClient, ConnectReturnCode, Event, EventLoop, LastWill, MqttOptions, NetworkOptions,
-    Outgoing, Packet, QoS, TlsConfiguration, Transport,
-};
+use rumqttc::{AsyncClient, Event, EventLoop, LastWill, Outgoing, Packet, QoS};
 
 use super::{
     Answer, Fault, LARGEST_ANSWER, LARGEST_PACKET, NotTaken, Plan, Publication, Signal, Welcome,
-    fault::Refusal,
 };
-use crate::uplink::in_flight::PacketId;
+use crate::uplink::{in_flight::PacketId, line};
 
 /// The half that takes requests.
 #[derive(Debug)]
 pub(in crate::uplink) struct Sender(AsyncClient);
 
 /// The half that is polled.
-pub(in crate::uplink) struct Line(EventLoop);
+pub(in crate::uplink) struct Line(line::Line<EventLoop>);
 
 pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
-    let broker = plan.access.broker();
-    let mut options = MqttOptions::new(plan.client_id, &broker.host, broker.port);
+    let (mut options, approach) = plan.door.v4(plan.client_id);
     options
         .set_clean_session(true)
-        .set_keep_alive(plan.settings.keep_alive.0)
         .set_inflight(plan.packet_ids())
         .set_max_packet_size(LARGEST_ANSWER, LARGEST_PACKET)
         .set_last_will(LastWill::new(plan.will_topic, plan.will, QoS::AtLeastOnce, true));
-    if let Some(login) = &plan.access.login {
-        options.set_credentials(&login.username, login.password.expose());
-    }
-    if let Some(tls) = plan.tls() {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
-    }
-    let (client, mut event_loop) = AsyncClient::new(options, plan.requests());
-    let mut network = NetworkOptions::new();
-    network.set_connection_timeout(plan.connect_seconds());
-    network.set_tcp_nodelay(true);
-    event_loop.set_network_options(network);
-    (Sender(client), Line(event_loop))
+    let (client, event_loop) = AsyncClient::new(options, plan.requests());
+    (Sender(client), Line(approach.v4(event_loop, plan.settings())))
 }
 
 impl Sender {
@@ -59,7 +43,7 @@ impl Sender {
 impl Line {
     pub(super) async fn next(&mut self) -> Result<Signal, Fault> {
         loop {
-            let event = self.0.poll().await?;
+            let event = self.0.event().await?;
             if let Some(signal) = signal(&event) {
                 return Ok(signal);
             }
@@ -67,7 +51,7 @@ impl Line {
     }
 
     pub(super) fn rest(&mut self) -> Vec<Signal> {
-        self.0.state.events.drain(..).filter_map(|event| signal(&event)).collect()
+        self.0.rest().iter().filter_map(signal).collect()
     }
 }
 
@@ -91,24 +75,5 @@ fn signal(event: &Event) -> Option<Signal> {
         Event::Outgoing(Outgoing::Publish(packet_id)) => Some(Signal::Sent(PacketId(*packet_id))),
         Event::Outgoing(Outgoing::Disconnect) => Some(Signal::Disconnected),
         _ => None,
-    }
-}
-
-/// The return codes of MQTT 3.1.1, 3.2.2.3.
-pub(super) fn refusal(code: ConnectReturnCode) -> Refusal {
-    use ConnectReturnCode as C;
-    match code {
-        C::RefusedProtocolVersion => Refusal::lasting(
-            "it does not speak this version of MQTT; check `uplink.protocol` (code 1)",
-        ),
-        C::BadClientId => Refusal::lasting("it does not take `uplink.client_id` (code 2)"),
-        C::BadUserNamePassword => {
-            Refusal::lasting("check `uplink.username` and its password (code 4)")
-        }
-        C::NotAuthorized => Refusal::lasting(
-            "we are not authorised; check `uplink.username`, its password and the broker's access \
-             rules (code 5)",
-        ),
-        C::ServiceUnavailable | C::Success => Refusal::passing("it is not available (code 3)"),
     }
 }

@@ -1,43 +1,48 @@
 //! MQTT 5 through rumqttc.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use rumqttc::{
-    NetworkOptions, Outgoing, TlsConfiguration, Transport,
+    Outgoing,
     v5::{
-        AsyncClient, Event, EventLoop, MqttOptions,
+        AsyncClient, Event, EventLoop,
         mqttbytes::{
             QoS,
-            v5::{
-                ConnAck, ConnectReturnCode, LastWill, LastWillProperties, Packet, PubAckReason,
-                PublishProperties,
-            },
+            v5::{ConnAck, LastWill, LastWillProperties, Packet, PubAckReason, PublishProperties},
         },
     },
 };
 
 use super::{
-    Answer, Fault, LARGEST_PACKET, NotTaken, Plan, Publication, Signal, Welcome, fault::Refusal,
+    Answer, Fault, LARGEST_PACKET, NotTaken, Plan, Publication, Signal, Welcome, aliases::Aliases,
 };
-use crate::{settings::Span, uplink::in_flight::PacketId};
+use crate::uplink::{in_flight::PacketId, line};
 
 /// The payload is UTF-8 text (MQTT 5.0, 3.3.2.3.2).
 const TEXT: Option<u8> = Some(1);
 
 /// The half that takes requests.
 #[derive(Debug)]
-pub(in crate::uplink) struct Sender(AsyncClient);
+pub(in crate::uplink) struct Sender {
+    client: AsyncClient,
+    /// Shared with the line, which hears how many there may be.
+    aliases: Arc<Mutex<Aliases>>,
+}
 
 /// The half that is polled.
 pub(in crate::uplink) struct Line {
-    event_loop: EventLoop,
-    keep_alive: Span,
+    inner: line::Line<EventLoop>,
+    keep_alive: Duration,
+    /// Topics may be sent as numbers.
+    wants_aliases: bool,
+    aliases: Arc<Mutex<Aliases>>,
 }
 
 pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
-    let broker = plan.access.broker();
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
     let will = LastWill::new(
         plan.will_topic,
         plan.will,
@@ -53,37 +58,41 @@ pub(super) fn open(plan: &Plan<'_>) -> (Sender, Line) {
             user_properties: Vec::new(),
         }),
     );
-    let mut options = MqttOptions::new(plan.client_id, &broker.host, broker.port);
+    let (mut options, approach) = plan.door.v5(plan.client_id);
     options
         .set_clean_start(true)
-        .set_keep_alive(plan.settings.keep_alive.0)
         .set_outgoing_inflight_upper_limit(plan.packet_ids())
-        .set_connection_timeout(plan.connect_seconds())
         .set_last_will(will);
-    options.set_network_options(network);
-    if let Some(login) = &plan.access.login {
-        options.set_credentials(&login.username, login.password.expose());
-    }
-    if let Some(tls) = plan.tls() {
-        options.set_transport(Transport::Tls(TlsConfiguration::Rustls(tls)));
-    }
     let (client, event_loop) = AsyncClient::new(options, plan.requests());
-    (Sender(client), Line { event_loop, keep_alive: plan.settings.keep_alive })
+    let aliases = Arc::<Mutex<Aliases>>::default();
+    let line = Line {
+        inner: approach.v5(event_loop, plan.settings()),
+        keep_alive: plan.settings().keep_alive.0,
+        wants_aliases: plan.aliases,
+        aliases: Arc::clone(&aliases),
+    };
+    (Sender { client, aliases }, line)
 }
 
 impl Sender {
     pub(super) fn publish(&self, publication: Publication) -> Result<(), NotTaken> {
         let expiry = publication.expiry_seconds();
         let Publication { topic, payload, acknowledged, retain, content_type, .. } = publication;
-        let properties = properties(content_type, publication.user_properties, expiry);
+        let mut properties = properties(content_type, publication.user_properties, expiry);
+        // Requests are written in the order in which they are taken, so the broker learns what a
+        // number means before it meets it alone. What is retained is seldom, and keeps its name.
+        let mut aliases = self.aliases.lock().unwrap_or_else(PoisonError::into_inner);
+        let (topic, alias) = if retain { (topic, None) } else { aliases.shorten(topic) };
+        properties.topic_alias = alias;
+        drop(aliases);
         let qos = if acknowledged { QoS::AtLeastOnce } else { QoS::AtMostOnce };
-        self.0
+        self.client
             .try_publish_with_properties(topic, qos, retain, payload, properties)
             .map_err(|_| NotTaken)
     }
 
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
-        self.0.try_disconnect().map_err(|_| NotTaken)
+        self.client.try_disconnect().map_err(|_| NotTaken)
     }
 }
 
@@ -104,7 +113,7 @@ fn properties(
 impl Line {
     pub(super) async fn next(&mut self) -> Result<Signal, Fault> {
         loop {
-            let event = self.event_loop.poll().await?;
+            let event = self.inner.event().await?;
             if let Event::Incoming(Packet::ConnAck(ack)) = &event {
                 self.respect(ack)?;
             }
@@ -115,11 +124,10 @@ impl Line {
     }
 
     pub(super) fn rest(&mut self) -> Vec<Signal> {
-        self.event_loop.state.events.drain(..).filter_map(|event| signal(&event)).collect()
+        self.inner.rest().iter().filter_map(signal).collect()
     }
 
-    /// Looks at what the broker cannot do, and at its keep-alive: with 0 (off), rumqttc would ping
-    /// without pause and then complain that no answer came in time. The ordinary ping does no harm.
+    /// Looks at what the broker can do, and what it cannot.
     fn respect(&mut self, ack: &ConnAck) -> Result<(), Fault> {
         let Some(properties) = &ack.properties else { return Ok(()) };
         if properties.max_qos == Some(0) {
@@ -131,8 +139,10 @@ impl Line {
         if properties.receive_max == Some(0) {
             return Err(Fault::Protocol("it takes nothing at all".to_owned()));
         }
-        if self.event_loop.options.keep_alive().is_zero() {
-            self.event_loop.options.set_keep_alive(self.keep_alive.0);
+        self.inner.respect_keep_alive(properties, self.keep_alive);
+        if self.wants_aliases {
+            let mut aliases = self.aliases.lock().unwrap_or_else(PoisonError::into_inner);
+            aliases.grant(properties.topic_alias_max.unwrap_or(0));
         }
         Ok(())
     }
@@ -179,46 +189,6 @@ fn answer(reason: PubAckReason) -> Answer {
         R::QuotaExceeded => Answer::NotNow("0x97 quota exceeded"),
         R::TopicNameInvalid => Answer::Never("0x90 topic name invalid"),
         R::PayloadFormatInvalid => Answer::Never("0x99 payload format invalid"),
-    }
-}
-
-/// The reasons of MQTT 5.0, 3.2.2.2, and the codes of 3.1.1, which an old broker may answer with.
-pub(super) fn refusal(code: ConnectReturnCode) -> Refusal {
-    use ConnectReturnCode as C;
-    match code {
-        C::RefusedProtocolVersion | C::UnsupportedProtocolVersion => Refusal::lasting(
-            "it does not speak this version of MQTT; check `uplink.protocol` (0x84)",
-        ),
-        C::BadClientId | C::ClientIdentifierNotValid => {
-            Refusal::lasting("it does not take `uplink.client_id` (0x85)")
-        }
-        C::BadUserNamePassword => {
-            Refusal::lasting("check `uplink.username` and its password (0x86)")
-        }
-        C::NotAuthorized => Refusal::lasting(
-            "we are not authorised; check `uplink.username`, its password and the broker's access \
-             rules (0x87)",
-        ),
-        C::Banned => Refusal::lasting("we are banned (0x8A)"),
-        C::BadAuthenticationMethod => {
-            Refusal::lasting("it wants another way of authentication (0x8C)")
-        }
-        C::TopicNameInvalid => {
-            Refusal::lasting("it does not take the topic of the last will (0x90)")
-        }
-        C::PacketTooLarge => Refusal::lasting("our CONNECT is too large for it (0x95)"),
-        C::RetainNotSupported => Refusal::lasting("it keeps no retained messages (0x9A)"),
-        C::QoSNotSupported => Refusal::lasting("it does not support QoS 1 (0x9B)"),
-        C::ServerMoved | C::UseAnotherServer => {
-            Refusal::lasting("it wants us at another server; check `uplink.broker` (0x9C, 0x9D)")
-        }
-        C::ServerBusy => Refusal::passing("it is busy (0x89)"),
-        C::ServiceUnavailable | C::ServerUnavailable => {
-            Refusal::passing("it is not available (0x88)")
-        }
-        C::QuotaExceeded => Refusal::passing("a quota is exhausted (0x97)"),
-        C::ConnectionRateExceeded => Refusal::passing("we connect too often (0x9F)"),
-        _ => Refusal::passing("for a reason of its own"),
     }
 }
 

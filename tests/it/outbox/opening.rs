@@ -30,7 +30,10 @@ fn open(dir: &Path) -> Result<Opened<SledJournal>, OutboxError> {
 fn fill(dir: &Path, count: usize) {
     let mut journal = open(dir).unwrap().journal;
     for n in 0..count {
-        let bytes = format!("record {n} {}", "x".repeat(400)).into_bytes();
+        // What cannot be squeezed, so that there is something to damage.
+        let mut random = fastrand::Rng::with_seed(n as u64);
+        let rest: String = (0..400).map(|_| random.alphanumeric()).collect();
+        let bytes = format!("record {n} x{rest}").into_bytes();
         journal
             .append(Entry { bytes, made: None, about: None, class: Class::Presence }, None)
             .unwrap();

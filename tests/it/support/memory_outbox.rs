@@ -90,6 +90,11 @@ impl MemoryOutbox {
         aside.filter(|(_, standing)| *standing == Standing::SetAside).count()
     }
 
+    /// Brings dead letters back, as a command does. The uplink is to be told.
+    pub(crate) fn bring_back(&self, from: u64, to: u64) -> u64 {
+        self.shared.lock().unwrap().bring_back(Sequence(from), Sequence(to))
+    }
+
     /// The records that have left for this reason, in the order they left.
     pub(crate) fn removed(&self, why: Removal) -> Vec<u64> {
         let contents = self.shared.lock().unwrap();
@@ -122,15 +127,7 @@ impl Contents {
                 reply.send(held.map(|(_, held)| held.clone()).collect()).ok();
             }
             Read::BringBack { from, to, reply } => {
-                let mut count = 0;
-                for (_, standing) in self.records.range_mut(from..=to).map(|(_, held)| held) {
-                    if *standing == Standing::SetAside {
-                        *standing = Standing::Pending;
-                        self.pending += 1;
-                        count += 1;
-                    }
-                }
-                reply.send(count).ok();
+                reply.send(self.bring_back(from, to)).ok();
             }
             Read::Account { reply } => {
                 let standing = |wanted| {
@@ -172,6 +169,18 @@ impl Contents {
             .take(limit)
             .cloned()
             .collect()
+    }
+
+    fn bring_back(&mut self, from: Sequence, to: Sequence) -> u64 {
+        let mut count = 0;
+        for (_, standing) in self.records.range_mut(from..=to).map(|(_, held)| held) {
+            if *standing == Standing::SetAside {
+                *standing = Standing::Pending;
+                count += 1;
+            }
+        }
+        self.pending += usize::try_from(count).unwrap();
+        count
     }
 
     fn remove(&mut self, sequence: Sequence, why: Removal) {

@@ -3,12 +3,19 @@
 
 use std::time::Duration;
 
-use beacon_gateway::engine::{
-    AddressKind, AddressSeed, Advertisement, ClockQuality, DeviceAddress, Engine, Identifier,
-    Identity, IdentitySettings, Key, PresenceSettings, Pseudonym, ReceiverId, Registry, Subject,
-    SubjectKind, UnixTime, Uptime, VisitId, WallClock,
+use aes::{
+    Aes128Enc,
+    cipher::{BlockEncrypt, KeyInit},
 };
-use serde_json::Value;
+use beacon_gateway::{
+    engine::{
+        AddressKind, AddressSeed, Advertisement, ClockQuality, DeviceAddress, Engine, Identifier,
+        Identity, IdentitySettings, Key, PresenceSettings, Pseudonym, ReceiverId, Registry,
+        Subject, SubjectKind, UnixTime, Uptime, VisitId, WallClock, ephemeral_id,
+    },
+    registry,
+};
+use serde_json::{Value, json};
 
 use super::Outcome;
 
@@ -20,18 +27,8 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
     match case["kind"].as_str().unwrap_or_default() {
         "rpa_ah" | "rpa_resolve" => ("resolvable private addresses", resolvable(case)),
         "eddystone_eid" => ("Eddystone-EID", eid(case)),
-        "eddystone_eid_tempkey" => (
-            "",
-            Outcome::NotCovered(
-                "Eddystone-EID, temporary key (never leaves the engine; a test beside the code has it)",
-            ),
-        ),
-        "eddystone_eid_identity_key" => (
-            "",
-            Outcome::NotCovered(
-                "Eddystone-EID, key agreement (happens where a beacon is registered, not in a shop)",
-            ),
-        ),
+        "eddystone_eid_tempkey" => ("Eddystone-EID, temporary key", temporary_key(case)),
+        "eddystone_eid_identity_key" => ("Eddystone-EID, key agreement", registration(case)),
         _ => ("", Outcome::Failed("a kind that nobody knows".to_owned())),
     }
 }
@@ -62,6 +59,53 @@ fn eid(case: &Value) -> Outcome {
         }
     }
     outcome
+}
+
+/// The temporary key never leaves the engine: what is made with the expected one must be what the
+/// engine makes.
+fn temporary_key(case: &Value) -> Outcome {
+    let identity_key = Key::new(octets(&case["identity_key"]));
+    let counter = case["beacon_time_s"].as_u64().and_then(|time| u32::try_from(time).ok());
+    let counter = counter.expect("a time");
+    let cipher = Aes128Enc::new(&octets::<16>(&case["temporary_key"]).into());
+    for exponent in 0..=15_u8 {
+        let time = counter >> exponent << exponent;
+        let mut block = (u128::from(exponent) << 32 | u128::from(time)).to_be_bytes().into();
+        cipher.encrypt_block(&mut block);
+        if ephemeral_id(&identity_key, exponent, counter)[..] != block[..8] {
+            return Outcome::Failed(format!("another identifier at exponent {exponent}"));
+        }
+    }
+    Outcome::Passed
+}
+
+/// What a registration left, as a line of the registry: the identity key comes of it, and the proof
+/// that goes with it is checked.
+fn registration(case: &Value) -> Outcome {
+    let expected = Key::new(octets(&case["identity_key"]));
+    let line = |eid: &str| {
+        let registration = json!({
+            "service_private": case["service_private"],
+            "beacon_public": case["beacon_public"],
+            "counter": 0,
+            "eid": eid,
+        });
+        let eid = json!({ "registration": registration, "rotation_exponent": 10 });
+        let identifiers = json!([{ "eddystone_eid": eid }]);
+        json!({ "subject": "s", "kind": "asset", "identifiers": identifiers }).to_string()
+    };
+    if registry::parse(&line("0000000000000000")).is_ok() {
+        return Outcome::Failed("a wrong proof was believed".to_owned());
+    }
+    let sent = hex::encode(ephemeral_id(&expected, 10, 0));
+    let subjects = registry::parse(&line(&sent)).expect("the proof is right");
+    let made = subjects.first().and_then(|subject| subject.identifiers.first());
+    let expected = Identifier::EddystoneEid {
+        identity_key: expected,
+        rotation_exponent: 10,
+        clock_zero: UnixTime::default(),
+    };
+    judge(made == Some(&expected), true)
 }
 
 fn judge(heard: bool, expected: bool) -> Outcome {

@@ -36,6 +36,14 @@ pub struct Registry {
     devices: HashTable<Owner>,
 }
 
+/// A registry in the making: subjects come one by one, so that a chain's are never held twice.
+#[derive(Debug, Default)]
+pub struct RegistryBuilder {
+    registry: Registry,
+    /// Many grants have one proof, such as the edition of a form: it is kept once.
+    proofs: HashSet<Arc<str>>,
+}
+
 /// Whose device it is. Which of the owner's identifiers this stands for, only the hash knows.
 #[derive(Clone, Copy, Debug)]
 struct Owner {
@@ -64,39 +72,9 @@ const HASHER: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 impl Registry {
     /// Checks that no two entries can be confused.
     pub fn new(subjects: Vec<Subject>, fixtures: Vec<Fixture>) -> Result<Self, AmbiguousRegistry> {
-        let devices: usize = subjects.iter().map(|subject| subject.identifiers.len()).sum();
-        let mut registry = Self {
-            subjects: Vec::with_capacity(subjects.len()),
-            free: Vec::new(),
-            fixtures: Vec::new(),
-            names: HashTable::with_capacity(subjects.len()),
-            devices: HashTable::with_capacity(devices + fixtures.len()),
-        };
-        // Many grants have one proof, such as the edition of a form: it is kept once.
-        let mut proofs: HashSet<Arc<str>> = HashSet::new();
-        for mut subject in subjects {
-            if let Some(consent) = &mut subject.consent {
-                match proofs.get(&consent.proof) {
-                    Some(proof) => consent.proof = Arc::clone(proof),
-                    None => drop(proofs.insert(Arc::clone(&consent.proof))),
-                }
-            }
-            if registry.by_pseudonym(subject.pseudonym.as_str()).is_some() {
-                return Err(AmbiguousRegistry::Pseudonym(subject.pseudonym.to_string()));
-            }
-            registry.upsert(subject)?;
-        }
-        let mut ids = HashSet::new();
-        for fixture in &fixtures {
-            if !ids.insert(&fixture.id) {
-                return Err(AmbiguousRegistry::FixtureId(fixture.id.clone()));
-            }
-        }
-        registry.fixtures = fixtures;
-        for number in 0..registry.fixtures.len() {
-            registry.claim(Target::Fixture(FixtureIndex(slot_number(number))))?;
-        }
-        Ok(registry)
+        let mut builder = RegistryBuilder::default();
+        subjects.into_iter().try_for_each(|subject| builder.enrol(subject))?;
+        builder.finish(fixtures)
     }
 
     /// How many subjects are enrolled.
@@ -305,6 +283,40 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.subjects.iter_mut().flatten().for_each(Subject::scrub);
+    }
+}
+
+// === impl RegistryBuilder ===
+
+impl RegistryBuilder {
+    /// Takes in a subject. After an error the rest is worth nothing.
+    pub fn enrol(&mut self, mut subject: Subject) -> Result<(), AmbiguousRegistry> {
+        if let Some(consent) = &mut subject.consent {
+            match self.proofs.get(&consent.proof) {
+                Some(proof) => consent.proof = Arc::clone(proof),
+                None => drop(self.proofs.insert(Arc::clone(&consent.proof))),
+            }
+        }
+        if self.registry.by_pseudonym(subject.pseudonym.as_str()).is_some() {
+            return Err(AmbiguousRegistry::Pseudonym(subject.pseudonym.to_string()));
+        }
+        self.registry.upsert(subject).map(drop)
+    }
+
+    /// Takes in the fixtures, and that is all.
+    pub fn finish(self, fixtures: Vec<Fixture>) -> Result<Registry, AmbiguousRegistry> {
+        let mut registry = self.registry;
+        let mut ids = HashSet::new();
+        for fixture in &fixtures {
+            if !ids.insert(&fixture.id) {
+                return Err(AmbiguousRegistry::FixtureId(fixture.id.clone()));
+            }
+        }
+        registry.fixtures = fixtures;
+        for number in 0..registry.fixtures.len() {
+            registry.claim(Target::Fixture(FixtureIndex(slot_number(number))))?;
+        }
+        Ok(registry)
     }
 }
 

@@ -10,6 +10,8 @@ use rumqttc::{
 };
 use thiserror::Error;
 
+use super::refusal::{self, Refusal};
+
 /// Why a connection was not made, or ended.
 #[derive(Debug, Error)]
 pub(crate) enum Fault {
@@ -27,6 +29,24 @@ pub(crate) enum Fault {
          host name in `uplink.broker`, and that this machine's clock is right"
     )]
     Tls(String),
+    /// No TCP connection to the proxy.
+    #[error("the proxy cannot be reached ({0}); check `uplink.proxy`")]
+    ProxyUnreachable(io::Error),
+    /// The proxy opened no tunnel, and did not say why.
+    #[error("the proxy did not answer within `uplink.connect_timeout`")]
+    ProxySilent,
+    /// The proxy said no.
+    #[error("the proxy does not let us through: {}", ProxyReason(*.0))]
+    ProxyRefused(u16),
+    /// Something else is there.
+    #[error("what listens at `uplink.proxy` does not answer like an HTTP proxy")]
+    NoProxy,
+    /// There is a web server, and it said no.
+    #[error("the web server refused the WebSocket: {}", WebReason(*.0))]
+    WebRefused(u16),
+    /// There is something, and it is no WebSocket that carries MQTT.
+    #[error("there is no WebSocket with MQTT at the address in `uplink.broker`: {0}")]
+    NoWebSocket(&'static str),
     /// The broker answered our CONNECT with a refusal.
     #[error("the broker refused the connection: {}", .0.why)]
     Refused(Refusal),
@@ -39,6 +59,9 @@ pub(crate) enum Fault {
          that no other gateway has the same tenant, store and gateway name"
     )]
     TakenOver,
+    /// MQTT 5 reasons 0x9C and 0x9D; and which server it named, as it wrote it.
+    #[error("the broker wants us at another server (0x9C, 0x9D); {}", Reference(.0.as_deref()))]
+    Elsewhere(Option<String>),
     /// The broker said goodbye and why.
     #[error("the broker ended the connection: {}", Reason(*.0))]
     Dismissed(DisconnectReasonCode),
@@ -65,23 +88,17 @@ pub(crate) enum Fault {
     Overfull,
 }
 
-/// What a refusal of CONNECT means.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Refusal {
-    why: &'static str,
-    wants_human: bool,
-}
-
-impl Refusal {
-    /// Will be refused again until somebody changes something.
-    pub(super) fn lasting(why: &'static str) -> Self {
-        Self { why, wants_human: true }
-    }
-
-    /// May pass by itself.
-    pub(super) fn passing(why: &'static str) -> Self {
-        Self { why, wants_human: false }
-    }
+/// What a fault says about where the next connection is to be tried, and when.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Lesson {
+    /// Nothing but that it failed.
+    Failed,
+    /// The other side ended it, so perhaps everybody's.
+    Ended,
+    /// Another client has our name: whoever comes back soon only throws the other one out.
+    TakenOver,
+    /// This broker does not want us now; this is where it sends us, if it said so.
+    Elsewhere(Option<String>),
 }
 
 impl Fault {
@@ -89,8 +106,28 @@ impl Fault {
     pub(crate) fn wants_human(&self) -> bool {
         match self {
             Self::Refused(refusal) => refusal.wants_human,
-            Self::Tls(_) | Self::Unsuitable(_) | Self::TakenOver => true,
+            Self::ProxyRefused(status) | Self::WebRefused(status) => (400..500).contains(status),
+            Self::Tls(_)
+            | Self::Unsuitable(_)
+            | Self::TakenOver
+            | Self::NoProxy
+            | Self::NoWebSocket(_)
+            | Self::Elsewhere(_) => true,
             _ => false,
+        }
+    }
+
+    /// What it says about where the next connection is to be tried, and when.
+    pub(crate) fn lesson(&self) -> Lesson {
+        use DisconnectReasonCode as R;
+        match self {
+            Self::TakenOver => Lesson::TakenOver,
+            Self::Elsewhere(reference) => Lesson::Elsewhere(reference.clone()),
+            // It goes on without us, or goes down.
+            Self::Dismissed(R::ServerShuttingDown | R::ServerBusy) => Lesson::Elsewhere(None),
+            Self::Dismissed(_) | Self::Closed => Lesson::Ended,
+            Self::Cut(error) if error.kind() == io::ErrorKind::ConnectionReset => Lesson::Ended,
+            _ => Lesson::Failed,
         }
     }
 
@@ -111,8 +148,27 @@ impl Fault {
         }
     }
 
+    /// What it has against that publish is its size.
+    pub(in crate::uplink) fn is_about_size(&self) -> bool {
+        matches!(self, Self::PacketTooLarge | Self::Dismissed(DisconnectReasonCode::PacketTooLarge))
+    }
+
+    /// The broker does not know a number that it granted for a topic.
+    pub(in crate::uplink) fn blames_alias(&self) -> bool {
+        matches!(self, Self::Dismissed(DisconnectReasonCode::TopicAliasInvalid))
+    }
+
+    /// Adds which server the broker named as it said goodbye.
+    pub(super) fn with_reference(self, reference: Option<String>) -> Self {
+        use DisconnectReasonCode as R;
+        match self {
+            Self::Dismissed(R::UseAnotherServer | R::ServerMoved) => Self::Elsewhere(reference),
+            other => other,
+        }
+    }
+
     /// An error of the socket, or of TLS inside it.
-    fn from_io(error: io::Error) -> Self {
+    pub(super) fn from_io(error: io::Error) -> Self {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         match tls {
             Some(tls) => Self::Tls(tls.to_string()),
@@ -136,7 +192,7 @@ impl From<rumqttc::ConnectionError> for Fault {
             E::NetworkTimeout => Self::HandshakeTimeout,
             E::FlushTimeout => Self::Silent,
             E::Tls(error) => Self::from_tls(error),
-            E::ConnectionRefused(code) => Self::Refused(super::v4::refusal(code)),
+            E::ConnectionRefused(code) => Self::Refused(refusal::v4(code)),
             E::NotConnAck(_) => Self::Protocol("no CONNACK".to_owned()),
             E::RequestsDone => Self::Overfull,
             E::MqttState(error) => error.into(),
@@ -159,12 +215,14 @@ impl From<rumqttc::StateError> for Fault {
 
 impl From<rumqttc::v5::ConnectionError> for Fault {
     fn from(error: rumqttc::v5::ConnectionError) -> Self {
-        use rumqttc::v5::ConnectionError as E;
+        use rumqttc::v5::{ConnectionError as E, mqttbytes::v5::ConnectReturnCode as C};
         match error {
             E::Io(error) => Self::Unreachable(error),
             E::Timeout(_) => Self::HandshakeTimeout,
             E::Tls(error) => Self::from_tls(error),
-            E::ConnectionRefused(code) => Self::Refused(super::v5::refusal(code)),
+            // rumqttc does not hand on which server a CONNACK names.
+            E::ConnectionRefused(C::UseAnotherServer | C::ServerMoved) => Self::Elsewhere(None),
+            E::ConnectionRefused(code) => Self::Refused(refusal::v5(code)),
             E::NotConnAck(_) => Self::Protocol("no CONNACK".to_owned()),
             E::RequestsDone => Self::Overfull,
             E::MqttState(error) => error.into(),
@@ -210,6 +268,7 @@ impl fmt::Display for Reason {
             R::ServerShuttingDown => "it is shutting down",
             R::KeepAliveTimeout => "it heard nothing from us",
             R::NotAuthorized => "we are not authorised; check the broker's access rules",
+            R::TopicAliasInvalid => "it does not know a topic by the number it granted",
             R::PacketTooLarge => "a packet was too large",
             R::TopicNameInvalid => "it does not take a topic of ours",
             R::ReceiveMaximumExceeded => "too much was in flight",
@@ -227,6 +286,56 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What a proxy means, by the status of RFC 9110, 15.
+struct ProxyReason(u16);
+
+impl fmt::Display for ProxyReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self.0 {
+            407 => {
+                "it wants a user name and a password, or others; check `uplink.proxy_username` and \
+                 `uplink.proxy_password_file`"
+            }
+            403 | 405 => "it allows no tunnel to the broker; ask whoever runs it to",
+            502..=504 => "it cannot reach the broker",
+            400..=499 => "it does not like our request",
+            _ => "for a reason of its own",
+        };
+        write!(f, "{words} ({})", self.0)
+    }
+}
+
+/// What a web server means, by the status of RFC 9110, 15.
+struct WebReason(u16);
+
+impl fmt::Display for WebReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match self.0 {
+            404 | 400 | 426 => "check the path in `uplink.broker`",
+            401 | 403 => "it lets us in only with credentials of its own, or not at all",
+            300..=399 => "it moved; put its new address into `uplink.broker`",
+            500..=599 => "the broker behind it does not work",
+            _ => "for a reason of its own",
+        };
+        write!(f, "{words} ({})", self.0)
+    }
+}
+
+/// What is to be done about a server that a broker named. Its name is not repeated: it is not ours.
+struct Reference<'a>(Option<&'a str>);
+
+impl fmt::Display for Reference<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Some(_) => {
+                "it is tried there if that is in `uplink.fallback_brokers`, else at the next one \
+                 in the list"
+            }
+            None => "it named none, so the next one in the list is tried",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +349,37 @@ mod tests {
         assert!(fault.wants_human());
         let cut = Fault::from_io(io::ErrorKind::ConnectionReset.into());
         assert!(matches!(cut, Fault::Cut(_)) && !cut.wants_human());
+    }
+
+    #[test]
+    fn a_fault_teaches_where_and_when_to_try_next() {
+        use DisconnectReasonCode as R;
+        let reset = || Fault::Cut(io::ErrorKind::ConnectionReset.into());
+        for (fault, lesson) in [
+            (Fault::TakenOver, Lesson::TakenOver),
+            (Fault::Elsewhere(Some("b".into())), Lesson::Elsewhere(Some("b".into()))),
+            (Fault::Dismissed(R::ServerShuttingDown), Lesson::Elsewhere(None)),
+            (Fault::Dismissed(R::AdministrativeAction), Lesson::Ended),
+            (Fault::Closed, Lesson::Ended),
+            (reset(), Lesson::Ended),
+            (Fault::Cut(io::ErrorKind::TimedOut.into()), Lesson::Failed),
+            (Fault::Silent, Lesson::Failed),
+        ] {
+            assert_eq!(fault.lesson(), lesson, "{fault}");
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_or_a_web_server_says_is_told_with_what_to_do() {
+        let told = |fault: Fault| (fault.to_string(), fault.wants_human());
+        let (why, human) = told(Fault::ProxyRefused(407));
+        assert!(why.contains("uplink.proxy_username") && why.contains("(407)") && human, "{why}");
+        let (why, human) = told(Fault::ProxyRefused(502));
+        assert!(why.contains("cannot reach the broker (502)") && !human, "{why}");
+        let (why, human) = told(Fault::WebRefused(404));
+        assert!(why.contains("check the path") && human, "{why}");
+        let (why, _) = told(Fault::Elsewhere(Some("secret.example.org".into())));
+        assert!(!why.contains("secret"), "{why}");
     }
 
     #[test]
