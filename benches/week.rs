@@ -30,8 +30,8 @@ use beacon_gateway::{
         Tag, Write,
     },
     uplink::{
-        self, Access, BrokerUrl, Counters, Dispatch, Documents, LinkState, Protocol, Settings,
-        Topic, Topics, Uplink,
+        self, Access, BrokerUrl, Counters, Dispatch, Documents, LinkState, Settings, Topic, Topics,
+        Uplink,
     },
 };
 use mosquitto::Mosquitto;
@@ -142,7 +142,8 @@ async fn week(records: u64) {
     let peak = Arc::new(AtomicU64::new(rest));
     let over = Arc::new(AtomicBool::new(false));
     let watcher = tokio::spawn(watch_memory(Arc::clone(&peak), Arc::clone(&over)));
-    let (room, stop, mut online, counters) = uplink(broker.port(), clock, reads, status.clone());
+    let (room, end_of_it, mut online, counters) =
+        uplink(broker.port(), clock, reads, status.clone());
     let task = tokio::spawn(room);
     online.wait_for(LinkState::is_online).await.unwrap();
     let began = clock.now();
@@ -161,7 +162,7 @@ async fn week(records: u64) {
     while arrived.load(Relaxed) < everything {
         live.tick().await;
     }
-    drop(stop);
+    drop(end_of_it);
     task.await.unwrap();
     let after = bare_client(broker.port()).await;
     let totals = counters.totals();

@@ -28,7 +28,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     decode, forget,
-    gateway::{CLERK, Fate, GatewayError, chain, serve_as_clerk},
+    gateway::{Fate, GatewayError, STEWARD, chain, serve_as_steward},
     settings::{LoadError, Loader, Settings},
 };
 
@@ -65,8 +65,8 @@ enum Command {
     /// Enrol, list, show, withdraw and export subjects; check and reseal their registry.
     Registry(registry::Options),
     /// Open the registry's store for a running gateway, which starts this by itself.
-    #[command(name = CLERK, hide = true)]
-    Clerk,
+    #[command(name = STEWARD, hide = true)]
+    Steward,
 }
 
 /// Where the configuration comes from.
@@ -115,7 +115,7 @@ pub fn main() -> ExitCode {
         Command::Outbox(options) => outbox::run(&options),
         Command::Privacy(options) => privacy::run(&options),
         Command::Registry(options) => registry::run(&options),
-        Command::Clerk => serve_as_clerk().map_err(|error| GatewayError::from(error).into()),
+        Command::Steward => serve_as_steward().map_err(|error| GatewayError::from(error).into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,7 +46,7 @@ use zeroize::Zeroizing;
 pub use drive::{Pulse, append};
 pub use enrolment::{
     StoreWork,
-    clerk::{CLERK, ClerkError, serve as serve_as_clerk},
+    steward::{STEWARD, StewardError, serve as serve_as_steward},
 };
 pub use error::{Fate, GatewayError, chain};
 pub use status::{Status, StatusError};
@@ -55,6 +55,7 @@ use crate::{
     clock::Clock,
     command,
     engine::{AddressSeed, ClockQuality, Engine, FootfallSeed, Identity, Registry, UnixTime},
+    forget,
     outbox::{
         self, Dropped, Opening, OutboxError, Read, Sequence, SledJournal, StoreOptions, Write,
         record::{Body, DroppedRecords, Record, RunId},
@@ -178,8 +179,8 @@ pub async fn run_with(
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
     let run = RunId(fastrand::u64(..));
-    let lobby =
-        Lobby::new(&settings, clock, run, (access.clone(), credentials.clone()), store_work);
+    let entry = (access.clone(), credentials.clone());
+    let lobby = Lobby::new(&settings, clock, run, entry, store_work);
     let mut ready = Some(ready);
     // The outbox opens first: the others need its epoch.
     let Some(Stage { keeper, enrolled, store }) = lobby.enter(&mut requests, &mut ready).await?

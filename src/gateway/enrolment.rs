@@ -1,9 +1,9 @@
 //! Who is enrolled: the sealed store, which the platform and the command line keep, and beside it
 //! the registry file of the configuration, for shops that keep one by hand.
 //!
-//! The store is opened by a process of its own where that can be (see `clerk`), else here.
+//! The store is opened by a process of its own where that can be (see `steward`), else here.
 
-pub(super) mod clerk;
+pub(super) mod steward;
 mod vault;
 
 use std::{collections::HashMap, path::Path, sync::mpsc, thread};
@@ -25,7 +25,7 @@ use crate::{
     },
     settings::{Invalid, Settings},
 };
-use clerk::Clerks;
+use steward::Stewards;
 use vault::{Found, Kept, Vault};
 
 /// Who opens the registry's store.
@@ -33,8 +33,8 @@ use vault::{Found, Kept, Vault};
 pub enum StoreWork {
     /// This process. Part of the memory that this takes is kept.
     Here,
-    /// A process of its own each time: this program once more, with [`clerk::CLERK`] as its only
-    /// argument, which must lead to [`clerk::serve`].
+    /// A process of its own each time: this program once more, with [`steward::STEWARD`] as its only
+    /// argument, which must lead to [`steward::serve`].
     Apart,
 }
 
@@ -43,7 +43,7 @@ pub enum StoreWork {
 pub(super) struct Keeper {
     vault: Vault,
     /// Who opens the store, if it is not this process.
-    clerks: Option<Clerks>,
+    stewards: Option<Stewards>,
     fixtures: Vec<Fixture>,
     /// What the store's stamp said when it was last read or changed from here.
     seen: Option<u64>,
@@ -89,8 +89,7 @@ impl Keeper {
                 file: settings.identity.registry.clone(),
                 clock,
             },
-            clerks: (work == StoreWork::Apart)
-                .then_some(Clerks { log: settings.log.level, trust: settings.gateway.clock }),
+            stewards: (work == StoreWork::Apart).then_some(Stewards { log: settings.log.level }),
             fixtures: settings.fixtures()?,
             seen: None,
             prints: Prints::default(),
@@ -164,8 +163,8 @@ impl Keeper {
     }
 
     fn lines(&self, give: &mut dyn FnMut(&[u8])) -> Result<Found, GatewayError> {
-        if let Some(clerks) = self.clerks
-            && let Some(found) = clerks.lines(&self.vault, give)?
+        if let Some(stewards) = self.stewards
+            && let Some(found) = stewards.lines(&self.vault, give)?
         {
             return Ok(found);
         }
@@ -209,8 +208,8 @@ impl Keeper {
         standing: Standing,
     ) -> Result<(), GatewayError> {
         let order = order(command, standing);
-        let apart = match self.clerks {
-            Some(clerks) => clerks.apply(&self.vault, changes, &order)?,
+        let apart = match self.stewards {
+            Some(stewards) => stewards.apply(&self.vault, changes, &order)?,
             None => None,
         };
         let kept = match apart {
@@ -234,7 +233,7 @@ impl Keeper {
 
     /// Keeps how far the platform was followed, where nobody is enrolled or withdraws. Blocks until
     /// that is durable.
-    pub(super) fn remember(&mut self, standing: Standing) -> Result<(), RegistryStoreError> {
+    pub(super) fn remember(&mut self, standing: Standing) -> Result<(), GatewayError> {
         self.apply(&[], standing.last, standing)
     }
 
@@ -247,8 +246,8 @@ impl Keeper {
         standing: Standing,
     ) -> Result<u64, GatewayError> {
         let order = order(command, standing);
-        let apart = match self.clerks {
-            Some(clerks) => clerks.replace(&self.vault, subjects, &order)?,
+        let apart = match self.stewards {
+            Some(stewards) => stewards.replace(&self.vault, subjects, &order)?,
             None => None,
         };
         let Kept { stamp, passed_over } = match apart {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::ClerkError;
+use super::StewardError;
 use crate::{
     engine::AmbiguousRegistry,
     outbox::{DiskState, OutboxError},
@@ -25,7 +25,7 @@ pub enum GatewayError {
     RegistryStore(#[from] RegistryStoreError),
     /// The process that opens the registry's store did not do what it was asked for.
     #[error(transparent)]
-    Clerk(#[from] ClerkError),
+    Steward(#[from] StewardError),
     /// Two entries cannot be told apart.
     #[error("{0}")]
     Ambiguous(#[from] AmbiguousRegistry),
@@ -67,7 +67,7 @@ impl GatewayError {
                 | RegistryStoreError::Keys(_) => Fate::Reconfigure,
                 _ => Fate::Retry,
             },
-            Self::Clerk(error) => error.fate(),
+            Self::Steward(error) => error.fate(),
             Self::Outbox(error) => match error {
                 OutboxError::Foreign { .. }
                 | OutboxError::Forbidden { .. }

@@ -11,8 +11,8 @@ use tokio::{
 use tracing::{debug, error, info};
 
 use super::{
-    GatewayError, Request, Store, StoreWork, chain,
-    enrolment::{Enrolled, Keeper},
+    GatewayError, Request, Store, chain,
+    enrolment::{Enrolled, Keeper, StoreWork},
     house, open_store, report,
 };
 use crate::{
@@ -37,8 +37,8 @@ pub(super) struct Lobby<'a> {
     run: RunId,
     access: Access,
     credentials: Option<PathBuf>,
-    started: String,
     store_work: StoreWork,
+    started: String,
 }
 
 /// An uplink that says why nothing else is said.
@@ -60,7 +60,7 @@ impl<'a> Lobby<'a> {
         store_work: StoreWork,
     ) -> Self {
         let started = uplink::payload::utc(clock.wall().unix);
-        Self { settings, clock, run, access, credentials, started, store_work }
+        Self { settings, clock, run, access, credentials, store_work, started }
     }
 
     /// Goes in at once, as a rule; waits as long as the disk is away. `None` when asked to stop.
@@ -113,8 +113,8 @@ impl<'a> Lobby<'a> {
 
     /// Opens all that lies on the disk.
     async fn look(&self) -> Result<Stage, GatewayError> {
-        let mut keeper =
-            Keeper::new(self.settings, self.credentials.as_deref(), self.clock, self.store_work)?;
+        let credentials = self.credentials.as_deref();
+        let mut keeper = Keeper::new(self.settings, credentials, self.clock, self.store_work)?;
         let enrolled = keeper.read()?;
         forget::burn_stack();
         let store = open_store(self.settings, self.clock, self.run).await?;
@@ -130,7 +130,6 @@ impl<'a> Lobby<'a> {
         let (_metrics, metrics) = watch::channel(Vec::new());
         let (_durable, durable) = watch::channel(None);
         let (_reconsider, reconsider) = watch::channel(());
-        let (_replays, replays) = mpsc::channel(1);
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
         let (replays_tx, replays) = mpsc::channel(1);
@@ -148,7 +147,6 @@ impl<'a> Lobby<'a> {
             brought_back,
             durable,
             reconsider,
-            replays,
             documents: Documents {
                 state: state_rx,
                 vanished: report::offline(false),

@@ -169,7 +169,7 @@ impl Registrar {
             Ok(answer) => answer,
             Err(reason) => return Ok(Done::Refused(reason)),
         };
-        match self.blocking(move |keeper| Ok(keeper.remember(standing)?)).await {
+        match self.blocking(move |keeper| keeper.remember(standing)).await {
             Ok(()) => {}
             Err(Failed::Registry(error)) => {
                 // It is done, and does no harm when it is done a second time.

@@ -1,5 +1,5 @@
 //! Where the registry lies, and the work on it: everyone who is enrolled out, as lines of the
-//! registry file; changes of the platform's in. Done by the gateway itself or by its clerk.
+//! registry file; changes of the platform's in. Done by the gateway itself or by its steward.
 //!
 //! The store wins: over a file's entry about the same subject, and by what it remembers of
 //! withdrawals over a file that still has somebody who withdrew.

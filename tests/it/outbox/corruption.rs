@@ -170,7 +170,7 @@ fn held(journal: &mut SledJournal) -> Vec<u64> {
 
 /// Opens a store in a thread of its own, so that one that hangs is a failed test.
 fn open_in_time(dir: &Path) -> Result<Opened<SledJournal>, OutboxError> {
-    let (opened, result) = mpsc::channel();
+    let (opened, result) = mpsc::sync_channel(1);
     let dir = dir.to_owned();
     thread::spawn(move || drop(opened.send(open(&dir))));
     result.recv_timeout(PATIENCE).expect("opening it neither hangs nor panics")

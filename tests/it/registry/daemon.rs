@@ -121,14 +121,14 @@ fn what_reading_the_registry_takes_is_given_back() {
 }
 
 #[test]
-fn a_clerk_is_told_nothing_on_its_command_line_and_refuses_to_work_for_others() {
+fn a_steward_is_told_nothing_on_its_command_line_and_refuses_to_work_for_others() {
     let shop = Shop::new();
     let mut command = Command::new(env!("CARGO_BIN_EXE_beacon-gateway"));
-    let command = command.arg("registry-clerk").stdin(Stdio::null());
+    let command = command.arg("registry-steward").stdin(Stdio::null());
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(70), "{output:?}");
     assert!(!shop.state().exists());
     // Nobody who looks for help is sent there.
     let help = Command::new(env!("CARGO_BIN_EXE_beacon-gateway")).arg("--help").output().unwrap();
-    assert!(!String::from_utf8_lossy(&help.stdout).contains("registry-clerk"));
+    assert!(!String::from_utf8_lossy(&help.stdout).contains("registry-steward"));
 }

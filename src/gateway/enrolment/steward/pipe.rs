@@ -1,9 +1,10 @@
-//! What goes over the pipes between the gateway and its clerk, in both directions.
+//! What goes over the pipes between the gateway and its steward, in both directions.
 //!
 //! A frame is its length (u32, little-endian) and one postcard value. Both ends are the same
 //! program, so there is no version.
 
 use std::{
+    error::Error,
     ffi::OsString,
     io::{self, Read, Write},
     mem,
@@ -13,13 +14,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::Clerks;
+use super::{StewardError, Stewards};
 use crate::{
     clock::Clock,
+    engine::ClockQuality,
     gateway::{
-        Fate,
+        Fate, GatewayError,
         enrolment::vault::{Found, Kept, Vault},
     },
+    outbox::DiskState,
     registry::store::{Order, Source},
     settings::{ClockTrust, LogLevel},
 };
@@ -28,10 +31,10 @@ use crate::{
 /// have as many identifiers as anybody likes; this is a hundred thousand.
 const MOST: usize = 16 << 20;
 
-/// What a clerk is told: an errand, then those whom it is about, then the end.
+/// What a steward is told: a task, then those whom it is about, then the end.
 #[derive(Deserialize, Serialize)]
-pub(super) enum ToClerk<'a> {
-    Errand(Errand),
+pub(super) enum ToSteward<'a> {
+    Task(Task),
     /// The line of somebody who is to be enrolled.
     Enrol(&'a [u8]),
     /// The pseudonym of somebody who withdrew.
@@ -39,21 +42,22 @@ pub(super) enum ToClerk<'a> {
     End,
 }
 
-/// What a clerk says: lines, if it was asked for them, then how it went.
+/// What a steward says: lines, if it was asked for them, then how it went.
 #[derive(Deserialize, Serialize)]
-pub(super) enum FromClerk<'a> {
+pub(super) enum FromSteward<'a> {
     Line(&'a [u8]),
     Done(Done),
-    Failed { why: String, fate: FateForm },
+    Failed(Failure),
 }
 
 /// What is to be done, and where.
 #[derive(Deserialize, Serialize)]
-pub(super) struct Errand {
+pub(super) struct Task {
     state_dir: Vec<u8>,
     credentials: Option<Vec<u8>>,
     file: Vec<u8>,
-    trust: TrustForm,
+    /// Whether the gateway believes the wall clock.
+    believed: bool,
     log: LogForm,
     pub(super) work: Work,
 }
@@ -78,17 +82,20 @@ pub(super) struct Done {
     passed_over: u64,
 }
 
+/// Why nothing, or not all, was done.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct Failure {
+    why: String,
+    fate: FateForm,
+    /// What the disk answered, by the system's number.
+    disk: Option<i32>,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) enum FateForm {
+enum FateForm {
     Retry,
     Reconfigure,
     Bug,
-}
-
-#[derive(Clone, Copy, Deserialize, Serialize)]
-enum TrustForm {
-    Synced,
-    Always,
 }
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -134,19 +141,16 @@ pub(super) fn read(from: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<boo
     }
 }
 
-// === impl Errand ===
+// === impl Task ===
 
-impl Errand {
-    pub(super) fn new(vault: &Vault, Clerks { log, trust }: Clerks, work: Work) -> Self {
+impl Task {
+    pub(super) fn new(vault: &Vault, Stewards { log }: Stewards, work: Work) -> Self {
         let octets = |path: &Path| path.as_os_str().as_bytes().to_vec();
         Self {
             state_dir: octets(&vault.state_dir),
             credentials: vault.credentials.as_deref().map(octets),
             file: octets(&vault.file),
-            trust: match trust {
-                ClockTrust::Synced => TrustForm::Synced,
-                ClockTrust::Always => TrustForm::Always,
-            },
+            believed: vault.clock.wall().quality == ClockQuality::Synced,
             log: match log {
                 LogLevel::Error => LogForm::Error,
                 LogLevel::Warn => LogForm::Warn,
@@ -170,10 +174,8 @@ impl Errand {
 
     pub(super) fn vault(&self) -> Vault {
         let path = |octets: &Vec<u8>| PathBuf::from(OsString::from_vec(octets.clone()));
-        let trust = match self.trust {
-            TrustForm::Synced => ClockTrust::Synced,
-            TrustForm::Always => ClockTrust::Always,
-        };
+        // The gateway has watched the clock for longer than a process that has just begun.
+        let trust = if self.believed { ClockTrust::Always } else { ClockTrust::Synced };
         Vault {
             state_dir: path(&self.state_dir),
             credentials: self.credentials.as_ref().map(path),
@@ -224,22 +226,46 @@ impl From<Kept> for Done {
     }
 }
 
-impl From<Fate> for FateForm {
-    fn from(fate: Fate) -> Self {
-        match fate {
-            Fate::Retry => Self::Retry,
-            Fate::Reconfigure => Self::Reconfigure,
-            Fate::Bug => Self::Bug,
+// === impl Failure ===
+
+impl Failure {
+    pub(super) fn of(error: &GatewayError) -> Self {
+        let fate = match error.fate() {
+            Fate::Retry => FateForm::Retry,
+            Fate::Reconfigure => FateForm::Reconfigure,
+            Fate::Bug => FateForm::Bug,
+        };
+        let (mut why, mut disk) = (Vec::new(), None);
+        let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            cause = error.source();
+            // The disk's own answer has none below it that speaks of the disk.
+            disk = match DiskState::of(error) {
+                state if cause.is_none_or(|below| DiskState::of(below).is_none()) => state,
+                _ => None,
+            };
+            if disk.is_some() {
+                break;
+            }
+            why.push(error.to_string());
         }
+        let number = |state| match state {
+            DiskState::Ok => None,
+            DiskState::Full => Some(libc::ENOSPC),
+            DiskState::ReadOnly => Some(libc::EROFS),
+            DiskState::Failing => Some(libc::EIO),
+        };
+        Self { why: why.join(": "), fate, disk: disk.and_then(number) }
     }
 }
 
-impl From<FateForm> for Fate {
-    fn from(form: FateForm) -> Self {
-        match form {
-            FateForm::Retry => Self::Retry,
-            FateForm::Reconfigure => Self::Reconfigure,
-            FateForm::Bug => Self::Bug,
-        }
+impl From<Failure> for StewardError {
+    fn from(Failure { why, fate, disk }: Failure) -> Self {
+        let fate = match fate {
+            FateForm::Retry => Fate::Retry,
+            FateForm::Reconfigure => Fate::Reconfigure,
+            FateForm::Bug => Fate::Bug,
+        };
+        Self::Failed { why, fate, source: disk.map(io::Error::from_raw_os_error) }
     }
 }

@@ -1,4 +1,4 @@
-//! The clerk's own side: an errand from standard input; the work; its result to standard output.
+//! The steward's own side: a task from standard input; the work; its result to standard output.
 
 use std::{
     fs::File,
@@ -8,71 +8,70 @@ use std::{
 };
 
 use super::{
-    ClerkError, PIECE,
-    pipe::{self, Errand, FromClerk, ToClerk, Work},
+    PIECE, StewardError,
+    pipe::{self, Failure, FromSteward, Task, ToSteward, Work},
 };
 use crate::{
     engine::{Pseudonym, Subject},
-    gateway::{GatewayError, chain, enrolment::vault::Vault},
+    gateway::{GatewayError, enrolment::vault::Vault},
     registry::{self, store::Change},
     telemetry,
 };
 
-/// Does one errand. The error is for whoever started this by hand: the gateway is told over the
+/// Does one task. The error is for whoever started this by hand: the gateway is told over the
 /// pipe.
-pub fn serve() -> Result<(), ClerkError> {
+pub fn serve() -> Result<(), StewardError> {
     // Not through the handles of the standard library, which look for ends of lines.
-    let to = io::stdout().as_fd().try_clone_to_owned().map_err(ClerkError::Pipe)?;
-    let from = io::stdin().as_fd().try_clone_to_owned().map_err(ClerkError::Pipe)?;
+    let to = io::stdout().as_fd().try_clone_to_owned().map_err(StewardError::Pipe)?;
+    let from = io::stdin().as_fd().try_clone_to_owned().map_err(StewardError::Pipe)?;
     let mut from = BufReader::with_capacity(PIECE, File::from(from));
     let mut to = BufWriter::with_capacity(PIECE, File::from(to));
-    let (errand, changes) = listen(&mut from)?;
-    telemetry::start(errand.log());
+    let (task, changes) = listen(&mut from)?;
+    telemetry::start(task.log());
     thread::spawn(move || go_with_the_gateway(from));
-    answer(&errand, changes, &mut to)
+    answer(&task, changes, &mut to)
 }
 
-/// Reads an errand to its end.
-pub(super) fn listen(from: &mut impl Read) -> Result<(Errand, Vec<Change>), ClerkError> {
+/// Reads a task to its end.
+pub(super) fn listen(from: &mut impl Read) -> Result<(Task, Vec<Change>), StewardError> {
     let mut buffer = Vec::new();
-    let (mut errand, mut changes) = (None, Vec::new());
-    while pipe::read(from, &mut buffer).map_err(ClerkError::Pipe)? {
-        match postcard::from_bytes(&buffer).map_err(|_| ClerkError::Form)? {
-            ToClerk::Errand(what) => errand = Some(what),
-            ToClerk::Enrol(line) => changes.push(Change::Upsert(subject(line)?)),
-            ToClerk::Withdraw(name) => changes.push(Change::Withdraw(Pseudonym::new(name))),
-            ToClerk::End => return Ok((errand.ok_or(ClerkError::Form)?, changes)),
+    let (mut task, mut changes) = (None, Vec::new());
+    while pipe::read(from, &mut buffer).map_err(StewardError::Pipe)? {
+        match postcard::from_bytes(&buffer).map_err(|_| StewardError::Form)? {
+            ToSteward::Task(what) => task = Some(what),
+            ToSteward::Enrol(line) => changes.push(Change::Upsert(subject(line)?)),
+            ToSteward::Withdraw(name) => changes.push(Change::Withdraw(Pseudonym::new(name))),
+            ToSteward::End => return Ok((task.ok_or(StewardError::Form)?, changes)),
         }
     }
-    Err(ClerkError::Form)
+    Err(StewardError::Form)
 }
 
-fn subject(line: &[u8]) -> Result<Subject, ClerkError> {
-    registry::subject_from_line(line).ok_or(ClerkError::Form)
+fn subject(line: &[u8]) -> Result<Subject, StewardError> {
+    registry::subject_from_line(line).ok_or(StewardError::Form)
 }
 
 /// Does what was asked for, and says how it went.
 pub(super) fn answer(
-    errand: &Errand,
+    task: &Task,
     changes: Vec<Change>,
     to: &mut impl Write,
-) -> Result<(), ClerkError> {
+) -> Result<(), StewardError> {
     let mut buffer = Vec::new();
     let mut broken = None;
-    let mut say = |word: &FromClerk<'_>| {
+    let mut say = |word: &FromSteward<'_>| {
         if broken.is_none() {
             broken = pipe::write(to, word, &mut buffer).err();
         }
     };
-    let done =
-        work(&errand.vault(), &errand.work, changes, &mut |line| say(&FromClerk::Line(line)));
+    let done = work(&task.vault(), &task.work, changes, &mut |line| say(&FromSteward::Line(line)));
     say(&match done {
-        Ok(done) => FromClerk::Done(done),
-        Err(error) => FromClerk::Failed { why: chain(&error), fate: error.fate().into() },
+        Ok(done) => FromSteward::Done(done),
+        Err(error) => FromSteward::Failed(Failure::of(&error)),
     });
     match broken {
-        Some(error) => Err(ClerkError::Pipe(error)),
-        None => to.flush().map_err(ClerkError::Pipe),
+        Some(error) => Err(StewardError::Pipe(error)),
+        None => to.flush().map_err(StewardError::Pipe),
     }
 }
 

@@ -1,15 +1,15 @@
-//! The clerk: a process of its own that has the registry's store open, and ends with the errand.
-//! An errand in; lines of the registry, or word that a change is durable, out.
+//! The steward: a process of its own that has the registry's store open, and ends with the task.
+//! A task in; lines of the registry, or word that a change is durable, out.
 //!
 //! sled reads a store into memory whole, in pieces that lie between whatever else is made
 //! meanwhile. A process that ends gives all of that back; a thread keeps half of it. So the gateway
-//! starts its own program once more, and they talk over the clerk's standard input and output (see
+//! starts its own program once more, and they talk over the steward's standard input and output (see
 //! `pipe`). It promises that
 //!
 //! - it is the same program, also when a package has replaced the file meanwhile;
 //! - no key, identifier or pseudonym is an argument, in the environment or in the log;
-//! - the clerk does not outlive the gateway: it ends when its standard input does;
-//! - signals for the gateway are not for the clerk: a change that is under way is made.
+//! - the steward does not outlive the gateway: it ends when its standard input does;
+//! - signals for the gateway are not for the steward: a change that is under way is made.
 
 mod pipe;
 mod serve;
@@ -31,27 +31,29 @@ use crate::{
         form,
         store::{Change, Order},
     },
-    settings::{ClockTrust, LogLevel},
+    settings::LogLevel,
 };
-use pipe::{Errand, FromClerk, ToClerk, Work};
+use pipe::{FromSteward, Task, ToSteward, Work};
 pub use serve::serve;
 
-/// The argument with which the program starts itself as a clerk.
-pub const CLERK: &str = "registry-clerk";
+/// The argument with which the program starts itself as a steward.
+pub const STEWARD: &str = "registry-steward";
 
 /// This program, as it was when it was started.
 const PROGRAM: &str = "/proc/self/exe";
 
-/// Why a clerk did not do what it was asked for.
+/// Why a steward did not do what it was asked for.
 #[derive(Debug, Error)]
-pub enum ClerkError {
-    /// The work failed; the clerk said why.
+pub enum StewardError {
+    /// The work failed; the steward said why.
     #[error("{why}")]
     Failed {
-        /// The error and all its causes.
+        /// The error and its causes, but what the disk answered.
         why: String,
         /// What to do about it.
         fate: Fate,
+        /// What the disk answered, if it is the disk that failed.
+        source: Option<io::Error>,
     },
     /// It ended before it was done.
     #[error(
@@ -67,33 +69,31 @@ pub enum ClerkError {
     Pipe(#[source] io::Error),
     /// It was not understood.
     #[error(
-        "failed to understand the other end of the pipe between the gateway and its clerk; the \
-         gateway alone starts `{CLERK}`, and to it this is an error in the program"
+        "failed to understand the other end of the pipe between the gateway and its steward; the \
+         gateway alone starts `{STEWARD}`, and to it this is an error in the program"
     )]
     Form,
 }
 
-/// Starts clerks.
+/// Starts stewards.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clerks {
+pub(super) struct Stewards {
     /// What they log.
     pub(super) log: LogLevel,
-    /// When they believe the wall clock.
-    pub(super) trust: ClockTrust,
 }
 
-/// A clerk at work.
-struct Clerk {
+/// A steward at work.
+struct Steward {
     child: Child,
-    /// Closed last: a clerk whose standard input ends goes.
+    /// Closed last: a steward whose standard input ends goes.
     to: BufWriter<ChildStdin>,
     from: BufReader<ChildStdout>,
     buffer: Vec<u8>,
 }
 
-// === impl ClerkError ===
+// === impl StewardError ===
 
-impl ClerkError {
+impl StewardError {
     /// What the supervisor should do.
     pub fn fate(&self) -> Fate {
         match self {
@@ -104,72 +104,72 @@ impl ClerkError {
     }
 }
 
-// === impl Clerks ===
+// === impl Stewards ===
 
-impl Clerks {
-    /// As [`Vault::lines`]; `None` when no clerk can be started.
+impl Stewards {
+    /// As [`Vault::lines`]; `None` when no steward can be started.
     pub(super) fn lines(
         self,
         vault: &Vault,
         give: &mut dyn FnMut(&[u8]),
-    ) -> Result<Option<Found>, ClerkError> {
-        let Some(mut clerk) = Clerk::start() else { return Ok(None) };
-        clerk.send(&ToClerk::Errand(self.errand(vault, Work::Lines)))?;
-        clerk.finish(give).map(|done| Some(done.found()))
+    ) -> Result<Option<Found>, StewardError> {
+        let Some(mut steward) = Steward::start() else { return Ok(None) };
+        steward.send(&ToSteward::Task(self.task(vault, Work::Lines)))?;
+        steward.finish(give).map(|done| Some(done.found()))
     }
 
-    /// As [`Vault::apply`]; `None` when no clerk can be started.
+    /// As [`Vault::apply`]; `None` when no steward can be started.
     pub(super) fn apply(
         self,
         vault: &Vault,
         changes: &[Change],
         order: &Order,
-    ) -> Result<Option<Kept>, ClerkError> {
-        let Some(mut clerk) = Clerk::start() else { return Ok(None) };
-        clerk.send(&ToClerk::Errand(self.errand(vault, Work::apply(order))))?;
+    ) -> Result<Option<Kept>, StewardError> {
+        let Some(mut steward) = Steward::start() else { return Ok(None) };
+        steward.send(&ToSteward::Task(self.task(vault, Work::apply(order))))?;
         let mut line = Vec::new();
         for change in changes {
             match change {
-                Change::Upsert(subject) => clerk.send_subject(subject, &mut line)?,
-                Change::Withdraw(name) => clerk.send(&ToClerk::Withdraw(name.as_str()))?,
+                Change::Upsert(subject) => steward.send_subject(subject, &mut line)?,
+                Change::Withdraw(name) => steward.send(&ToSteward::Withdraw(name.as_str()))?,
             }
         }
-        clerk.finish(&mut |_| ()).map(|done| Some(done.kept()))
+        steward.finish(&mut |_| ()).map(|done| Some(done.kept()))
     }
 
-    /// As [`Vault::replace`]; `None` when no clerk can be started.
+    /// As [`Vault::replace`]; `None` when no steward can be started.
     pub(super) fn replace(
         self,
         vault: &Vault,
         subjects: &[Subject],
         order: &Order,
-    ) -> Result<Option<Kept>, ClerkError> {
-        let Some(mut clerk) = Clerk::start() else { return Ok(None) };
-        clerk.send(&ToClerk::Errand(self.errand(vault, Work::replace(order))))?;
+    ) -> Result<Option<Kept>, StewardError> {
+        let Some(mut steward) = Steward::start() else { return Ok(None) };
+        steward.send(&ToSteward::Task(self.task(vault, Work::replace(order))))?;
         let mut line = Vec::new();
         for subject in subjects {
-            clerk.send_subject(subject, &mut line)?;
+            steward.send_subject(subject, &mut line)?;
         }
-        clerk.finish(&mut |_| ()).map(|done| Some(done.kept()))
+        steward.finish(&mut |_| ()).map(|done| Some(done.kept()))
     }
 
-    fn errand(self, vault: &Vault, work: Work) -> Errand {
-        Errand::new(vault, self, work)
+    fn task(self, vault: &Vault, work: Work) -> Task {
+        Task::new(vault, self, work)
     }
 }
 
-// === impl Clerk ===
+// === impl Steward ===
 
-impl Clerk {
-    /// Starts a clerk. Where that is not possible the gateway does the work itself: it then takes
+impl Steward {
+    /// Starts a steward. Where that is not possible the gateway does the work itself: it then takes
     /// more memory, and everything else is as it should be.
     fn start() -> Option<Self> {
         let mut command = Command::new(PROGRAM);
-        command.arg0(env!("CARGO_PKG_NAME")).arg(CLERK);
+        command.arg0(env!("CARGO_PKG_NAME")).arg(STEWARD);
         // In a group of its own: an interrupt from the keyboard is meant for the gateway.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         match command.spawn().and_then(Self::new) {
-            Ok(clerk) => Some(clerk),
+            Ok(steward) => Some(steward),
             Err(error) => {
                 warn!(%error, "No process can be started for the registry; the gateway itself reads it, and keeps more memory.");
                 None
@@ -184,45 +184,43 @@ impl Clerk {
         Ok(Self { child, to, from, buffer: Vec::new() })
     }
 
-    fn send(&mut self, word: &ToClerk<'_>) -> Result<(), ClerkError> {
+    fn send(&mut self, word: &ToSteward<'_>) -> Result<(), StewardError> {
         let sent = pipe::write(&mut self.to, word, &mut self.buffer);
         sent.map_err(|error| self.broken(error))
     }
 
-    fn send_subject(&mut self, subject: &Subject, line: &mut Vec<u8>) -> Result<(), ClerkError> {
+    fn send_subject(&mut self, subject: &Subject, line: &mut Vec<u8>) -> Result<(), StewardError> {
         line.clear();
         form::write(subject, line);
-        self.send(&ToClerk::Enrol(line))
+        self.send(&ToSteward::Enrol(line))
     }
 
-    /// That was all; takes what comes until the clerk is done.
-    fn finish(mut self, give: &mut dyn FnMut(&[u8])) -> Result<pipe::Done, ClerkError> {
-        self.send(&ToClerk::End)?;
+    /// That was all; takes what comes until the steward is done.
+    fn finish(mut self, give: &mut dyn FnMut(&[u8])) -> Result<pipe::Done, StewardError> {
+        self.send(&ToSteward::End)?;
         self.to.flush().map_err(|error| self.broken(error))?;
         loop {
-            if !pipe::read(&mut self.from, &mut self.buffer).map_err(ClerkError::Pipe)? {
+            if !pipe::read(&mut self.from, &mut self.buffer).map_err(StewardError::Pipe)? {
                 return Err(self.ended());
             }
-            match postcard::from_bytes(&self.buffer).map_err(|_| ClerkError::Form)? {
-                FromClerk::Line(line) => give(line),
-                FromClerk::Done(done) => return Ok(done),
-                FromClerk::Failed { why, fate } => {
-                    return Err(ClerkError::Failed { why, fate: fate.into() });
-                }
+            match postcard::from_bytes(&self.buffer).map_err(|_| StewardError::Form)? {
+                FromSteward::Line(line) => give(line),
+                FromSteward::Done(done) => return Ok(done),
+                FromSteward::Failed(failure) => return Err(failure.into()),
             }
         }
     }
 
     /// A pipe that breaks is the last thing one hears of a process that died.
-    fn broken(&mut self, error: io::Error) -> ClerkError {
+    fn broken(&mut self, error: io::Error) -> StewardError {
         if error.kind() == io::ErrorKind::BrokenPipe {
             self.ended()
         } else {
-            ClerkError::Pipe(error)
+            StewardError::Pipe(error)
         }
     }
 
-    fn ended(&mut self) -> ClerkError {
+    fn ended(&mut self) -> StewardError {
         let how = match self.child.wait() {
             Ok(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => format!("exit code {code}"),
@@ -231,11 +229,11 @@ impl Clerk {
             },
             Err(error) => error.to_string(),
         };
-        ClerkError::Ended { how }
+        StewardError::Ended { how }
     }
 }
 
-impl Drop for Clerk {
+impl Drop for Steward {
     /// Done, or nobody waits for it any more. It has said so, and there is nothing left to keep.
     fn drop(&mut self) {
         // Both fail only for one that has ended and was waited for.

@@ -1,18 +1,23 @@
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;
 
 use super::{
-    pipe::{self, Done, Errand, FromClerk, ToClerk, Work},
+    pipe::{self, Done, Failure, FromSteward, Task, ToSteward, Work},
     serve, *,
 };
 use crate::{
     clock::Clock,
     engine::Pseudonym,
-    registry::{self, store::Source},
+    gateway::{GatewayError, chain},
+    outbox::DiskState,
+    registry::{
+        self,
+        store::{RegistryStoreError, Source},
+    },
 };
 
-const CLERKS: Clerks = Clerks { log: LogLevel::Info, trust: ClockTrust::Always };
+const STEWARDS: Stewards = Stewards { log: LogLevel::Info };
 
 fn line(name: &str, address: u8) -> String {
     format!(
@@ -34,8 +39,8 @@ fn order(command: u64) -> Order {
     Order { source: Source::Platform, command: Some(command), platform, again: false }
 }
 
-/// An errand as it goes over the pipe.
-fn told(words: &[ToClerk<'_>]) -> Vec<u8> {
+/// A task as it goes over the pipe.
+fn told(words: &[ToSteward<'_>]) -> Vec<u8> {
     let (mut bytes, mut buffer) = (Vec::new(), Vec::new());
     for word in words {
         pipe::write(&mut bytes, word, &mut buffer).unwrap();
@@ -43,22 +48,23 @@ fn told(words: &[ToClerk<'_>]) -> Vec<u8> {
     bytes
 }
 
-/// Runs an errand with pipes of memory; lines and what was done, or why not.
-fn run(words: &[ToClerk<'_>]) -> (Vec<String>, Result<Done, String>) {
-    let (errand, changes) = serve::listen(&mut told(words).as_slice()).unwrap();
+/// Runs a task with pipes of memory; lines and what was done, or why not.
+fn run(words: &[ToSteward<'_>]) -> (Vec<String>, Result<Done, String>) {
+    let (task, changes) = serve::listen(&mut told(words).as_slice()).unwrap();
     let (mut said, mut buffer, mut lines) = (Vec::new(), Vec::new(), Vec::new());
-    serve::answer(&errand, changes, &mut said).unwrap();
+    serve::answer(&task, changes, &mut said).unwrap();
     let mut said = said.as_slice();
     while pipe::read(&mut said, &mut buffer).unwrap() {
         match postcard::from_bytes(&buffer).unwrap() {
-            FromClerk::Line(line) => lines.push(String::from_utf8(line.to_vec()).unwrap()),
-            FromClerk::Done(done) => return (lines, Ok(done)),
-            FromClerk::Failed { why, fate } => {
-                return (lines, Err(format!("{fate:?}: {why}")));
+            FromSteward::Line(line) => lines.push(String::from_utf8(line.to_vec()).unwrap()),
+            FromSteward::Done(done) => return (lines, Ok(done)),
+            FromSteward::Failed(failure) => {
+                let error = GatewayError::from(StewardError::from(failure));
+                return (lines, Err(format!("{:?}: {}", error.fate(), chain(&error))));
             }
         }
     }
-    panic!("the clerk did not say that it was done");
+    panic!("the steward did not say that it was done");
 }
 
 fn names(lines: &[String]) -> Vec<String> {
@@ -69,27 +75,27 @@ fn names(lines: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn a_clerk_does_over_the_pipe_what_the_vault_does() {
+fn a_steward_does_over_the_pipe_what_the_vault_does() {
     let dir = TempDir::new().unwrap();
     let vault = vault(&dir);
     fs::write(&vault.file, line("of_the_file", 9)).unwrap();
-    let errand = |work| ToClerk::Errand(Errand::new(&vault, CLERKS, work));
+    let task = |work| ToSteward::Task(Task::new(&vault, STEWARDS, work));
     let (a, b, c) = (line("a", 1), line("b", 2), line("c", 3));
 
-    let (lines, done) = run(&[errand(Work::Lines), ToClerk::End]);
+    let (lines, done) = run(&[task(Work::Lines), ToSteward::End]);
     assert_eq!(names(&lines), ["of_the_file"], "there is no store yet");
     assert_eq!(done.unwrap().found(), Found { platform: Some(vec![]), unreadable: 0 });
 
     let enrol = [
-        errand(Work::apply(&order(1))),
-        ToClerk::Enrol(a.as_bytes()),
-        ToClerk::Enrol(b.as_bytes()),
-        ToClerk::End,
+        task(Work::apply(&order(1))),
+        ToSteward::Enrol(a.as_bytes()),
+        ToSteward::Enrol(b.as_bytes()),
+        ToSteward::End,
     ];
     let kept = run(&enrol).1.unwrap().kept();
     assert_eq!(kept.stamp, registry::store::stamp(&vault.state_dir));
-    run(&[errand(Work::apply(&order(2))), ToClerk::Withdraw("a"), ToClerk::End]).1.unwrap();
-    let (lines, done) = run(&[errand(Work::Lines), ToClerk::End]);
+    run(&[task(Work::apply(&order(2))), ToSteward::Withdraw("a"), ToSteward::End]).1.unwrap();
+    let (lines, done) = run(&[task(Work::Lines), ToSteward::End]);
     assert_eq!(names(&lines), ["b", "of_the_file"]);
     assert_eq!(done.unwrap().found().platform, Some(vec![7, 8]));
     let mut here = Vec::new();
@@ -97,20 +103,20 @@ fn a_clerk_does_over_the_pipe_what_the_vault_does() {
     assert_eq!(here, lines);
 
     let all = [
-        errand(Work::replace(&order(3))),
-        ToClerk::Enrol(a.as_bytes()),
-        ToClerk::Enrol(c.as_bytes()),
-        ToClerk::End,
+        task(Work::replace(&order(3))),
+        ToSteward::Enrol(a.as_bytes()),
+        ToSteward::Enrol(c.as_bytes()),
+        ToSteward::End,
     ];
     assert_eq!(run(&all).1.unwrap().kept().passed_over, 1, "one had withdrawn");
-    assert_eq!(names(&run(&[errand(Work::Lines), ToClerk::End]).0), ["c", "of_the_file"]);
+    assert_eq!(names(&run(&[task(Work::Lines), ToSteward::End]).0), ["c", "of_the_file"]);
 }
 
 #[test]
 fn what_fails_there_is_told_here_with_what_to_do_about_it() {
     let dir = TempDir::new().unwrap();
     let vault = vault(&dir);
-    let lines = || [ToClerk::Errand(Errand::new(&vault, CLERKS, Work::Lines)), ToClerk::End];
+    let lines = || [ToSteward::Task(Task::new(&vault, STEWARDS, Work::Lines)), ToSteward::End];
     let why = run(&lines()).1.unwrap_err();
     assert!(why.starts_with("Reconfigure: ") && why.contains("registry.jsonl"), "{why}");
     // A registry that is lost is no failure: nobody is recognised until it is there again.
@@ -123,14 +129,28 @@ fn what_fails_there_is_told_here_with_what_to_do_about_it() {
 }
 
 #[test]
-fn an_errand_that_breaks_off_is_none_and_nothing_is_done() {
+fn what_the_disk_answers_is_still_what_the_disk_answered() {
+    let full = || io::Error::from_raw_os_error(libc::ENOSPC);
+    let dir = PathBuf::from("/state/registry");
+    let error = RegistryStoreError::DiskFull { dir, source: full().into() };
+    let error = GatewayError::from(error);
+    let there = GatewayError::from(StewardError::from(Failure::of(&error)));
+    assert_eq!(DiskState::of(&there), Some(DiskState::Full));
+    assert_eq!((there.fate(), chain(&there)), (error.fate(), chain(&error)));
+    let error = GatewayError::from(RegistryStoreError::Unusable);
+    let there = GatewayError::from(StewardError::from(Failure::of(&error)));
+    assert_eq!((DiskState::of(&there), chain(&there)), (None, chain(&error)));
+}
+
+#[test]
+fn a_task_that_breaks_off_is_none_and_nothing_is_done() {
     let dir = TempDir::new().unwrap();
     let vault = vault(&dir);
     let a = line("a", 1);
     let whole = told(&[
-        ToClerk::Errand(Errand::new(&vault, CLERKS, Work::apply(&order(1)))),
-        ToClerk::Enrol(a.as_bytes()),
-        ToClerk::End,
+        ToSteward::Task(Task::new(&vault, STEWARDS, Work::apply(&order(1)))),
+        ToSteward::Enrol(a.as_bytes()),
+        ToSteward::End,
     ]);
     for cut in 0..whole.len() {
         assert!(serve::listen(&mut &whole[..cut]).is_err(), "{cut}");
@@ -141,10 +161,10 @@ fn an_errand_that_breaks_off_is_none_and_nothing_is_done() {
 }
 
 #[test]
-fn an_errand_repeats_no_name_where_it_is_shown() {
+fn a_task_repeats_no_name_where_it_is_shown() {
     let name = Pseudonym::new("cust_1");
-    let error = ClerkError::Ended { how: "signal 9".to_owned() };
+    let error = StewardError::Ended { how: "signal 9".to_owned() };
     assert!(!error.to_string().contains(name.as_str()));
     assert_eq!(error.fate(), Fate::Retry);
-    assert_eq!(ClerkError::Form.fate(), Fate::Bug);
+    assert_eq!(StewardError::Form.fate(), Fate::Bug);
 }
