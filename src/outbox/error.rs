@@ -4,6 +4,8 @@ use std::{error::Error, io, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::seal::KeyError;
+
 use super::sled_journal::LAYOUT;
 
 /// An outbox that cannot be opened, or can no longer be trusted.
@@ -83,6 +85,35 @@ pub enum OutboxError {
         dir: PathBuf,
         /// Its layout.
         found: u16,
+    },
+    /// The store was made by an earlier version, and whoever asked only wanted to look at it.
+    #[error(
+        "failed to read the outbox in {}: an earlier version made it; start the service once, which \
+         brings it into the form of this one", dir.display()
+    )]
+    OlderLayout {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The key of the store cannot be opened. The store was not touched.
+    #[error(
+        "failed to open the outbox in {}, which is sealed; nothing in it is lost as long as its key \
+         can be brought back", dir.display()
+    )]
+    Key {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with the key, and what to do.
+        source: KeyError,
+    },
+    /// The key of the store is not there. The store was not touched.
+    #[error(
+        "failed to open the outbox: its key {} is missing; put it back from a copy, or move the \
+         store beside it away to start afresh", path.display()
+    )]
+    KeyMissing {
+        /// Where it should be.
+        path: PathBuf,
     },
     /// The store cannot be read, and whoever asked did not want it set aside.
     #[error(
