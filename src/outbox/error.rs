@@ -161,9 +161,10 @@ pub enum OutboxError {
         /// The last sequence it knows.
         found: u64,
     },
-    /// The store could not be read any more while the gateway ran, and a fresh one was begun.
+    /// The store could not be read any more while the gateway ran, and a fresh one was begun that
+    /// knows nothing of it.
     #[error(
-        "failed to go on under the same epoch: the outbox was damaged, a fresh one was begun, and \
+        "failed to go on with the same numbers: the outbox was damaged, a fresh one was begun, and \
          everything that was in memory is in it; the gateway has to start anew, which systemd does"
     )]
     Renewed,

@@ -94,10 +94,12 @@ impl<J: Journal> Room<J> {
     }
 
     /// Compares what is found with what was left. Returns how many pending records are missing, and
-    /// whether it is the same store.
+    /// whether the numbers go on: in the same store, or in a fresh one that counts on where the
+    /// damaged one ended.
     fn resume(&mut self, left: Mark, found: Mark) -> Result<(u64, bool), OutboxError> {
-        let goes_on = found.epoch == left.epoch;
-        if found.epoch < left.epoch || (goes_on && found.last < left.last) {
+        let is_same = found.epoch == left.epoch;
+        let goes_on = found.last >= left.last;
+        if found.epoch < left.epoch || (is_same && !goes_on) {
             return Err(OutboxError::Older { epoch: found.epoch, found: found.last });
         }
         if self.books.expected == Some(found) {
