@@ -31,6 +31,12 @@ pub trait Journal {
     /// the pair of epoch and sequence names a record.
     fn epoch(&self) -> u32;
 
+    /// The first sequence of this epoch. A store that takes the place of another goes on counting
+    /// where that one ended, if it could be read so far.
+    fn first(&self) -> Sequence {
+        Sequence(1)
+    }
+
     /// Takes a record in; it may still be lost. `notice` is given for a record that tells of
     /// losses: should it be dropped in its turn, the losses can be told again.
     fn append(&mut self, entry: Entry, notice: Option<Dropped>) -> Result<Sequence, OutboxError>;
