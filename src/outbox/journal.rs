@@ -36,6 +36,7 @@ pub trait Journal {
     /// where that one ended, if it could be read so far.
     fn first(&self) -> Sequence {
         Sequence(1)
+    }
 
     /// Under which epoch a sequence was given. That is another one for records that were saved from
     /// a store that could not be read any more: a fresh store goes on counting where that one ended,
