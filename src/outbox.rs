@@ -247,6 +247,8 @@ pub enum Removal {
 pub struct Account {
     /// Which life of the store this is.
     pub epoch: u32,
+    /// The first sequence of it.
+    pub first: Option<Sequence>,
     /// The last sequence that was ever given, durably.
     pub last: Option<Sequence>,
     /// What waits to be acknowledged.

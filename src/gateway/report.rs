@@ -71,6 +71,7 @@ impl Report<'_> {
             "outbox": {
                 "disk": self.outbox.disk.name(),
                 "epoch": self.outbox.epoch,
+                "first_sequence": self.outbox.first.map(|sequence| sequence.0.to_string()),
                 "last_sequence": self.outbox.durable_up_to.map(|sequence| sequence.0.to_string()),
                 "pending": self.outbox.pending.records,
                 "pending_bytes": self.outbox.pending.bytes,

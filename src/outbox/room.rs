@@ -422,6 +422,7 @@ impl<J: Journal> Room<J> {
         totals.written = totals.written.saturating_add(self.journal.written());
         let status = Status {
             epoch: mark.epoch,
+            first: Some(self.journal.first()),
             disk: self.books.disk,
             durable_up_to,
             pending: mark.pending(),

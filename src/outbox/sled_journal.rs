@@ -370,6 +370,10 @@ impl Journal for SledJournal {
         self.volume.head.epoch
     }
 
+    fn first(&self) -> Sequence {
+        self.volume.head.first()
+    }
+
     fn epoch_of(&self, sequence: Sequence) -> u32 {
         self.volume.head.epoch_of(sequence)
     }
