@@ -69,8 +69,8 @@ pub(super) struct Pump {
     held_until: Option<Uptime>,
     /// Nothing is fetched before this.
     ask_from: Option<Uptime>,
-    /// When the lanes last began.
-    begun: Uptime,
+    /// When the lanes last began; nothing before the first look.
+    begun: Option<Uptime>,
     /// Fetches records, and says which is next.
     lanes: Lanes,
     /// Whatever was durable up to here is old.
@@ -109,7 +109,7 @@ impl Pump {
             careful: start.careful,
             held_until: None,
             ask_from: None,
-            begun: Uptime::ZERO,
+            begun: None,
             lanes,
             old: start.old,
             traceless: BTreeSet::new(),
@@ -192,11 +192,11 @@ impl Pump {
         now: Uptime,
     ) {
         self.old = old;
-        let another = durable < self.lanes.head();
-        let behind = old > self.lanes.head() && now.since(self.begun) >= AGAIN_AFTER;
-        if another {
+        let first = self.begun.is_none();
+        let due = self.begun.is_some_and(|begun| now.since(begun) >= AGAIN_AFTER);
+        if durable < self.lanes.head() {
             self.restart(Sequence(0), apart, now);
-        } else if behind && self.held_until.is_none() {
+        } else if first || (due && old > self.lanes.head() && self.held_until.is_none()) {
             self.restart(self.floor().unwrap_or(Sequence(0)), apart, now);
         }
         if self.ask_from.is_some_and(|from| from <= now) {
@@ -287,7 +287,7 @@ impl Pump {
     fn restart(&mut self, floor: Sequence, apart: &mut Apart, now: Uptime) {
         let floor = if apart.take_freed() { Sequence(0) } else { floor };
         self.lanes.restart(floor, self.old, apart.passed_over());
-        self.begun = now;
+        self.begun = Some(now);
     }
 
     /// The outbox is to be asked for something.

@@ -60,11 +60,17 @@ async fn the_order_of_each_subject_holds_whatever_the_broker_puts_off_and_whenev
     const RECORDS: u64 = 1500;
     const SUBJECTS: u64 = 7;
     let mut random = fastrand::Rng::with_seed(13);
+    let mut refused = BTreeMap::<u64, u32>::new();
     let (taken, broker_took) = std::sync::mpsc::sync_channel(100_000);
     let broker = FakeBroker::start(move |_, packet| match packet {
         Packet::Publish { packet_id, payload, .. } if packet.is_event() => {
+            let refused = refused.entry(number(payload)).or_default();
             match random.u32(0..100) {
-                0..6 => vec![puback_with(*packet_id, *random.choice(&[0x97, 0x87, 0x83]).unwrap())],
+                // Twice each at most: one that is refused for longer waits for a minute.
+                0..6 if *refused < 2 => {
+                    *refused += 1;
+                    vec![puback_with(*packet_id, *random.choice(&[0x97, 0x87, 0x83]).unwrap())]
+                }
                 6 => vec![Say::HangUp],
                 _ => {
                     taken.send(number(payload)).unwrap();

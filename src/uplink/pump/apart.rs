@@ -2,7 +2,7 @@
 //!
 //! A broker that takes nothing for now (a quota) and one that does not take this (no right to a
 //! topic, one full queue) say the same. So after a refusal the line is held; then the same record
-//! is tried alone, and when it is refused again, one about somebody else. If that is accepted, the
+//! is tried alone, twice, and when it is refused again, one about somebody else. If that is accepted, the
 //! line is well, and what is about the first waits apart for a while. If not, it is the line.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -10,13 +10,13 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{engine::Uptime, outbox::Tag};
 
 /// So many refusals, with none about others accepted in between, and somebody else is tried.
-const STRIKES: u32 = 2;
+const STRIKES: u32 = 3;
 
 /// So many are tried before it is certain that it is the line; and so many may wait apart.
 const MOST: usize = 8;
 
 /// How long somebody waits apart. What is passed over meanwhile is gone through again then.
-const APART: Duration = Duration::from_mins(2);
+const APART: Duration = Duration::from_mins(1);
 
 /// Who waits apart, and who is suspected to have to.
 #[derive(Debug, Default)]
@@ -104,10 +104,14 @@ mod tests {
         apart.passed_over().map(|tag| tag.0).collect()
     }
 
+    fn refuse(apart: &mut Apart, about: Option<Tag>, times: u32) {
+        (0..times).for_each(|_| apart.refused(about));
+    }
+
     #[test]
-    fn one_refused_twice_makes_way_and_waits_apart_once_somebody_else_is_accepted() {
+    fn one_refused_again_and_again_makes_way_and_waits_apart_once_somebody_else_is_accepted() {
         let mut apart = Apart::default();
-        apart.refused(A);
+        refuse(&mut apart, A, 2);
         assert_eq!(passed_over(&apart), [0; 0], "it is tried once more");
         apart.refused(A);
         assert_eq!((passed_over(&apart), apart.next_release()), (vec![1], None));
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn a_strike_is_not_forgotten_for_what_is_accepted_in_between() {
         let mut apart = Apart::default();
-        apart.refused(A);
+        refuse(&mut apart, A, 2);
         apart.accepted(B, Uptime::ZERO);
         apart.refused(A);
         assert_eq!(passed_over(&apart), [1]);
@@ -133,14 +137,13 @@ mod tests {
     fn when_everybody_is_refused_nobody_waits_apart() {
         let mut apart = Apart::default();
         for tag in 1..=8 {
-            apart.refused(Some(Tag(tag)));
-            apart.refused(Some(Tag(tag)));
+            refuse(&mut apart, Some(Tag(tag)), 3);
         }
         assert_eq!(passed_over(&apart).len(), 8);
         apart.refused(Some(Tag(9)));
         assert_eq!(passed_over(&apart), [0; 0], "it is the line; the oldest is tried again");
         assert!(apart.take_freed() && !apart.take_freed());
-        apart.refused(Some(Tag(9)));
+        refuse(&mut apart, Some(Tag(9)), 2);
         apart.nobody_else();
         assert!(apart.take_freed(), "9 is tried again");
         apart.nobody_else();
@@ -152,8 +155,7 @@ mod tests {
     #[test]
     fn one_refused_and_then_accepted_does_not_wait() {
         let mut apart = Apart::default();
-        apart.refused(A);
-        apart.refused(A);
+        refuse(&mut apart, A, 3);
         apart.accepted(A, Uptime::ZERO);
         assert_eq!((passed_over(&apart), apart.next_release()), (vec![], None));
         assert!(apart.take_freed());

@@ -130,9 +130,6 @@ impl Play {
             }
         }
         self.line.clear();
-        if let Some(durable) = self.durable() {
-            self.marks.note(self.now, durable);
-        }
         let start = Start { careful: self.careful, each: 1, floor, old: self.marks.old() };
         self.pump = Pump::new(start, &mut self.apart);
         self.online = false;
@@ -197,7 +194,7 @@ impl Play {
         let stored = |sequence| {
             let (about, _) = self.records.get(&sequence)?;
             let (about, class) = (*about, Class::Presence);
-            Some(Stored { sequence, about, class, bytes: Vec::new() })
+            Some(Stored { sequence, about, class, epoch: None, bytes: Vec::new() })
         };
         sequences.filter_map(stored).collect()
     }
@@ -458,7 +455,7 @@ fn one_whom_the_broker_refuses_waits_apart_and_the_line_goes_on() {
         .collect();
     assert_eq!(left, BTreeSet::from([Some(Tag(4))]), "after thirty seconds");
     play.refuses.clear();
-    for _ in 0..20 * 130 {
+    for _ in 0..20 * 100 {
         play.act();
         play.answer(8);
         play.tick();
