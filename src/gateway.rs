@@ -62,6 +62,7 @@ use crate::{
     },
     registry::store,
     scan::{CanarySightings, SourceEnds},
+    seal::KeySource,
     settings::Settings,
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
@@ -356,13 +357,14 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
     let (status_tx, status) = watch::channel(outbox::Status::default());
     let options = StoreOptions::with_cache(settings.outbox.cache.0);
     let directory = settings.gateway.state_dir.clone();
+    let keys = KeySource::new(&directory, credentials().as_deref());
     let mut is_first = true;
     let open = move || {
         if !std::mem::take(&mut is_first) {
             // It was lost; what a store that cannot be written leaves in memory is not given back.
             outbox::probe(&directory)?;
         }
-        SledJournal::open(&directory, options, clock)
+        SledJournal::open_with(&directory, keys.clone(), options, clock)
     };
     let ends = outbox::Ends {
         writes: writes_rx,
@@ -374,7 +376,7 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
     let (opening, end) = outbox::start(open, settings.outbox.clone(), clock, ends).await?;
     if let Some(old) = &opening.quarantined {
         let (path, why) = (old.path.display(), &old.why);
-        error!(%path, why, "The store was damaged and is set aside; what it held was not sent.");
+        error!(%path, why, "The store was damaged and is set aside; what could be saved is sent.");
     }
     if opening.missing > 0 {
         let missing = opening.missing;

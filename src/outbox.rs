@@ -63,7 +63,7 @@ mod error;
 pub use error::OutboxError;
 
 mod inspect;
-pub use inspect::{Inspection, Stats, in_use, inspect};
+pub use inspect::{Inspection, Stats, in_use, inspect, inspect_with};
 
 mod journal;
 pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};
@@ -126,6 +126,9 @@ pub struct Stored {
     pub about: Option<Tag>,
     /// What it is worth.
     pub class: Class,
+    /// Under which epoch it was given its sequence, if that was an earlier one: it was saved from a
+    /// store that could not be read any more. Its id is that of then.
+    pub epoch: Option<u32>,
     /// The encoded record.
     pub bytes: Vec<u8>,
 }

@@ -184,9 +184,13 @@ impl Gateway {
         drop(self.stop.drain(..1.min(self.stop.len())));
     }
 
-    /// Ends the session in good order.
-    pub(crate) async fn stop(mut self) -> anyhow::Result<Totals> {
+    /// Begins to end the session in good order.
+    pub(crate) fn leave(&mut self) {
         self.stop.clear();
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn left(self) -> anyhow::Result<Totals> {
         self.uplink.await.context("an uplink has panicked")
     }
 }

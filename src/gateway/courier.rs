@@ -131,7 +131,14 @@ impl ConsentingCourier {
         let age = age(&record, self.origin.run, &now);
         let left = self.moment_expiry.map_or(Left::Forever, |most| left(stored.class, age, most));
         let sending = Sending { replayed, late: left == Left::Nothing };
-        let event = self.origin.render_as(sending, stored.sequence, &record, &now);
+        let event = match stored.epoch {
+            None => self.origin.render_as(sending, stored.sequence, &record, &now),
+            // Saved from an earlier store: it keeps the id it has there.
+            Some(epoch) => {
+                let origin = Origin { epoch, ..self.origin.clone() };
+                origin.render_as(sending, stored.sequence, &record, &now)
+            }
+        };
         Dispatch::Publish {
             topic: self.topics.spell(Topic::Event { family: event.family, kind: event.kind }),
             payload: event.json,

@@ -237,6 +237,7 @@ mod tests {
             sequence: Sequence(sequence),
             about: None,
             class: Class::Presence,
+            epoch: None,
             bytes: Vec::new(),
         };
         let held = numbers.into_iter().map(|number| {

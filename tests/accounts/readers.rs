@@ -37,14 +37,30 @@ pub(crate) struct Reader {
     last: Arc<Mutex<Option<Value>>>,
 }
 
-/// Builds the example, as whoever tries it out does.
+/// Builds the example, as whoever tries it out does, where this test was built.
 pub(crate) fn build() -> Result<(), String> {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--locked", "--example", "subscriber"])
+    let profile = profile()?;
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "--locked", "--example", "subscriber", "--target-dir"]);
+    command.arg(profile.parent().ok_or("no target directory")?);
+    if profile.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()
         .map_err(|error| format!("cargo: {error}"))?;
     if status.success() { Ok(()) } else { Err("the example subscriber was not built".to_owned()) }
+}
+
+/// Where this profile's programs are: `target/debug`, from `target/debug/deps/accounts-…`.
+fn profile() -> Result<PathBuf, String> {
+    let executable = env::current_exe().map_err(|error| error.to_string())?;
+    executable
+        .ancestors()
+        .nth(2)
+        .map(Path::to_owned)
+        .ok_or_else(|| "no target directory".to_owned())
 }
 
 impl Reader {
@@ -130,14 +146,14 @@ impl Reader {
     }
 
     fn command(&self) -> Result<Command, String> {
-        // target/debug/deps/accounts-…
-        let executable = env::current_exe().map_err(|error| error.to_string())?;
-        let debug = executable.ancestors().nth(2).ok_or("no target directory")?;
+        let profile = profile()?;
         match self.kind {
-            Kind::Rust => Ok(Command::new(debug.join("examples/subscriber"))),
+            Kind::Rust => Ok(Command::new(profile.join("examples/subscriber"))),
             Kind::Python => {
-                let python = env::var_os(PYTHON)
-                    .map_or_else(|| debug.join("../subscriber-python/bin/python3"), PathBuf::from);
+                let python = env::var_os(PYTHON).map_or_else(
+                    || profile.join("../subscriber-python/bin/python3"),
+                    PathBuf::from,
+                );
                 if !python.exists() {
                     return Err(format!(
                         "there is no {}; `tests/run accounts` makes a Python with paho there, or \

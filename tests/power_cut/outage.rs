@@ -23,7 +23,7 @@ use beacon_gateway::{
     uplink::Protocol,
 };
 use serde_json::Value;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 
 use crate::{
     fuse::{Mounted, Trouble},
@@ -34,16 +34,18 @@ use crate::{
 /// How soon the state document has to say how the disk is.
 const IN_TIME: Duration = Duration::from_secs(5);
 
-/// How long apart people enter the shop.
-const APART: Duration = Duration::from_millis(10);
+/// How long apart people enter the shop at least: memory has room for a minute and a half of it, each
+/// of them being two events.
+const APART: Duration = Duration::from_millis(40);
 
 /// How many there are.
 const PEOPLE: u16 = 20_000;
 
 /// Runs a test on a runtime of its own.
 fn run(test: impl Future<Output = Result<(), String>>) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all();
-    runtime.build().map_err(|error| error.to_string())?.block_on(test)
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(test)
 }
 
 pub(crate) fn is_lived_through() -> Result<(), String> {
@@ -196,6 +198,7 @@ impl Shop {
             let SourceEnds { clock, heard, mut stop, .. } = ends;
             Box::pin(async move {
                 let mut steps = tokio::time::interval(APART);
+                steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
                 for minor in 0..PEOPLE {
                     tokio::select! {
                         _ = steps.tick() => {}

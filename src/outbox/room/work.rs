@@ -116,7 +116,7 @@ impl<J: Journal> Room<J> {
                 Standing::SetAside => &mut account.set_aside,
             };
             ranges.add(held.sequence);
-            for dropped in &held.notice {
+            if let Some(dropped) = &held.notice {
                 account.told.extend_from(&dropped.ranges);
             }
         }

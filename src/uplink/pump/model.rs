@@ -194,7 +194,7 @@ impl Play {
         let stored = |sequence| {
             let (about, _) = self.records.get(&sequence)?;
             let (about, class) = (*about, Class::Presence);
-            Some(Stored { sequence, about, class, bytes: Vec::new() })
+            Some(Stored { sequence, about, class, epoch: None, bytes: Vec::new() })
         };
         sequences.filter_map(stored).collect()
     }

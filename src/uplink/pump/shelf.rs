@@ -266,7 +266,8 @@ mod tests {
 
     fn stored(sequence: u64, about: u64) -> Stored {
         let about = (about > 0).then_some(Tag(about));
-        Stored { sequence: Sequence(sequence), about, class: Class::Presence, bytes: Vec::new() }
+        let (sequence, class) = (Sequence(sequence), Class::Presence);
+        Stored { sequence, about, class, epoch: None, bytes: Vec::new() }
     }
 
     fn take(shelf: &mut Shelf) -> Vec<u64> {

@@ -64,7 +64,8 @@ impl MemoryOutbox {
                 contents.last += 1;
                 contents.pending += 1;
                 let sequence = Sequence(contents.last);
-                let stored = Stored { sequence, about, class: Class::Presence, bytes };
+                let class = Class::Presence;
+                let stored = Stored { sequence, about, class, epoch: None, bytes };
                 contents.records.insert(sequence, (stored, Standing::Pending));
             }
             Sequence(contents.last)
