@@ -22,7 +22,7 @@ use std::{
 use beacon_gateway::{
     clock::Clock,
     engine::Uptime,
-    outbox::Stored,
+    outbox::{Stored, Tag},
     uplink::{
         self, Access, BrokerUrl, Counters, Dispatch, Documents, LinkState, Protocol, Settings,
         Topic, Topics, Uplink,
@@ -35,6 +35,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 const RECORDS: u32 = 100_000;
 const ROUNDS: usize = 5;
 const PAYLOAD: usize = 400;
+const SUBJECTS: u32 = 300;
 const TOPIC: &str = "beacon/v1/acme/berlin-03/gw1/event/zone/entered";
 
 /// For the helper that starts mosquitto.
@@ -100,6 +101,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
     let (_metrics, metrics) = watch::channel(Vec::new());
     let (_reconsider, reconsider) = watch::channel(());
     let (_replays, replays) = mpsc::channel(1);
+    let (_brought_back, brought_back) = watch::channel(0);
     let (link, mut online) = watch::channel(LinkState::default());
     let (stop, stop_receiver) = oneshot::channel();
     let courier = |stored: &Stored| Dispatch::Publish {
@@ -120,6 +122,7 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
         durable,
         reconsider,
         replays,
+        brought_back,
         documents: Documents { state, vanished: b"{}".to_vec(), stopped: Vec::new(), metrics },
         link,
         counters: Arc::<Counters>::default(),
@@ -129,7 +132,9 @@ async fn drain(protocol: Protocol, port: u16, window: u16) -> f64 {
     let task = tokio::spawn(uplink::run(room, stop_receiver));
     online.wait_for(LinkState::is_online).await.unwrap();
     let clock = Clock::start();
-    outbox.append((0..RECORDS).map(|_| vec![b'x'; PAYLOAD]));
+    // As many different people and sensors as a shop has in a few minutes, in turn.
+    let records = (0..RECORDS).map(|n| (Some(Tag((n % SUBJECTS).into())), vec![b'x'; PAYLOAD]));
+    outbox.append_about(records);
     let began = clock.now();
     let mut interval = tokio::time::interval(Duration::from_millis(1));
     while outbox.pending() > 0 {

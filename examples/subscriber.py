@@ -152,7 +152,7 @@ class Account:
     def learn(self, answer):
         """Takes what the gateway has answered to `resync`."""
         first, to, last, states = int(answer["from"]), int(answer["to"]), int(answer["last"]), {}
-        for state in ("pending", "held", "set_aside", "untold"):
+        for state in ("pending", "held", "set_aside", "told", "untold"):
             states[state] = Ranges(answer[state]["ranges"])
             if answer[state]["cut"]:
                 # The list was too long: of what is behind its end nothing is known.
@@ -215,7 +215,7 @@ class Book:
         """Takes an event. This is where a consumer's own work with a new one belongs."""
         number, data = int(event["sequence"]), event["data"]
         account = self.account(event["source"], event["epoch"], number)
-        if not account.take(number, data.get("replayed", False)):
+        if not account.take(number, event.get("replayed", False)):
             return
         if event["type"] == "io.beacon-gateway.gateway.records_dropped.v1":
             lost = self.account(event["source"], int(data.get("epoch", event["epoch"])), number)
@@ -325,9 +325,15 @@ class Subscriber:
 
     def ask_about_gaps(self):
         for source, account in self.book.newest().items():
-            # What was not missing when it was last looked may just be on its way.
-            before, self.missed[source] = self.missed.get(source, Ranges()), account.missing()
-            missing, now = self.missed[source].within(before).pairs, time.monotonic()
+            # What was not missing when it was last looked may just be on its way; and while what was missing for longer
+            # is coming in, there is nothing to ask.
+            before, long = self.missed.get(source, (Ranges(), Ranges()))
+            missing, now = account.missing(), time.monotonic()
+            still = missing.within(before)
+            self.missed[source] = missing, still
+            if len(long.minus(missing)):
+                continue
+            missing = still.pairs
             if missing and now - self.asked.get(source, -PATIENCE) >= PATIENCE:
                 self.asked[source] = now
                 self.ask(source, "resync", {"from": str(missing[0][0]), "to": str(missing[-1][1])})

@@ -14,7 +14,7 @@ use std::{
 };
 
 use crate::{
-    engine::{UnixTime, Uptime, WallClock},
+    engine::{ClockQuality, UnixTime, Uptime, WallClock},
     settings::ClockTrust,
 };
 
@@ -68,6 +68,9 @@ const WINDOW: Duration = Duration::from_millis(1);
 
 /// How often it is read again.
 const READINGS: usize = 5;
+
+/// How long a clock must have stood until what is too old by it is thrown away.
+const SETTLED: Duration = Duration::from_hours(1);
 
 // === impl Clock ===
 
@@ -192,6 +195,18 @@ impl Clock {
         belief.read(&reading)
     }
 
+    /// The same, for whoever throws something away because of its age: a clock that was set a
+    /// moment ago, whoever set it, may be put right in the next, so it is believed once it has
+    /// stood for an hour.
+    pub fn settled(&self) -> WallClock {
+        let wall = self.wall();
+        let is_new = |jump: Jump| wall.at.since(jump.at) < SETTLED;
+        if self.account().last_jump.is_some_and(is_new) {
+            return WallClock { quality: ClockQuality::Unsynced, ..wall };
+        }
+        wall
+    }
+
     /// What was seen of the wall clock so far, and what it is believed for. Reads it first.
     pub fn account(&self) -> Account {
         let mut belief = self.belief();
@@ -256,7 +271,6 @@ fn age(wall: Duration, stamp: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ClockQuality;
 
     #[tokio::test(start_paused = true)]
     async fn an_accelerated_clock_runs_ahead_and_its_timers_are_never_early() {
@@ -282,11 +296,11 @@ mod tests {
         let clock = machine.clock();
         let at = Uptime::from_micros(10_000_000);
         let first = clock.instant(at);
-        machine.sleep(Duration::from_secs(4));
+        machine.suspend(Duration::from_secs(4));
         assert_eq!(clock.now(), Uptime::from_micros(4_000_000));
         assert_eq!(clock.slept(), Duration::from_secs(4));
         assert_eq!(first - clock.instant(at), Duration::from_secs(4));
-        machine.sleep(Duration::from_mins(1));
+        machine.suspend(Duration::from_mins(1));
         assert!(clock.instant(at) <= first, "what is overdue is due");
         assert_eq!(clock.wall().unix, UnixTime::from_millis(64_000), "the wall clock went on, too");
     }
@@ -302,6 +316,19 @@ mod tests {
         assert_eq!(first.now().since(first.booted()), second.now().since(second.booted()));
         machine.reboot();
         assert_ne!(machine.clock().boot(), first.boot());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_too_old_by_a_clock_that_was_set_a_moment_ago() {
+        let machine = Machine::new(UnixTime::from_millis(1_790_000_000_000));
+        machine.follow(true);
+        let clock = machine.clock();
+        assert_eq!(clock.settled().quality, ClockQuality::Synced);
+        machine.sync(UnixTime::from_millis(2_100_000_000_000));
+        assert_eq!(clock.wall().quality, ClockQuality::Synced);
+        assert_eq!(clock.settled().quality, ClockQuality::Unsynced);
+        machine.pass(SETTLED);
+        assert_eq!(clock.settled(), clock.wall());
     }
 
     #[test]

@@ -62,6 +62,7 @@ use crate::{
     },
     registry::store,
     scan::{CanarySightings, SourceEnds},
+    seal::KeySource,
     settings::Settings,
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
@@ -214,9 +215,10 @@ pub async fn run_with(
     let (link_tx, link) = watch::channel(LinkState::default());
 
     let (durable_tx, durable) = watch::channel(None);
+    let (brought_back_tx, brought_back) = watch::channel(0);
     let outbox_end = store.end;
     rooms.spawn(async move { RoomEnd::Outbox(outbox_end.await) });
-    tokio::spawn(follow(store.status, durable_tx));
+    tokio::spawn(follow(store.status, durable_tx, brought_back_tx));
     tokio::spawn(forward(house.caught_up.clone(), reconsider_tx.clone()));
     let entry = (access, credentials);
     // Without a trusted key there is no such room: one that ends stops the gateway.
@@ -234,6 +236,7 @@ pub async fn run_with(
             durable: durable.clone(),
             reconsider,
             replays,
+            brought_back,
             state,
             metrics,
             link: link_tx,
@@ -354,13 +357,14 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
     let (status_tx, status) = watch::channel(outbox::Status::default());
     let options = StoreOptions::with_cache(settings.outbox.cache.0);
     let directory = settings.gateway.state_dir.clone();
+    let keys = KeySource::new(&directory, credentials().as_deref());
     let mut is_first = true;
     let open = move || {
         if !std::mem::take(&mut is_first) {
             // It was lost; what a store that cannot be written leaves in memory is not given back.
             outbox::probe(&directory)?;
         }
-        SledJournal::open(&directory, options, clock)
+        SledJournal::open_with(&directory, keys.clone(), options, clock)
     };
     let ends = outbox::Ends {
         writes: writes_rx,
@@ -372,7 +376,7 @@ async fn open_store(settings: &Settings, clock: Clock, run: RunId) -> Result<Sto
     let (opening, end) = outbox::start(open, settings.outbox.clone(), clock, ends).await?;
     if let Some(old) = &opening.quarantined {
         let (path, why) = (old.path.display(), &old.why);
-        error!(%path, why, "The store was damaged and is set aside; what it held was not sent.");
+        error!(%path, why, "The store was damaged and is set aside; what could be saved is sent.");
     }
     if opening.missing > 0 {
         let missing = opening.missing;
@@ -388,14 +392,21 @@ async fn forward(mut caught_up: watch::Receiver<bool>, reconsider: watch::Sender
     }
 }
 
-/// Tells the uplink how far it may read.
+/// Tells the uplink how far it may read, and when to look again at what lies behind.
 async fn follow(
     mut status: watch::Receiver<outbox::Status>,
     durable: watch::Sender<Option<Sequence>>,
+    brought_back: watch::Sender<u64>,
 ) {
     loop {
-        let reached = status.borrow_and_update().durable_up_to;
+        let (reached, count) = {
+            let status = status.borrow_and_update();
+            // What was found again in a store that was opened anew is as old.
+            let count = status.totals.brought_back.saturating_add(status.totals.recovered);
+            (status.durable_up_to, count)
+        };
         durable.send_if_modified(|durable| std::mem::replace(durable, reached) != reached);
+        brought_back.send_if_modified(|before| std::mem::replace(before, count) != count);
         if status.changed().await.is_err() {
             return;
         }

@@ -6,19 +6,30 @@
 //!
 //! - a record it hands out would survive a power cut at that moment, and so would its sequence;
 //! - a sequence names one record for as long as the epoch lasts, also after the store was emptied;
-//! - a record leaves only because it was acknowledged, erased or dropped, and every drop is told by
-//!   a notice that is itself a record: `recovered + appended = acknowledged + pending + dropped +
-//!   erased`;
+//! - a record leaves only because it was acknowledged, or was lost in one of the ways that
+//!   [`DropReason`] names. Every loss is booked in the commit that makes it and told by a notice that
+//!   is itself a record, so that every number is delivered, pending, a dead letter or told; and the
+//!   books balance ([`Status::conserves`]);
+//! - a disk that is full, read-only or failing is lived through: what comes waits in memory, in its
+//!   order, and is on the disk when it is back; what memory has no room for is counted and told;
 //! - what was erased is gone from the store at once and for good, and a while later, which is
 //!   bounded, also from the files of the store.
 //!
 //! | part | what it does |
 //! |---|---|
-//! | `serve`, `start` | the room: group commit, requests, status; on a thread of its own |
+//! | `serve`, `start` | keeps the room going, with a journal and without; on a thread of its own |
+//! | `room` | the room with an open journal: changes, group commit, answers, work in parts |
+//! | `books` | what is known beside the journal, and made again when a commit was lost |
+//! | `backlog`, `disk` | what waits in memory; how the disk is, and when it is tried again |
+//! | `caps`, `retained` | whose turn it is to go when the store is full; what is held for replay |
+//! | `losses` | what was lost and not told yet |
 //! | `erase`, `scrub` | erases what is about somebody, and then the traces of it |
-//! | `caps` | drops the oldest when the store is full or a record too old, and says so |
 //! | [`Journal`] | what the room needs of a store; [`SledJournal`] and [`MemoryJournal`] have it |
 //! | `inspect` | looks into a store that no gateway is using |
+//!
+//! A commit that fails may have reached the disk or not. The journal is opened again, and what it
+//! holds says which: the commit is one step, so it holds what it held before, or all that was
+//! expected. In the first case the changes are made again, in their order.
 
 pub mod record;
 
@@ -52,7 +63,7 @@ mod error;
 pub use error::OutboxError;
 
 mod inspect;
-pub use inspect::{Inspection, Stats, in_use, inspect};
+pub use inspect::{Inspection, Stats, in_use, inspect, inspect_with};
 
 mod journal;
 pub use journal::{Held, Journal, Kept, MAX_RECORD, MAX_SLOT, Pending, Scrub};
@@ -115,6 +126,9 @@ pub struct Stored {
     pub about: Option<Tag>,
     /// What it is worth.
     pub class: Class,
+    /// Under which epoch it was given its sequence, if that was an earlier one: it was saved from a
+    /// store that could not be read any more. Its id is that of then.
+    pub epoch: Option<u32>,
     /// The encoded record.
     pub bytes: Vec<u8>,
 }
@@ -133,8 +147,8 @@ pub enum Write {
         value: Option<Vec<u8>>,
     },
     /// Several of these that belong together: after a power cut there are either all of them or
-    /// none. Separate writes share a commit only by chance. An [erasure](Self::Erase) in here is
-    /// begun in its turn, and is a piece of work of its own.
+    /// none. Separate writes share a commit only by chance. An [erasure](Self::Erase) in here is a
+    /// border: what stands before it is committed first.
     Together(Vec<Write>),
     /// Lets a judge look at records that were written before this, and erases or narrows them.
     ///

@@ -16,13 +16,19 @@
 //! one has its own, kept elsewhere: once that is overwritten nothing opens the value again, whatever
 //! old copies of it a log-structured store still has.
 //!
+//! A store that wants a key of its own has a [`StoreKey`], which is kept wrapped: sealed like this.
+//!
 //! Keys are never shown by `Debug`, an error or a log line, and are cleared when they are dropped.
 
 mod key_ring;
 mod source;
+mod store_key;
+mod wrapped;
 
 pub use key_ring::{KeyRing, RingProblem};
 pub use source::{CREDENTIAL, KEY_FILE, KeyError, KeyOrigin, KeySource, Keys};
+pub use store_key::StoreKey;
+pub use wrapped::{WRAPPED, WRAPPED_NEW};
 
 use std::fmt;
 

@@ -1,11 +1,13 @@
 //! Room 7. Durable records in, MQTT publishes out; acknowledgements back to the outbox.
 //!
 //! # What it promises
-//! - Only records the outbox calls durable are published, oldest first, and one leaves the outbox
-//!   only when the broker has acknowledged it: at least once, in order, nothing lost. What breaks
-//!   with a connection is sent again, so a consumer needs the events' ids.
+//! - Only records the outbox calls durable are published, and one leaves the line only when the
+//!   broker has acknowledged it: at least once, nothing lost. What breaks with a connection is sent
+//!   again, so a consumer needs the events' ids.
+//! - What is about one subject, fixture or zone is sent in order: the next one only when the one
+//!   before has been answered. Between different ones what is new goes first.
 //! - A record that cannot be sent yet, because it depends on something not known, is passed over:
-//!   others go on, and what is about one person stays in order.
+//!   others go on. One that the broker refuses for good is set aside, and kept.
 //! - It never blocks the outbox or the engine: requests go into a bounded channel when there is
 //!   room, and the answer comes by a channel of its own.
 //! - It never gives up on a broker: every fault but an unusable configuration is cured by trying
@@ -21,7 +23,7 @@
 //! | `lookout` | what may be a reason to make a connection anew |
 //! | `topic` | how topics are spelled |
 //! | `courier` | who decides what is published for a record |
-//! | `in_flight`, `suspects`, `pump` | the decisions, pure |
+//! | `in_flight`, `suspects`, `oversize`, `replay`, `pump` | the decisions, pure |
 //! | `wire` | rumqttc, both versions of the protocol |
 //! | `session` | one connection's life |
 //! | `account` | link state and counters |
@@ -35,6 +37,7 @@ mod error;
 mod in_flight;
 mod line;
 mod lookout;
+mod oversize;
 pub mod payload;
 mod pump;
 mod replay;
@@ -53,14 +56,14 @@ use tracing::{debug, error, info, warn};
 
 pub use self::{
     access::{Access, check_broker_name, check_broker_names},
-    account::{Counters, LineStatus, LinkState, Totals},
+    account::{Counters, DeadLetter, LineStatus, LinkState, Totals},
     backoff::Backoff,
     broker::{Broker, BrokerUrl},
     courier::{Courier, Dispatch},
     error::{Advisory, UplinkError},
     in_flight::{InFlight, PacketId, Parcel},
     line::ProxyUrl,
-    replay::{REPLAYS_BOUND, Replay},
+    replay::{REPLAYS_BOUND, Replay, Replayed},
     settings::{Protocol, Settings, SettingsError},
     tls::{Expiries, ExpiryWarning},
     topic::{Name, NotAName, NotATopic, RegistryTopic, Topic, Topics},
@@ -72,6 +75,9 @@ pub(crate) use self::{
     route::{Ending, Route},
 };
 use self::{
+    oversize::Oversize,
+    pump::{Apart, Marks},
+    replay::Replaying,
     session::{End, Ended, Session},
     suspects::Suspects,
 };
@@ -112,6 +118,9 @@ pub struct Uplink<C> {
     pub reconsider: watch::Receiver<()>,
     /// What the platform wants sent again.
     pub replays: mpsc::Receiver<Replay>,
+    /// Changes when dead letters were brought back into the line, or records were found again: they
+    /// are older than what was looked at last.
+    pub brought_back: watch::Receiver<u64>,
     /// What is published beside the records.
     pub documents: Documents,
     /// Where the state of the link is published.
@@ -151,6 +160,14 @@ struct Carried {
     put_off: Backoff,
     /// Records that may be what connections break of.
     suspects: Suspects,
+    /// Records that were too large for a broker.
+    oversize: Oversize,
+    /// What is new.
+    marks: Marks,
+    /// Whom the broker puts off while it takes others.
+    apart: Apart,
+    /// What is being sent again.
+    replaying: Option<Replaying>,
     /// Which of the brokers is tried.
     place: usize,
     /// Topics may be sent as numbers, until a broker grants some and then does not know them.
@@ -188,6 +205,10 @@ pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>)
         careful: false,
         put_off: Backoff::new(settings.backoff_min.0, settings.backoff_max.0),
         suspects: Suspects::default(),
+        oversize: Oversize::default(),
+        marks: Marks::default(),
+        apart: Apart::default(),
+        replaying: None,
         place: route.place(),
         aliases: true,
         leave: leave_receiver,

@@ -12,8 +12,16 @@ use tokio::{
 /// An open or shut door.
 pub(crate) struct Door {
     address: SocketAddr,
-    is_open: watch::Sender<bool>,
+    state: watch::Sender<State>,
     task: JoinHandle<()>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct State {
+    is_open: bool,
+    /// How often it was shut: whoever came in before the last time is thrown out, even if it is open
+    /// again before anybody looked.
+    shut: u64,
 }
 
 impl Door {
@@ -21,18 +29,18 @@ impl Door {
     pub(crate) async fn open(to: SocketAddr) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (is_open, watched) = watch::channel(true);
+        let (state, watched) = watch::channel(State { is_open: true, shut: 0 });
         let task = tokio::spawn(async move {
             loop {
                 // An error is of one connection that came to nothing.
                 let Ok((client, _)) = listener.accept().await else { continue };
                 // Behind a shut door nobody answers: the connection is dropped.
-                if *watched.borrow() {
+                if watched.borrow().is_open {
                     tokio::spawn(pass(client, to, watched.clone()));
                 }
             }
         });
-        Ok(Self { address, is_open, task })
+        Ok(Self { address, state, task })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -41,11 +49,14 @@ impl Door {
 
     /// Breaks every connection, and lets nobody in.
     pub(crate) fn shut(&self) {
-        self.is_open.send_replace(false);
+        self.state.send_modify(|state| {
+            state.is_open = false;
+            state.shut += 1;
+        });
     }
 
     pub(crate) fn reopen(&self) {
-        self.is_open.send_replace(true);
+        self.state.send_modify(|state| state.is_open = true);
     }
 }
 
@@ -55,13 +66,14 @@ impl Drop for Door {
     }
 }
 
-async fn pass(mut client: TcpStream, to: SocketAddr, mut is_open: watch::Receiver<bool>) {
+async fn pass(mut client: TcpStream, to: SocketAddr, mut state: watch::Receiver<State>) {
+    let came_in = state.borrow().shut;
     let Ok(mut broker) = TcpStream::connect(to).await else { return };
     // Without it small packets wait for the acknowledgement of the one before.
     drop((client.set_nodelay(true), broker.set_nodelay(true)));
     tokio::select! {
         // Either way the connection is over.
         _ = tokio::io::copy_bidirectional(&mut client, &mut broker) => {}
-        _ = is_open.wait_for(|is_open| !is_open) => {}
+        _ = state.wait_for(|state| state.shut != came_in) => {}
     }
 }

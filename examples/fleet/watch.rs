@@ -223,8 +223,12 @@ impl Watch {
         };
         self.until("delivering", patience, all).await.ok();
         self.bar.finish_and_clear();
+        // All of them at once, and then each is waited for.
+        for gateway in &mut self.gateways {
+            gateway.leave();
+        }
         for gateway in self.gateways {
-            gateway.stop().await?;
+            gateway.left().await?;
         }
         Ok(Phase(self.looks))
     }

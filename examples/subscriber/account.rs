@@ -17,7 +17,7 @@ const MOST_RANGES: usize = 10_000;
 const MOST_SHOWN: usize = 20;
 
 /// What the gateway says in its answer to `resync` about numbers.
-const STATES: [&str; 4] = ["pending", "held", "set_aside", "untold"];
+const STATES: [&str; 5] = ["pending", "held", "set_aside", "told", "untold"];
 
 /// Where the numbers of one gateway and epoch are.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
@@ -220,7 +220,7 @@ impl Book {
         let source = text(event, "source")?;
         let (epoch, sequence) = (number(event, "epoch")?, number(event, "sequence")?);
         let data = event.get("data").ok_or(Misfit("data"))?;
-        let replayed = data.get("replayed").and_then(Value::as_bool).unwrap_or(false);
+        let replayed = event.get("replayed").and_then(Value::as_bool).unwrap_or(false);
         // What cannot be read is not half taken.
         let losses = match text(event, "type")? {
             "io.beacon-gateway.gateway.records_dropped.v1" => {
@@ -309,10 +309,11 @@ mod tests {
                "data": {"why": why, "count": count, "ranges": ranges}})
     }
 
-    fn resync(last: u64, pending: &[(u64, u64)], held: &[(u64, u64)], cut: bool) -> Value {
-        let list = |ranges: &[(u64, u64)]| json!({"count": 0, "ranges": ranges, "cut": cut});
-        json!({"epoch": 1, "last": last.to_string(), "from": "4", "to": last.to_string(), "pending": list(pending),
-               "held": list(held), "set_aside": list(&[]), "untold": list(&[])})
+    fn answer(last: u64, pending: &[(u64, u64)], held: &[(u64, u64)], cut: bool) -> Value {
+        let told = |ranges: &[(u64, u64)]| json!({"count": 0, "ranges": ranges, "cut": cut});
+        json!({"epoch": 1, "last": last.to_string(), "from": "4", "to": last.to_string(),
+               "pending": told(pending), "held": told(held), "set_aside": told(&[]),
+               "told": told(&[]), "untold": told(&[])})
     }
 
     fn only(book: &Book) -> Value {
@@ -353,11 +354,11 @@ mod tests {
         book.state("/t/s/g", &json!({"outbox": {"epoch": 1, "last_sequence": "8"}})).unwrap();
         assert_eq!(only(&book)["missing"], 7, "a gap at the end");
         assert_eq!(only(&book)["unexplained"], 0, "nobody was asked");
-        book.answer("/t/s/g", &resync(9, &[(8, 9)], &[(1, 4)], false)).unwrap();
+        book.answer("/t/s/g", &answer(9, &[(8, 9)], &[(1, 4)], false)).unwrap();
         let account = only(&book);
         let states = ["pending", "held", "unexplained"].map(|state| account[state].clone());
         assert_eq!(states, [2, 3, 3].map(|count| json!(count)), "8 and 9, 2 to 4, 5 to 7");
-        book.answer("/t/s/g", &resync(9, &[(8, 9)], &[(1, 4)], true)).unwrap();
+        book.answer("/t/s/g", &answer(9, &[(8, 9)], &[(1, 4)], true)).unwrap();
         assert_eq!(only(&book)["unexplained"], 0, "the lists were cut before what is asked");
     }
 

@@ -115,8 +115,8 @@ struct Subscriber {
     unacknowledged: Vec<Receipt>,
     /// From when on a gateway may be asked (again).
     may_ask: BTreeMap<String, Uptime>,
-    /// What was missing when it was last looked: it may just have been on its way.
-    missed: BTreeMap<String, Ranges>,
+    /// What was missing when it was last looked, and what already was the time before.
+    missed: BTreeMap<String, (Ranges, Ranges)>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -249,10 +249,17 @@ impl Subscriber {
         let mut questions = Vec::new();
         for account in self.book.newest() {
             let missing = account.missing();
-            let before = self.missed.insert(account.source.clone(), missing.clone());
-            let missing = missing.within(&before.unwrap_or_default());
+            // What was not missing when it was last looked may just be on its way; and while what was
+            // missing for longer is coming in, there is nothing to ask.
+            let (before, long) = self.missed.remove(&account.source).unwrap_or_default();
+            let still = missing.within(&before);
+            let coming = !long.minus(&missing).is_empty();
+            self.missed.insert(account.source.clone(), (missing, still.clone()));
+            if coming {
+                continue;
+            }
             let (Some((first, _)), Some((_, last))) =
-                (missing.iter().next(), missing.iter().next_back())
+                (still.iter().next(), still.iter().next_back())
             else {
                 continue;
             };

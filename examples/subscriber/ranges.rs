@@ -50,6 +50,10 @@ impl Ranges {
         self.0.iter().map(|(&first, &last)| (first, last))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many ranges there are.
     pub(crate) fn ranges(&self) -> usize {
         self.0.len()

@@ -11,7 +11,7 @@ use crate::engine::UnixTime;
 /// The clocks of a simulated machine. Copies are the same machine.
 ///
 /// Time passes with tokio's, `rate` times as fast, and besides in leaps: what the machine did
-/// [meanwhile](Machine::pass), and what it [slept](Machine::sleep). Its wall clock behaves as
+/// [meanwhile](Machine::pass), and what it [slept](Machine::suspend). Its wall clock behaves as
 /// Linux's does: whoever sets it marks it as following nobody, until a time source says otherwise.
 #[derive(Clone, Debug)]
 pub struct Machine(Arc<Mutex<State>>);
@@ -72,7 +72,7 @@ impl Machine {
     }
 
     /// Lets the machine sleep for a while.
-    pub fn sleep(&self, time: Duration) {
+    pub fn suspend(&self, time: Duration) {
         let mut state = self.state();
         state.slept = state.slept.saturating_add(time);
     }

@@ -59,8 +59,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn stat(options: &ViewOptions) -> Result<(), Failure> {
-    let directory = options.common.load()?.gateway.state_dir;
-    let inspection = outbox::inspect(&directory).map_err(|error| failed(&error))?;
+    let settings = options.common.load()?;
+    let (keys, directory) = (super::registry::keys(&settings), settings.gateway.state_dir);
+    let inspection = outbox::inspect_with(&directory, keys).map_err(|error| failed(&error))?;
     let Stats { epoch, last, pending, oldest, oldest_made, disk_bytes, .. } = inspection.stats();
     let slots = inspection.kept().map_err(|error| failed(&error))?;
     let open_visits = slots.iter().filter(|kept| checkpoint::is_slot(&kept.slot)).count();
@@ -97,8 +98,9 @@ fn stat(options: &ViewOptions) -> Result<(), Failure> {
 }
 
 fn list(options: &ListOptions) -> Result<(), Failure> {
-    let directory = options.view.common.load()?.gateway.state_dir;
-    let mut inspection = outbox::inspect(&directory).map_err(|error| failed(&error))?;
+    let settings = options.view.common.load()?;
+    let (keys, directory) = (super::registry::keys(&settings), settings.gateway.state_dir);
+    let mut inspection = outbox::inspect_with(&directory, keys).map_err(|error| failed(&error))?;
     let timeline = Timeline::of(&inspection.kept().map_err(|error| failed(&error))?);
     let mut out = BufWriter::new(anstream::stdout());
     for held in inspection.records().take(options.limit.unwrap_or(usize::MAX)) {

@@ -72,7 +72,9 @@ impl GatewayError {
                 OutboxError::Foreign { .. }
                 | OutboxError::Forbidden { .. }
                 | OutboxError::Directory { .. }
-                | OutboxError::NewerLayout { .. } => Fate::Reconfigure,
+                | OutboxError::NewerLayout { .. }
+                | OutboxError::Key { .. }
+                | OutboxError::KeyMissing { .. } => Fate::Reconfigure,
                 OutboxError::Blob { .. } | OutboxError::Died | OutboxError::Unusable => Fate::Bug,
                 _ => Fate::Retry,
             },

@@ -56,6 +56,7 @@ pub(super) struct UplinkEnds {
     pub(super) durable: watch::Receiver<Option<Sequence>>,
     pub(super) reconsider: watch::Receiver<()>,
     pub(super) replays: mpsc::Receiver<Replay>,
+    pub(super) brought_back: watch::Receiver<u64>,
     pub(super) state: watch::Receiver<Vec<u8>>,
     pub(super) metrics: watch::Receiver<Vec<u8>>,
     pub(super) link: watch::Sender<LinkState>,
@@ -200,6 +201,7 @@ impl House {
             durable: ends.durable,
             reconsider: ends.reconsider,
             replays: ends.replays,
+            brought_back: ends.brought_back,
             documents: Documents {
                 state: ends.state,
                 vanished: report::offline(false),
@@ -216,7 +218,8 @@ impl House {
     fn courier(&self) -> Result<ConsentingCourier, Invalid> {
         let caught_up = self.caught_up.clone();
         let names = (self.origin()?, self.settings.topics()?);
-        Ok(ConsentingCourier::new(names, self.ledger.clone(), self.clock, caught_up))
+        let expiry = Some(self.settings.uplink.moment_expiry.0).filter(|expiry| !expiry.is_zero());
+        Ok(ConsentingCourier::new(names, self.ledger.clone(), self.clock, caught_up, expiry))
     }
 
     /// When the gateway was started, by what is known of the clock now.

@@ -133,6 +133,7 @@ impl<'a> Lobby<'a> {
         let (link, _link) = watch::channel(LinkState::default());
         let (outbox, reads) = mpsc::channel(1);
         let (replays_tx, replays) = mpsc::channel(1);
+        let (_brought_back, brought_back) = watch::channel(0);
         let (stop, stop_rx) = oneshot::channel();
         let uplink = Uplink {
             settings: self.settings.uplink.clone(),
@@ -143,6 +144,7 @@ impl<'a> Lobby<'a> {
             courier: |_: &Stored| Dispatch::Later,
             outbox,
             replays,
+            brought_back,
             durable,
             reconsider,
             documents: Documents {

@@ -118,7 +118,7 @@ impl Office {
         let watched = health::watchdog_interval().unwrap_or(UNWATCHED);
         let mut watchdog = tokio::time::interval(watched);
         let mut last = Uptime::from_micros(i64::MIN);
-        let mut radios = Vec::new();
+        let mut told = None;
         let mut caught_up = self.house.caught_up.clone();
         let mut outbox = self.house.status.clone();
         let mut disk = DiskState::Ok;
@@ -155,9 +155,11 @@ impl Office {
                         // The engine has ended; how, its task will tell.
                         return rooms.join_next().await;
                     }
-                    let now = self.pulse.borrow().radios.values().map(RadioState::name).collect();
-                    if radios != now {
-                        radios = now;
+                    let radios = self.pulse.borrow().radios.values().map(RadioState::name).collect();
+                    let clock = self.house.clock.account();
+                    let now: Option<(Vec<_>, _, _)> = Some((radios, clock.basis, clock.jumps));
+                    if told != now {
+                        told = now;
                         states.reset_immediately();
                     }
                 }

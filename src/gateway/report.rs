@@ -159,6 +159,11 @@ impl Report<'_> {
                 "rejected": uplink.rejected,
                 "unreadable": uplink.unreadable,
                 "refused": uplink.refused,
+                "replayed": uplink.replayed,
+                "last_dead_letter": uplink.dead_letter.map(|letter| json!({
+                    "sequence": letter.sequence.0.to_string(),
+                    "why": letter.why,
+                })),
                 "reconnects": uplink.reconnects,
                 "faults": uplink.faults,
                 "moves": uplink.moves,
@@ -280,10 +285,10 @@ impl Report<'_> {
         };
         let disk = match self.outbox.disk {
             DiskState::Ok => String::new(),
-            disk => format!("Disk {disk}, {} events in memory; ", self.outbox.queued.records),
+            disk => format!(" Disk {disk}: {} events in memory.", self.outbox.queued.records),
         };
         format!(
-            "{disk}radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.",
+            "Radio {}, uplink {link}; {} visits open, {} events pending, {} dropped.{disk}",
             self.radio(),
             self.pulse.visits_open,
             self.outbox.pending.records,

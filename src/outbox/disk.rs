@@ -70,7 +70,7 @@ impl DiskState {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(Self::Full),
             io::ErrorKind::ReadOnlyFilesystem => Some(Self::ReadOnly),
-            _ => match error.raw_os_error()? {
+            _ => match error.raw_os_error().or_else(|| told(error))? {
                 // A broken device, one that was pulled out, and a damaged file system.
                 libc::EIO | libc::ENXIO | libc::ENODEV | libc::ESTALE | libc::EUCLEAN => {
                     Some(Self::Failing)
@@ -124,6 +124,14 @@ fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     }
 }
 
+/// The number of an error that sled has copied: it copies the text only, which is how Rust shows an
+/// error of the system to developers (`Os { code: 5, kind: …`).
+fn told(error: &io::Error) -> Option<i32> {
+    let text = error.get_ref()?.to_string();
+    let (_, rest) = text.split_once("Os { code: ")?;
+    rest.split_once(',')?.0.parse().ok()
+}
+
 // === impl Patience ===
 
 impl Patience {
@@ -155,6 +163,9 @@ mod tests {
         assert_eq!(DiskState::of(&deep(libc::EDQUOT)), Some(DiskState::Full));
         assert_eq!(DiskState::of(&deep(libc::EROFS)), Some(DiskState::ReadOnly));
         assert_eq!(DiskState::of(&deep(libc::EIO)), Some(DiskState::Failing));
+        // As sled keeps it for all who come after.
+        let copied = sled::Error::Io(raw(libc::EIO)).clone();
+        assert_eq!(DiskState::of(&OutboxError::Commit(copied.into())), Some(DiskState::Failing));
         assert_eq!(
             DiskState::of(&OutboxError::Read(raw(libc::ENODEV).into())),
             Some(DiskState::Failing)

@@ -4,6 +4,8 @@ use std::{error::Error, io, path::PathBuf};
 
 use thiserror::Error;
 
+use crate::seal::KeyError;
+
 use super::sled_journal::LAYOUT;
 
 /// An outbox that cannot be opened, or can no longer be trusted.
@@ -84,6 +86,35 @@ pub enum OutboxError {
         /// Its layout.
         found: u16,
     },
+    /// The store was made by an earlier version, and whoever asked only wanted to look at it.
+    #[error(
+        "failed to read the outbox in {}: an earlier version made it; start the service once, which \
+         brings it into the form of this one", dir.display()
+    )]
+    OlderLayout {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// The key of the store cannot be opened. The store was not touched.
+    #[error(
+        "failed to open the outbox in {}, which is sealed; nothing in it is lost as long as its key \
+         can be brought back", dir.display()
+    )]
+    Key {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong with the key, and what to do.
+        source: KeyError,
+    },
+    /// The key of the store is not there. The store was not touched.
+    #[error(
+        "failed to open the outbox: its key {} is missing; put it back from a copy, or move the \
+         store beside it away to start afresh", path.display()
+    )]
+    KeyMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// The store cannot be read, and whoever asked did not want it set aside.
     #[error(
         "failed to read the outbox in {}: it is damaged; when the service starts it sets such a \
@@ -130,9 +161,10 @@ pub enum OutboxError {
         /// The last sequence it knows.
         found: u64,
     },
-    /// The store could not be read any more while the gateway ran, and a fresh one was begun.
+    /// The store could not be read any more while the gateway ran, and a fresh one was begun that
+    /// knows nothing of it.
     #[error(
-        "failed to go on under the same epoch: the outbox was damaged, a fresh one was begun, and \
+        "failed to go on with the same numbers: the outbox was damaged, a fresh one was begun, and \
          everything that was in memory is in it; the gateway has to start anew, which systemd does"
     )]
     Renewed,

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use crate::engine::UnixTime;
+use crate::{engine::UnixTime, seal::KeySource};
 
 use super::{
     Held, Journal, Kept, OutboxError, Pending, Sequence,
@@ -59,13 +59,18 @@ pub fn in_use(dir: &Path) -> io::Result<bool> {
     }
 }
 
-/// Opens the outbox in `dir` to look at it. Nothing that it means is changed: no record, no
-/// sequence, no epoch. sled may renew its snapshot.
+/// Opens the outbox in `dir` to look at it, with the keys of the key file there.
 pub fn inspect(dir: &Path) -> Result<Inspection, OutboxError> {
+    inspect_with(dir, KeySource::new(dir, None))
+}
+
+/// Opens the outbox in `dir` to look at it, with the gateway's keys. Nothing that it means is
+/// changed: no record, no sequence, no epoch. sled may renew its snapshot.
+pub fn inspect_with(dir: &Path, keys: KeySource) -> Result<Inspection, OutboxError> {
     // Nothing will be committed, so the thread that looks may keep all its system calls.
     let durability = Durability::AfterFlush;
     let options = StoreOptions { durability, ..StoreOptions::with_cache(CACHE) };
-    let mut journal = SledJournal::open_existing(dir, options)?;
+    let mut journal = SledJournal::open_existing(dir, keys, options)?;
     let oldest = journal.oldest(None, 1)?.pop();
     let stats = Stats {
         epoch: journal.epoch(),

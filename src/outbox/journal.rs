@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::engine::UnixTime;
 
-use super::{About, Class, Dropped, Entry, OutboxError, Sequence, Standing, Tag};
+use super::{About, Class, Dropped, Entry, OutboxError, Ranges, Sequence, Standing, Tag};
 
 /// The largest record, in bytes. sled keeps nodes above a quarter of a segment (128 KiB) in files
-/// that it never syncs; a leaf holds up to 17 records, so 2 KiB leaves a factor of three.
+/// that it never syncs; a leaf holds up to 17 blocks of records, which have at most 7 KiB if a record
+/// has 2 KiB.
 pub const MAX_RECORD: usize = 2048;
 
 /// The longest name of a kept value, in bytes. The value itself may have [`MAX_RECORD`] bytes.
@@ -30,6 +31,13 @@ pub trait Journal {
     /// Which life of the store this is. A store that was started afresh has another one, and only
     /// the pair of epoch and sequence names a record.
     fn epoch(&self) -> u32;
+
+    /// Under which epoch a sequence was given. That is another one for records that were saved from
+    /// a store that could not be read any more: a fresh store goes on counting where that one ended,
+    /// so a sequence still names one record only.
+    fn epoch_of(&self, _sequence: Sequence) -> u32 {
+        self.epoch()
+    }
 
     /// Takes a record in; it may still be lost. `notice` is given for a record that tells of
     /// losses: should it be dropped in its turn, the losses can be told again.
@@ -100,6 +108,13 @@ pub trait Journal {
     /// How much is held in a standing, counting what has been changed but not synced.
     fn standing(&self, standing: Standing) -> Pending;
 
+    /// Sequences whose records were found to be lost or damaged since this was asked last. With the
+    /// next sync they are gone; until then they are found again after a power cut. So they are to be
+    /// accounted for with that same sync.
+    fn damaged(&mut self) -> Result<Ranges, OutboxError> {
+        Ok(Ranges::new())
+    }
+
     /// Notes that whatever was removed or replaced up to the next sync must also vanish from the
     /// files. With that sync it becomes a debt that survives a power cut.
     fn owe_scrub(&mut self);
@@ -163,8 +178,8 @@ pub struct Kept {
 pub struct Pending {
     /// Records.
     pub records: u64,
-    /// Bytes of these records as they were given, without the store's own overhead: on disk they
-    /// take two to three times as much.
+    /// Bytes of these records as they were given, before they are squeezed: on disk they take
+    /// about as much.
     pub bytes: u64,
 }
 

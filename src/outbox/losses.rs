@@ -23,8 +23,8 @@ const LOSS: &[u8] = b"loss/";
 /// How long losses are collected before they are told: what one moment loses shares a notice.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// How long a notice that was refused waits for company. It is told with the next loss for the same
-/// reason, but does not lead to a notice at once, which would be refused as well, and so on.
+/// How long a notice that was lost or refused waits for company. It is told with the next loss for
+/// the same reason, but does not lead to a notice at once, which would be lost as well, and so on.
 const PATIENCE: Duration = Duration::from_hours(1);
 
 /// How many ranges one notice tells of. Twenty bytes each at the most, so that a notice, and a value
@@ -95,8 +95,7 @@ impl Losses {
 
     /// Books a record that leaves; if it was a notice, with all that it told of.
     pub(super) fn book_held(&mut self, held: &Held, why: DropReason, now: Uptime) {
-        let refused = matches!(why, DropReason::SetAside | DropReason::Unreadable);
-        let delay = if refused && held.notice.is_some() { PATIENCE } else { DELAY };
+        let delay = if held.notice.is_some() { PATIENCE } else { DELAY };
         self.add(&Dropped::one(why, held.sequence, held.made), now, delay);
         if let Some(carried) = &held.notice
             // As long as it is held it can be brought back.
@@ -299,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_notice_that_is_lost_hands_over_its_losses_and_one_that_is_refused_waits_for_company() {
+    fn a_notice_that_is_lost_hands_over_its_losses_and_waits_for_company() {
         let (mut losses, mut journal) = (losses(), MemoryJournal::default());
         losses.book(&one(DropReason::Full, 1), at(0).at);
         losses.stage(&mut journal, at(1)).unwrap();
@@ -307,8 +306,10 @@ mod tests {
         let notice = journal.oldest(None, 1).unwrap().remove(0);
         losses.book_held(&notice, DropReason::TooOld, at(5).at);
         let untold: Vec<_> = losses.accounts().cloned().collect();
-        assert_eq!(untold, [one(DropReason::Full, 1), one(DropReason::TooOld, 1)]);
-        assert_eq!(losses.due(), Some(at(6).at));
+        let made = Some(at(1).unix);
+        let own = Dropped::one(DropReason::TooOld, Sequence(1), made);
+        assert_eq!(untold, [one(DropReason::Full, 1), own]);
+        assert_eq!(losses.due(), Some(at(3605).at), "the next would be lost as well");
         losses.take_over(&[], at(5).at);
         losses.book_held(&notice, DropReason::SetAside, at(5).at);
         assert_eq!(losses.untold(), 1, "it is held, with what it tells");

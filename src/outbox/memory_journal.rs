@@ -81,6 +81,11 @@ impl Journal for MemoryJournal {
         durable.owes_scrub |= staged.owes_scrub;
         durable.records.append(&mut staged.appends);
         durable.records.append(&mut staged.replaced);
+        for (sequence, standing) in &staged.stood {
+            if let Some(held) = durable.records.get_mut(sequence) {
+                held.standing = *standing;
+            }
+        }
         for sequence in &staged.removals {
             durable.records.remove(sequence);
         }
@@ -115,10 +120,7 @@ impl Journal for MemoryJournal {
 
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
         let durable = &self.durable.records;
-        self.staged.remove(sequence, || {
-            let held = durable.get(&sequence);
-            Ok(held.map(|held| (held.class, held.standing, held.bytes.len())))
-        })
+        self.staged.remove(sequence, || Ok(gist(durable, sequence)))
     }
 
     fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError> {
@@ -132,7 +134,7 @@ impl Journal for MemoryJournal {
 
     fn stand(&mut self, sequence: Sequence, standing: Standing) -> Result<bool, OutboxError> {
         let durable = &self.durable.records;
-        self.staged.stand(sequence, standing, || Ok(durable.get(&sequence).cloned()))
+        self.staged.stand(sequence, standing, || Ok(gist(durable, sequence)))
     }
 
     fn oldest_of(&mut self, class: Class, limit: usize) -> Result<Vec<Held>, OutboxError> {
@@ -179,4 +181,12 @@ impl Journal for MemoryJournal {
         self.durable.owes_scrub = false;
         Ok(Scrub::Done)
     }
+}
+
+fn gist(
+    records: &BTreeMap<Sequence, Held>,
+    sequence: Sequence,
+) -> Option<(Class, Standing, usize)> {
+    let held = records.get(&sequence)?;
+    Some((held.class, held.standing, held.bytes.len()))
 }

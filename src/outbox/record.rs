@@ -4,6 +4,8 @@
 //! change without the disk's. Wall time is only an estimate here: it is stamped when the record is
 //! sent, by when the clock may have been set (`timeline.rs`).
 
+mod form3;
+
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -22,8 +24,9 @@ use crate::{
 /// syncs; see FACTS of sled in `outbox.rs`.
 pub const MAX_BYTES: usize = 2048;
 
-/// The form that this program writes. Forms that it can read: this one.
-const VERSION: u8 = 3;
+/// The form that this program writes. It reads [`form3`] as well. Words and names stand in it as they
+/// are: what many records say is taken out of all of them together, where they are stored.
+const VERSION: u8 = 4;
 
 /// Names one run of the program, so that an uptime can be told from another run's.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -266,7 +269,7 @@ pub struct Context {
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// A form of another version of this program.
-    #[error("the record has form {found:?}; this version reads form {VERSION}")]
+    #[error("the record has form {found:?}; this version reads forms 3 and {VERSION}")]
     Version {
         /// What stands where the version should.
         found: Option<u8>,
@@ -363,6 +366,7 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         match bytes.split_first() {
             Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(Unreadable::Content),
+            Some((&form3::VERSION, rest)) => form3::decode(rest).map_err(Unreadable::Content),
             other => Err(Unreadable::Version { found: other.map(|(&version, _)| version) }),
         }
     }

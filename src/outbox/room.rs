@@ -76,8 +76,10 @@ impl<J: Journal> Room<J> {
             Some(durable) => self.resume(durable.mark, found)?,
         };
         self.books.begin_at(found);
-        if lost > 0 {
-            let lost = Dropped::unnumbered(DropReason::Damaged, lost);
+        let ranges = self.journal.damaged()?;
+        let unnumbered = lost.saturating_sub(ranges.count());
+        let lost = Dropped { ranges, unnumbered, ..Dropped::none(DropReason::Damaged) };
+        if lost.count() > 0 {
             self.books.unsettled.push(Change::Lost(lost));
         }
         if !goes_on {
@@ -92,10 +94,12 @@ impl<J: Journal> Room<J> {
     }
 
     /// Compares what is found with what was left. Returns how many pending records are missing, and
-    /// whether it is the same store.
+    /// whether the numbers go on: in the same store, or in a fresh one that counts on where the
+    /// damaged one ended.
     fn resume(&mut self, left: Mark, found: Mark) -> Result<(u64, bool), OutboxError> {
-        let goes_on = found.epoch == left.epoch;
-        if found.epoch < left.epoch || (goes_on && found.last < left.last) {
+        let is_same = found.epoch == left.epoch;
+        let goes_on = found.last >= left.last;
+        if found.epoch < left.epoch || (is_same && !goes_on) {
             return Err(OutboxError::Older { epoch: found.epoch, found: found.last });
         }
         if self.books.expected == Some(found) {
@@ -288,6 +292,24 @@ impl<J: Journal> Room<J> {
         self.books.losses.book_held(held, why, self.books.clock.now());
     }
 
+    /// Books the records that the journal has found to be damaged since it was asked last.
+    fn book_damaged(&mut self) -> Result<(), OutboxError> {
+        let before = self.mark();
+        let ranges = self.journal.damaged()?;
+        if ranges.is_empty() {
+            return Ok(());
+        }
+        let after = self.mark();
+        let totals = &mut self.books.totals;
+        totals.dropped += before.pending().records.saturating_sub(after.pending().records);
+        totals.dead_gone += before.set_aside.records.saturating_sub(after.set_aside.records);
+        totals.expired += before.acknowledged.records.saturating_sub(after.acknowledged.records);
+        let dropped = Dropped { ranges, ..Dropped::none(DropReason::Damaged) };
+        self.books.losses.book(&dropped, self.books.clock.now());
+        self.commit_soon(APPENDING, MAX_RECORD);
+        Ok(())
+    }
+
     /// Books what a change will cost, and sees to it that it is committed within the interval.
     fn commit_soon(&mut self, factor: u64, bytes: usize) {
         let due = self.books.clock.now() + self.books.commit_interval;
@@ -439,6 +461,7 @@ impl<J: Journal> Room<J> {
     }
 
     pub(super) fn keep_time(&mut self) -> Result<(), OutboxError> {
+        self.book_damaged()?;
         let now = self.books.clock.now();
         let due = |due: Option<Uptime>| due.is_some_and(|due| due <= now);
         if due(self.books.staged.due) || due(self.books.losses.due()) {

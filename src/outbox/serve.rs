@@ -2,7 +2,7 @@
 //! what comes in memory, and opens the journal again.
 //!
 //! Writes and reads in, a status out. Promises: it ends only when both ends are closed, or when the
-//! store had to be begun anew under another epoch; what was handed in is durable, or in memory in
+//! store had to be begun anew and counts from one again; what was handed in is durable, or in memory in
 //! its order, or was lost for want of memory and is told; no answer is given that is not durable,
 //! and whoever asks while there is no journal waits.
 
@@ -73,7 +73,7 @@ struct Outage {
 ///
 /// A journal that fails is dropped, and `open` is called for another, again and again. An error is
 /// returned when there is none when both ends are closed ([`Settings::memory_records`] at most are
-/// lost then), or when the fresh one has another epoch ([`OutboxError::Renewed`]). Every call of the
+/// lost then), or when the fresh one counts from the beginning ([`OutboxError::Renewed`]). Every call of the
 /// journal blocks the thread that drives this future.
 pub async fn serve<J: Journal>(
     opened: Opened<J>,

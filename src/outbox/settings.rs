@@ -30,7 +30,7 @@ pub struct Settings {
     /// `1000000`: about a month of a busy shop (30,000 events a day) without a network.
     pub max_records: u64,
     /// How many bytes of records are held before the oldest are dropped; at least 2 KiB for each
-    /// of twice `commit_records`, at most `64GiB`. On disk they take two to three times as much.
+    /// of twice `commit_records`, at most `64GiB`. On disk they take about as much.
     ///
     /// `256MiB`: room for a million records of the usual size, and less than a tenth of the
     /// smallest card.

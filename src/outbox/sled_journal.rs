@@ -1,5 +1,14 @@
 //! The journal over sled 0.34: appends, removals and kept values are collected in memory, and a
 //! sync writes them as one atomic batch and waits until the disk has it.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | `place`, `begin` | the directory; which store is live, and how one begins and ends |
+//! | `open`, `guard`, `filter` | sled, with all that it may do wrong |
+//! | `volume`, `index` | one store: what is in it, on disk and in memory |
+//! | `frame`, `head`, `block`, `squeeze`, `standings`, `octets` | how values look |
+//! | `rebuild`, `renew` | a store written anew, and when |
+//! | `salvage`, `legacy` | stores that cannot be read any more, and those of older versions |
 
 use std::{
     collections::BTreeSet,
@@ -11,55 +20,74 @@ use std::{
 
 use tracing::{error, warn};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, seal::KeySource};
 
 use super::{
-    Class, Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Scrub, Sequence,
-    Standing, Tag, disk, staged::Staged,
+    Class, Dropped, Entry, Held, Journal, Kept, Opened, OutboxError, Pending, Ranges, Scrub,
+    Sequence, Standing, Tag, disk, staged::Staged,
 };
 
 mod begin;
+mod block;
 mod filter;
+mod frame;
+mod guard;
+mod head;
 mod index;
+mod legacy;
+mod octets;
 mod open;
 mod place;
 mod rebuild;
 mod renew;
-mod stored;
+mod salvage;
+mod squeeze;
+mod standings;
+mod volume;
 
-use begin::{adopt, begin, set_aside};
-use index::Index;
+#[cfg(test)]
+mod tests;
+
+use begin::behind;
+pub(super) use head::LAYOUT;
+use index::{Chunk, Gist};
 use open::{Found, Trouble};
 pub(super) use place::LOCK;
 use place::Place;
 use renew::Renewal;
-pub(super) use stored::LAYOUT;
-use stored::{HEAD, Head, KEPT};
+use volume::{Cause, Changes, Volume};
+
+/// How many records are looked for in the index together.
+const PART: usize = 512;
 
 /// A journal in a directory of its own. To be opened, used and dropped by one thread.
+///
+/// After an error of the disk it can be dropped, and the directory opened again by the same process.
 pub struct SledJournal {
-    place: Place,
+    // Dropped in this order: the lock on the directory goes last.
+    renewal: Renewal,
+    volume: Volume,
     options: StoreOptions,
+    keys: KeySource,
     /// The number of the live store.
     number: u64,
     /// Its directory.
     path: PathBuf,
-    /// What the store's head says.
-    head: Head,
-    db: sled::Db,
     /// sled's data file, where we are the ones who sync it.
     log: Option<File>,
     /// Files beside the log that were there when the store was opened, and synced then.
     blobs: usize,
-    /// Whom the durable records are about.
-    index: Index,
     staged: Staged,
-    /// Whether the log may hold anything that was removed or overwritten.
+    /// Records whose blocks were found not to open.
+    damaged: BTreeSet<Sequence>,
+    /// Whether what was lost was told since the last commit.
+    lost_is_told: bool,
+    /// Whether the files may hold anything that was removed or overwritten.
     stale: bool,
-    renewal: Renewal,
     failed: bool,
     /// What the process had written when the store was opened.
     written_before: u64,
+    place: Place,
 }
 
 /// How to open a [`SledJournal`].
@@ -69,8 +97,8 @@ pub struct StoreOptions {
     pub cache: u64,
     /// Who makes a flush durable.
     pub durability: Durability,
-    /// An emptied store whose log is larger than this, in bytes, is replaced by a fresh file:
-    /// sled reuses its log but never shrinks it, and remembers every page it ever had.
+    /// A store whose log is larger than this, in bytes, and which holds less than a quarter of it, is
+    /// written anew: sled reuses its log but never shrinks it, and remembers every page it ever had.
     pub shrink_above: u64,
     /// The epoch of a store in a directory that knows of no earlier one, from 1.
     pub first_epoch: u32,
@@ -106,65 +134,87 @@ impl StoreOptions {
 // === impl SledJournal ===
 
 impl SledJournal {
-    /// Opens the journal in `dir`, making it if there is none.
-    ///
-    /// A store that cannot be read is set aside and a fresh one begun, under another epoch; of
-    /// those set aside the latest three are kept. Whatever else is wrong is an error, and leaves
-    /// everything as it was.
-    ///
-    /// With [`Durability::BySled`] the calling thread, and the threads and processes it starts
-    /// later, lose the system call `sync_file_range` and the ability to gain privileges.
+    /// Opens the journal in `dir`, making it if there is none, with the keys of the key file there
+    /// (see [`KeySource`]).
     pub fn open(
         dir: &Path,
         options: StoreOptions,
         clock: Clock,
     ) -> Result<Opened<Self>, OutboxError> {
+        Self::open_with(dir, KeySource::new(dir, None), options, clock)
+    }
+
+    /// Opens the journal in `dir`, making it if there is none. `keys` are the gateway's: with them
+    /// the key of the store is opened.
+    ///
+    /// A store that cannot be read is set aside and a fresh one begun under another epoch, with what
+    /// could be saved; of those set aside the latest three are kept. A store of an older layout is
+    /// written anew. Whatever else is wrong is an error, and leaves everything as it was; that is so
+    /// for a key that is missing or another, too.
+    ///
+    /// With [`Durability::BySled`] the calling thread, and the threads and processes it starts
+    /// later, lose the system call `sync_file_range` and the ability to gain privileges.
+    pub fn open_with(
+        dir: &Path,
+        keys: KeySource,
+        options: StoreOptions,
+        clock: Clock,
+    ) -> Result<Opened<Self>, OutboxError> {
         let by_us = take_charge(options.durability);
         let place = Place::enter(dir)?;
-        let live = place.live()?;
-        let (found, number, quarantined) = match live {
-            None => (None, 1, None),
-            Some(live) => match open::open(dir, &place.store(live), options.cache) {
-                Ok(found) => (Some(found), live, None),
+        let (mut quarantined, mut missing) = (None, 0);
+        let (volume, number) = match place.live()? {
+            None => begin::begin(&place, &options, &keys, clock)?,
+            Some(live) => match open::open(&place, live, &keys, options.cache) {
+                Ok(Found::Volume(volume)) => {
+                    begin::adopt(&place, volume.head.epoch)?;
+                    (*volume, live)
+                }
+                Ok(Found::Legacy(legacy)) => {
+                    missing = legacy.missing;
+                    begin::migrate(&place, live, &legacy, &options, &keys)?
+                }
                 Err(Trouble::Around(error)) => return Err(error),
                 Err(Trouble::Store(cause)) => {
-                    let quarantined = set_aside(&place, live, clock, cause.as_ref())?;
-                    (None, live + 1, Some(quarantined))
+                    let (live, aside) =
+                        begin::succeed(&place, live, &options, &keys, clock, cause.as_ref())?;
+                    quarantined = Some(aside);
+                    live
                 }
             },
         };
-        let found = match found {
-            Some(found) => adopt(&place, found)?,
-            None => begin(&place, number, &options, clock, quarantined.is_some())?,
-        };
         place.clean(number);
-        let missing = found.head.records.saturating_sub(found.holdings.all().records);
+        missing += volume.lost().count();
         if missing > 0 {
             error!(records = missing, "Records have vanished from the outbox; check the disk.");
         }
-        let journal = Self::assemble(place, options, number, found, by_us)?;
+        let journal = Self::assemble(place, options, keys, (volume, number), by_us)?;
         Ok(Opened { journal, quarantined, missing })
     }
 
     /// Opens what is in `dir` to look at it. Makes nothing and sets nothing aside.
-    pub(super) fn open_existing(dir: &Path, options: StoreOptions) -> Result<Self, OutboxError> {
+    pub(super) fn open_existing(
+        dir: &Path,
+        keys: KeySource,
+        options: StoreOptions,
+    ) -> Result<Self, OutboxError> {
         let by_us = take_charge(options.durability);
         let place = Place::enter_existing(dir)?;
         let number = place.live()?.ok_or_else(|| OutboxError::Absent { dir: dir.to_owned() })?;
-        match open::open(dir, &place.store(number), options.cache) {
-            Ok(found) => Self::assemble(place, options, number, found, by_us),
-            Err(Trouble::Around(error)) => Err(error),
-            Err(Trouble::Store(source)) => {
-                Err(OutboxError::Damaged { dir: dir.to_owned(), source })
+        match open::open(&place, number, &keys, options.cache) {
+            Ok(Found::Volume(volume)) => {
+                Self::assemble(place, options, keys, (*volume, number), by_us)
             }
+            Ok(Found::Legacy(_)) => Err(OutboxError::OlderLayout { dir: dir.to_owned() }),
+            Err(trouble) => Err(begin::refused(&place, trouble)),
         }
     }
 
     fn assemble(
         place: Place,
         options: StoreOptions,
-        number: u64,
-        found: Found,
+        keys: KeySource,
+        (volume, number): begin::Live,
         by_us: bool,
     ) -> Result<Self, OutboxError> {
         let path = place.store(number);
@@ -172,21 +222,22 @@ impl SledJournal {
         let log = log.map_err(place::at(&place.dir))?;
         let blobs = count_blobs(&path).map_err(place::at(&place.dir))?;
         Ok(Self {
-            place,
+            renewal: Renewal::Idle,
             options,
+            keys,
             number,
             path,
-            head: found.head,
-            db: found.db,
             log,
             blobs,
-            index: found.index,
-            staged: Staged::after(found.head.last, found.holdings),
+            staged: Staged::after(volume.head.last, volume.holdings()),
+            volume,
+            damaged: BTreeSet::new(),
+            lost_is_told: false,
             // Nobody knows what it was through.
             stale: true,
-            renewal: Renewal::Idle,
             failed: false,
             written_before: disk::written().unwrap_or(0),
+            place,
         })
     }
 
@@ -196,26 +247,24 @@ impl SledJournal {
     }
 
     fn commit(&mut self) -> Result<(), OutboxError> {
-        let mut batch = sled::Batch::default();
-        for (&sequence, held) in &self.staged.appends {
-            batch.insert(&stored::record_key(sequence), stored::encode_record(held));
-        }
-        for (&sequence, held) in &self.staged.replaced {
-            batch.insert(&stored::record_key(sequence), stored::encode_record(held));
-        }
-        for &sequence in &self.staged.removals {
-            batch.remove(&stored::record_key(sequence));
-        }
-        for (slot, value) in &self.staged.keeps {
-            match value {
-                Some(value) => batch.insert(stored::kept_key(slot), stored::encode_kept(value)),
-                None => batch.remove(stored::kept_key(slot)),
-            }
-        }
-        let head = self.next_head();
-        batch.insert(HEAD, head.encode());
-        self.db.apply_batch(batch).map_err(|error| OutboxError::Commit(error.into()))?;
-        self.db.flush().map_err(|error| OutboxError::Commit(error.into()))?;
+        let staged = &self.staged;
+        let overwrites =
+            !(staged.replaced.is_empty() && staged.removals.is_empty() && staged.keeps.is_empty());
+        self.stale |= overwrites;
+        let changes = Changes {
+            last: staged.last,
+            // What is new lies behind all that was there.
+            records: staged.replaced.values().chain(staged.appends.values()).collect(),
+            stood: &staged.stood,
+            removals: &staged.removals,
+            keeps: &staged.keeps,
+            // In files that hold nothing else there is nothing to scrub.
+            owes_scrub: self.volume.head.owes_scrub || (staged.owes_scrub && self.stale),
+            lost_is_told: self.lost_is_told,
+        };
+        let volume = &mut self.volume;
+        attempt(|| volume.apply(&changes).and_then(|()| volume.flush()))
+            .map_err(OutboxError::Commit)?;
         if let Some(log) = &self.log {
             log.sync_data().map_err(|error| OutboxError::Commit(error.into()))?;
         }
@@ -223,60 +272,81 @@ impl SledJournal {
         if blobs > self.blobs {
             return Err(OutboxError::Blob { dir: self.path.join("blobs") });
         }
-        self.head = head;
         self.repeat_in_renewal();
-        for sequence in &self.staged.removals {
-            self.index.remove(*sequence);
-        }
-        for (sequence, held) in &self.staged.appends {
-            self.index.insert(*sequence, held.about);
-        }
         self.staged.settle();
+        self.lost_is_told = false;
         Ok(())
     }
 
-    /// The durable records from `from` to `to` that are to be shown, at most `limit`.
+    /// The durable records from `from` to `to` that are to be shown and wanted, at most `limit`.
+    /// Chunks that need not be looked at are passed over.
     fn search(
-        &self,
-        from: Sequence,
-        to: Sequence,
+        &mut self,
+        (from, to): (Sequence, Sequence),
         limit: usize,
-        wanted: impl Fn(&Held) -> bool,
+        look_at: impl Fn(&Chunk) -> bool,
+        wanted: impl Fn(&Gist) -> bool,
     ) -> Result<Vec<Held>, OutboxError> {
         let mut records = Vec::new();
-        if to < from {
-            return Ok(records);
-        }
-        for item in self.db.range(stored::record_key(from)..=stored::record_key(to)) {
-            if records.len() >= limit {
+        let mut next = from;
+        while records.len() < limit && next <= to {
+            let Self { volume, staged, damaged, .. } = self;
+            // A chunk in which a record is about to stand elsewhere is looked at.
+            let look_at = |number: u64, chunk: &Chunk| {
+                let first = Sequence(number << standings::BITS);
+                let last = Sequence(first.0 | ((1 << standings::BITS) - 1));
+                look_at(chunk) || staged.stood.range(first..=last).next().is_some()
+            };
+            let found = volume.index.walk(next, to, look_at).map(|(sequence, gist)| {
+                let standing = staged.standing_of(sequence).unwrap_or(gist.standing);
+                (sequence, Gist { standing, ..gist })
+            });
+            let found = found.filter(|(sequence, gist)| {
+                wanted(gist) && !staged.removals.contains(sequence) && !damaged.contains(sequence)
+            });
+            let found: Vec<_> = found.take(PART.min(limit - records.len())).collect();
+            let Some((last, _)) = found.last() else { break };
+            let end = last.0 == u64::MAX;
+            next = Sequence(last.0.saturating_add(1));
+            for (sequence, gist) in found {
+                records.extend(self.read(sequence, &gist)?.and_then(|it| self.staged.shown(it)));
+            }
+            if end {
                 break;
             }
-            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
-            let sequence = stored::decode_record_key(&key);
-            let sequence = sequence.ok_or_else(|| OutboxError::Read("a strange key".into()))?;
-            records.extend(self.staged.shown(decode(sequence, &value)?).filter(&wanted));
         }
         Ok(records)
     }
 
-    /// The head that says what is staged.
-    fn next_head(&mut self) -> Head {
-        let Staged { last, holdings, replaced, removals, keeps, owes_scrub, .. } = &self.staged;
-        self.stale |= !(replaced.is_empty() && removals.is_empty() && keeps.is_empty());
-        Head {
-            layout: LAYOUT,
-            epoch: self.head.epoch,
-            last: *last,
-            records: holdings.all().records,
-            // In a log that holds nothing else there is nothing to scrub.
-            owes_scrub: self.head.owes_scrub || (*owes_scrub && self.stale),
+    /// A durable record; `None` when it is damaged, which is noted.
+    fn read(&mut self, sequence: Sequence, gist: &Gist) -> Result<Option<Held>, OutboxError> {
+        let volume = &mut self.volume;
+        let held = attempt(|| volume.record(sequence, gist)).map_err(OutboxError::Read)?;
+        if held.is_none() && self.damaged.insert(sequence) {
+            let lost = self.volume.index.in_slot(gist.slot);
+            self.damaged.extend(lost);
+            error!(
+                sequence = sequence.0,
+                records = self.damaged.len(),
+                "A block of records is damaged; they are lost, and will be told of."
+            );
         }
+        Ok(held)
+    }
+
+    fn gist(&self, sequence: Sequence) -> Option<(Class, Standing, usize)> {
+        let gist = self.volume.index.get(sequence)?;
+        Some((gist.class, gist.standing, gist.size))
     }
 }
 
 impl Journal for SledJournal {
     fn epoch(&self) -> u32 {
-        self.head.epoch
+        self.volume.head.epoch
+    }
+
+    fn epoch_of(&self, sequence: Sequence) -> u32 {
+        self.volume.head.epoch_of(sequence)
     }
 
     fn append(&mut self, entry: Entry, notice: Option<Dropped>) -> Result<Sequence, OutboxError> {
@@ -297,9 +367,13 @@ impl Journal for SledJournal {
     }
 
     fn oldest(&mut self, after: Option<Sequence>, limit: usize) -> Result<Vec<Held>, OutboxError> {
-        let from = Sequence(after.map_or(0, |after| after.0.saturating_add(1)));
-        let pending = |held: &Held| held.standing == Standing::Pending;
-        self.search(from, Sequence(u64::MAX), limit, pending)
+        let pending = Standing::Pending;
+        self.search(
+            (behind(after), Sequence(u64::MAX)),
+            limit,
+            |chunk| chunk.standing(pending) > 0,
+            |gist| gist.standing == pending,
+        )
     }
 
     fn oldest_about(
@@ -308,53 +382,43 @@ impl Journal for SledJournal {
         after: Option<Sequence>,
         limit: usize,
     ) -> Result<Vec<Held>, OutboxError> {
-        let mut records = Vec::new();
-        for sequence in self.index.candidates(who, after) {
-            if records.len() >= limit {
-                break;
+        let shorts = index::shorts(who);
+        let (mut from, mut records) = (behind(after), Vec::new());
+        loop {
+            let missing = limit.saturating_sub(records.len());
+            let range = (from, Sequence(u64::MAX));
+            let found = self.search(range, missing, |_| true, |gist| gist.may_concern(&shorts))?;
+            let Some(last) = found.last().map(|held| held.sequence) else { return Ok(records) };
+            // The index does not know all of a tag.
+            records.extend(found.into_iter().filter(|held| held.about.concerns(who)));
+            if last.0 == u64::MAX {
+                return Ok(records);
             }
-            let held = read(&self.db, sequence)?.filter(|held| held.about.concerns(who));
-            records.extend(held.and_then(|held| self.staged.shown(held)));
+            from = behind(Some(last));
         }
-        Ok(records)
     }
 
     fn replace(&mut self, sequence: Sequence, bytes: Vec<u8>) -> Result<bool, OutboxError> {
-        self.staged.replace(sequence, bytes, || read(&self.db, sequence))
-    }
-
-    fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
-        let db = &self.db;
-        self.staged.remove(sequence, || {
-            let value = db.get(stored::record_key(sequence));
-            let value = value.map_err(|error| OutboxError::Read(error.into()))?;
-            let gist = value.and_then(|value| stored::record_gist(&value));
-            Ok(gist.map(|gist| (gist.class, gist.standing, gist.size)))
-        })
-    }
-
-    fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError> {
-        self.staged.keep(slot, value)
-    }
-
-    fn kept(&self) -> Result<Vec<Kept>, OutboxError> {
-        let kept = self.db.scan_prefix(KEPT).map(|item| {
-            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
-            let strange = || OutboxError::Read("a strange value".into());
-            let slot = key.strip_prefix(KEPT).ok_or_else(strange)?.to_vec();
-            let value = stored::decode_kept(&value).ok_or_else(strange)?.to_vec();
-            Ok(Kept { slot, value })
-        });
-        kept.collect()
+        let known = self.staged.replaced.contains_key(&sequence);
+        let durable = match self.volume.index.get(sequence) {
+            Some(gist) if !known => self.read(sequence, &gist)?,
+            _ => None,
+        };
+        self.staged.replace(sequence, bytes, || Ok(durable))
     }
 
     fn stand(&mut self, sequence: Sequence, standing: Standing) -> Result<bool, OutboxError> {
-        self.staged.stand(sequence, standing, || read(&self.db, sequence))
+        let durable = self.gist(sequence);
+        self.staged.stand(sequence, standing, || Ok(durable))
     }
 
     fn oldest_of(&mut self, class: Class, limit: usize) -> Result<Vec<Held>, OutboxError> {
-        let pending = |held: &Held| held.standing == Standing::Pending && held.class == class;
-        self.search(Sequence(0), Sequence(u64::MAX), limit, pending)
+        self.search(
+            (Sequence(0), Sequence(u64::MAX)),
+            limit,
+            |chunk| chunk.pending_of(class) > 0,
+            |gist| gist.standing == Standing::Pending && gist.class == class,
+        )
     }
 
     fn oldest_standing(
@@ -362,7 +426,12 @@ impl Journal for SledJournal {
         standing: Standing,
         limit: usize,
     ) -> Result<Vec<Held>, OutboxError> {
-        self.search(Sequence(0), Sequence(u64::MAX), limit, |held| held.standing == standing)
+        self.search(
+            (Sequence(0), Sequence(u64::MAX)),
+            limit,
+            |chunk| chunk.standing(standing) > 0,
+            |gist| gist.standing == standing,
+        )
     }
 
     fn range(
@@ -371,7 +440,20 @@ impl Journal for SledJournal {
         to: Sequence,
         limit: usize,
     ) -> Result<Vec<Held>, OutboxError> {
-        self.search(from, to, limit, |_| true)
+        self.search((from, to), limit, |_| true, |_| true)
+    }
+
+    fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
+        let durable = self.gist(sequence);
+        self.staged.remove(sequence, || Ok(durable))
+    }
+
+    fn keep(&mut self, slot: Vec<u8>, value: Option<Vec<u8>>) -> Result<(), OutboxError> {
+        self.staged.keep(slot, value)
+    }
+
+    fn kept(&self) -> Result<Vec<Kept>, OutboxError> {
+        attempt(|| self.volume.kept()).map_err(OutboxError::Read)
     }
 
     fn pending_of(&self, class: Class) -> Pending {
@@ -382,12 +464,27 @@ impl Journal for SledJournal {
         self.staged.holdings.standing(standing)
     }
 
+    fn damaged(&mut self) -> Result<Ranges, OutboxError> {
+        let mut ranges = Ranges::new();
+        if !self.lost_is_told && !self.volume.lost().is_empty() {
+            ranges = self.volume.lost().clone();
+            self.lost_is_told = true;
+            self.staged.changed = true;
+        }
+        for sequence in std::mem::take(&mut self.damaged) {
+            if self.remove(sequence)? {
+                ranges.add(sequence);
+            }
+        }
+        Ok(ranges)
+    }
+
     fn owe_scrub(&mut self) {
         self.staged.owe_scrub();
     }
 
     fn owes_scrub(&self) -> bool {
-        self.head.owes_scrub
+        self.volume.head.owes_scrub
     }
 
     /// What the whole process has written: beside the outbox that is next to nothing.
@@ -407,16 +504,9 @@ impl fmt::Debug for SledJournal {
     }
 }
 
-/// The durable record with this sequence.
-fn read(db: &sled::Db, sequence: Sequence) -> Result<Option<Held>, OutboxError> {
-    let value = db.get(stored::record_key(sequence));
-    let value = value.map_err(|error| OutboxError::Read(error.into()))?;
-    value.map(|value| decode(sequence, &value)).transpose()
-}
-
-fn decode(sequence: Sequence, value: &[u8]) -> Result<Held, OutboxError> {
-    let held = stored::decode_record(sequence, value);
-    held.ok_or_else(|| OutboxError::Read("a strange record".into()))
+/// Runs what sled might panic in.
+fn attempt<T>(run: impl FnOnce() -> Result<T, Cause>) -> Result<T, Cause> {
+    guard::catch(run)?
 }
 
 /// Sees to it that flushes will be durable. Returns whether we have to sync after them ourselves.

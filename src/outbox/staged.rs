@@ -18,6 +18,8 @@ pub(super) struct Staged {
     pub(super) appends: BTreeMap<Sequence, Held>,
     /// Durable records with the bytes they are to have.
     pub(super) replaced: BTreeMap<Sequence, Held>,
+    /// Where durable records are to stand.
+    pub(super) stood: BTreeMap<Sequence, Standing>,
     /// Durable records that are to go.
     pub(super) removals: BTreeSet<Sequence>,
     /// New values of slots, `None` for those that are to go.
@@ -70,8 +72,9 @@ impl Staged {
             let old = std::mem::replace(&mut held.bytes, bytes);
             (held.class, held.standing, old.len())
         } else if let Some(held) = durable()? {
-            let was = (held.class, held.standing, held.bytes.len());
-            self.replaced.insert(sequence, Held { bytes, ..held });
+            let standing = self.standing_of(sequence).unwrap_or(held.standing);
+            let was = (held.class, standing, held.bytes.len());
+            self.replaced.insert(sequence, Held { bytes, standing, ..held });
             was
         } else {
             return Ok(false);
@@ -81,38 +84,59 @@ impl Staged {
         Ok(true)
     }
 
-    /// Stages another standing for a record; `durable` reads the durable record, if there is one.
+    /// Stages another standing for a record; `durable` says what the durable record is, if there is
+    /// one: its class, its standing, and how many bytes it has.
     pub(super) fn stand(
         &mut self,
         sequence: Sequence,
         standing: Standing,
-        durable: impl FnOnce() -> Result<Option<Held>, OutboxError>,
+        durable: impl FnOnce() -> Result<Option<(Class, Standing, usize)>, OutboxError>,
     ) -> Result<bool, OutboxError> {
         if self.removals.contains(&sequence) {
             return Ok(false);
         }
-        if !self.appends.contains_key(&sequence) && !self.replaced.contains_key(&sequence) {
-            let Some(held) = durable()?.filter(|held| held.standing != standing) else {
-                return Ok(false);
-            };
-            self.replaced.insert(sequence, held);
-        }
+        let new = self.appends.contains_key(&sequence);
         let staged = self.appends.get_mut(&sequence).or_else(|| self.replaced.get_mut(&sequence));
-        let Some(held) = staged.filter(|held| held.standing != standing) else { return Ok(false) };
-        let before = std::mem::replace(&mut held.standing, standing);
-        let (class, length) = (held.class, held.bytes.len());
-        self.holdings.of(class, before).take(length);
-        self.holdings.of(class, standing).add(length);
+        let (class, before, size) = match staged {
+            Some(held) => {
+                let before = std::mem::replace(&mut held.standing, standing);
+                (held.class, before, held.bytes.len())
+            }
+            None => match durable()? {
+                Some((class, before, size)) => {
+                    (class, self.standing_of(sequence).unwrap_or(before), size)
+                }
+                None => return Ok(false),
+            },
+        };
+        if before == standing {
+            return Ok(false);
+        }
+        if !new {
+            self.stood.insert(sequence, standing);
+        }
+        self.holdings.of(class, before).take(size);
+        self.holdings.of(class, standing).add(size);
         self.changed = true;
         Ok(true)
+    }
+
+    /// Where a durable record is to stand, if that is to change.
+    pub(super) fn standing_of(&self, sequence: Sequence) -> Option<Standing> {
+        self.stood.get(&sequence).copied()
     }
 
     /// The durable record as it is to be shown: not when it is about to go, and with its new bytes
     /// when it is about to be replaced.
     pub(super) fn shown(&self, durable: Held) -> Option<Held> {
-        match self.replaced.get(&durable.sequence) {
+        let sequence = durable.sequence;
+        match self.replaced.get(&sequence) {
             Some(held) => Some(held.clone()),
-            None => (!self.removals.contains(&durable.sequence)).then_some(durable),
+            None if self.removals.contains(&sequence) => None,
+            None => {
+                let standing = self.standing_of(sequence).unwrap_or(durable.standing);
+                Some(Held { standing, ..durable })
+            }
         }
     }
 
@@ -131,13 +155,14 @@ impl Staged {
         } else if let Some(held) = self.replaced.remove(&sequence) {
             self.removals.insert(sequence);
             gist(held)
-        } else if let Some(durable) = durable()? {
+        } else if let Some((class, standing, size)) = durable()? {
             self.removals.insert(sequence);
-            durable
+            (class, self.standing_of(sequence).unwrap_or(standing), size)
         } else {
             return Ok(false);
         };
         self.changed = true;
+        self.stood.remove(&sequence);
         self.holdings.of(class, standing).take(size);
         Ok(true)
     }
@@ -163,6 +188,7 @@ impl Staged {
     pub(super) fn settle(&mut self) {
         self.appends.clear();
         self.replaced.clear();
+        self.stood.clear();
         self.removals.clear();
         self.keeps.clear();
         self.owes_scrub = false;

@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::{KeyRing, RingProblem, Sealer, key_ring::LONGEST};
+use super::{KeyRing, RingProblem, Sealer, key_ring::LONGEST, wrapped::rewrap_all};
 
 /// The name of systemd's credential.
 pub const CREDENTIAL: &str = "registry-key";
@@ -101,6 +101,39 @@ pub enum KeyError {
         /// The number.
         number: u32,
     },
+    /// A store's key is there, and no key to open it with.
+    #[error(
+        "failed to open the store key in {}: there are no keys to open it with; put the key file \
+         `{KEY_FILE}` or the credential `{CREDENTIAL}` back that was there before", path.display()
+    )]
+    NoKeys {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A store's key was wrapped with a key that is not here.
+    #[error(
+        "failed to open the store key in {}: it needs key number {number}, which is not there; put \
+         the key file `{KEY_FILE}` or the credential `{CREDENTIAL}` back that has it",
+        path.display()
+    )]
+    OtherKey {
+        /// The file.
+        path: PathBuf,
+        /// The number of the key.
+        number: u32,
+    },
+    /// A store's key does not open with the key of its number.
+    #[error(
+        "failed to open the store key in {}: it is damaged, or was wrapped with another key of \
+         number {number}; put the file back from a copy, or the key that was there before",
+        path.display()
+    )]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// The number of the key.
+        number: u32,
+    },
     /// The key file cannot be written.
     #[error(
         "failed to write the keys to {}: check the disk and the rights of the state directory; run \
@@ -128,6 +161,10 @@ impl KeySource {
     /// `LoadCredential=` loads (the variable `CREDENTIALS_DIRECTORY`).
     pub fn new(state_dir: &Path, credentials: Option<&Path>) -> Self {
         Self { state_dir: state_dir.to_owned(), credentials: credentials.map(Path::to_owned) }
+    }
+
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
     }
 
     /// The key file, whether it is there or not.
@@ -180,18 +217,27 @@ impl KeySource {
         self.write(&ring)
     }
 
-    /// Leaves only the current key in the key file. For when nothing is sealed with the others.
+    /// Leaves only the current key in the key file. For when nothing is sealed with the others but
+    /// keys of stores, which are wrapped anew before.
     pub fn drop_older(&self) -> Result<(), KeyError> {
         let _lock = self.lock()?;
         let mut ring = self.file()?;
+        let keys = Sealer::new(ring.clone());
+        rewrap_all(&self.state_dir, &[&keys], &keys)?;
         ring.keep_current();
         self.write(&ring)
     }
 
     /// Overwrites and removes the key file. For when nothing is sealed with its keys, or the
-    /// credential has them all.
+    /// credential has them all. Keys of stores are wrapped with the credential's before.
     pub fn remove_file(&self) -> Result<(), KeyError> {
         let _lock = self.lock()?;
+        // They may contradict each other, so each is asked by itself.
+        let credential = self.credentials.as_ref().map(|dir| read(&dir.join(CREDENTIAL)));
+        if let Some(credential) = credential.transpose()?.flatten() {
+            let (file, credential) = (Sealer::new(self.file()?), Sealer::new(credential));
+            rewrap_all(&self.state_dir, &[&credential, &file], &credential)?;
+        }
         let path = self.key_file();
         let removed = overwrite(&path).and_then(|()| fs::remove_file(&path));
         removed
@@ -206,7 +252,7 @@ impl KeySource {
         read(&path)?.ok_or_else(absent)
     }
 
-    fn lock(&self) -> Result<File, KeyError> {
+    pub(super) fn lock(&self) -> Result<File, KeyError> {
         let lock = File::open(&self.state_dir).and_then(|dir| dir.lock().map(|()| dir));
         lock.map_err(|source| write_error(&self.key_file(), source))
     }
@@ -222,11 +268,7 @@ impl KeySource {
             }
             let mut file =
                 OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            // Root makes it for the one whose directory it is.
-            let (owner, made) = (fs::metadata(&self.state_dir)?, file.metadata()?);
-            if (owner.uid(), owner.gid()) != (made.uid(), made.gid()) {
-                lchown(&new, Some(owner.uid()), Some(owner.gid())).or_else(forgiven)?;
-            }
+            owned_like_its_directory(&new, &self.state_dir)?;
             file.write_all(ring.text().as_bytes())?;
             file.sync_all()?;
             let old = File::options().write(true).open(&path).ok();
@@ -237,6 +279,15 @@ impl KeySource {
         })();
         written.map_err(|source| write_error(&path, source))
     }
+}
+
+/// Root makes a file for the one whose directory it is.
+pub(super) fn owned_like_its_directory(path: &Path, dir: &Path) -> io::Result<()> {
+    let (owner, made) = (fs::metadata(dir)?, fs::symlink_metadata(path)?);
+    if (owner.uid(), owner.gid()) == (made.uid(), made.gid()) {
+        return Ok(());
+    }
+    lchown(path, Some(owner.uid()), Some(owner.gid())).or_else(forgiven)
 }
 
 /// Only root may give a file away. Whoever is not root and may write here is the group's.
@@ -279,11 +330,11 @@ fn blank(mut file: &File) -> io::Result<()> {
     file.sync_all()
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn write_error(path: &Path, source: io::Error) -> KeyError {
+pub(super) fn write_error(path: &Path, source: io::Error) -> KeyError {
     KeyError::Write { path: path.to_owned(), source }
 }
 

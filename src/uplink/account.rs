@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{access::Access, broker::Broker, tls::Expiries};
-use crate::engine::Uptime;
+use crate::{engine::Uptime, outbox::Sequence};
 
 /// The state of the link to the broker.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -47,6 +47,19 @@ pub struct Counters {
     moves: AtomicU64,
     tried: Mutex<Option<Tried>>,
     last_round_trip_micros: AtomicU64,
+    replayed: AtomicU64,
+    dead_letter: Mutex<Option<DeadLetter>>,
+}
+
+/// The last record that was set aside, and why.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DeadLetter {
+    /// Which.
+    pub sequence: Sequence,
+    /// Why, in words for an operator.
+    pub why: &'static str,
+    /// When.
+    pub at: Uptime,
 }
 
 /// The broker that is tried or used, and the access it is tried with.
@@ -77,9 +90,10 @@ pub struct Totals {
     /// Records written again, because an earlier connection broke before their acknowledgement or
     /// the broker put them off.
     pub redelivered: u64,
-    /// Records deleted because they can never be delivered: the broker refused them for good.
+    /// Records set aside: the broker refused them for good, or broke connections for them. They are
+    /// kept, as dead letters.
     pub rejected: u64,
-    /// Records deleted because they could not be read.
+    /// Records taken out of the line because they could not be read.
     pub unreadable: u64,
     /// Records deleted because they might no longer be sent.
     pub erased: u64,
@@ -97,6 +111,10 @@ pub struct Totals {
     pub moves: u64,
     /// The time between the last acknowledged request and its acknowledgement.
     pub last_round_trip: Duration,
+    /// Records acknowledged that were sent again on order.
+    pub replayed: u64,
+    /// The last record that was set aside.
+    pub dead_letter: Option<DeadLetter>,
 }
 
 impl Counters {
@@ -117,6 +135,9 @@ impl Counters {
             faults: self.faults.load(Relaxed),
             moves: self.moves.load(Relaxed),
             last_round_trip: Duration::from_micros(self.last_round_trip_micros.load(Relaxed)),
+            replayed: self.replayed.load(Relaxed),
+            // It is one assignment, which cannot be half done.
+            dead_letter: *self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 
@@ -152,8 +173,13 @@ impl Counters {
         self.acknowledged.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn rejected(&self) {
+    pub(super) fn rejected(&self, letter: DeadLetter) {
         self.rejected.fetch_add(1, Relaxed);
+        *self.dead_letter.lock().unwrap_or_else(PoisonError::into_inner) = Some(letter);
+    }
+
+    pub(super) fn replayed(&self) {
+        self.replayed.fetch_add(1, Relaxed);
     }
 
     pub(super) fn unreadable(&self) {
@@ -168,8 +194,8 @@ impl Counters {
         self.refused.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn passed_over(&self) {
-        self.passed_over.fetch_add(1, Relaxed);
+    pub(super) fn passed_over(&self, records: u64) {
+        self.passed_over.fetch_add(records, Relaxed);
     }
 
     pub(super) fn connected(&self) {

@@ -26,6 +26,12 @@ pub trait Courier: Send {
     /// Decides about one record.
     fn dispatch(&mut self, stored: &Stored) -> Dispatch;
 
+    /// Decides about a record that was delivered once and is to be sent again on order. The event is
+    /// to be marked as that.
+    fn replay(&mut self, stored: &Stored) -> Dispatch {
+        self.dispatch(stored)
+    }
+
     /// Whether what a record says must not stay behind in the outbox's files once the broker has it.
     /// Asked when it is published.
     fn leaves_no_trace(&self, _stored: &Stored) -> bool {
@@ -55,7 +61,7 @@ pub enum Dispatch {
     Later,
     /// It may no longer be sent: it is deleted.
     Erase,
-    /// It cannot be read: it is counted, reported and deleted.
+    /// It cannot be read: it is counted, reported and leaves the line.
     Unreadable,
 }
 

@@ -21,6 +21,8 @@ pub struct PacketId(pub u16);
 pub enum Parcel {
     /// A record of the outbox.
     Record(Sequence),
+    /// A record that was delivered once, and is sent again on order.
+    Again(Sequence),
     /// The state document; the outbox knows nothing of it.
     State,
 }
@@ -50,7 +52,7 @@ impl InFlight {
         if self.is_empty() {
             self.quiet_since = Some(now);
         }
-        if matches!(parcel, Parcel::Record(_)) {
+        if parcel != Parcel::State {
             self.records += 1;
         }
         self.requested.push_back(Waiting { parcel, since: now });
@@ -74,7 +76,7 @@ impl InFlight {
     #[must_use]
     pub fn answered(&mut self, packet_id: PacketId, now: Uptime) -> Option<(Parcel, Duration)> {
         let waiting = self.sent.remove(&packet_id)?;
-        if matches!(waiting.parcel, Parcel::Record(_)) {
+        if waiting.parcel != Parcel::State {
             self.records = self.records.saturating_sub(1);
         }
         self.quiet_since = (!self.is_empty()).then_some(now);
@@ -91,25 +93,17 @@ impl InFlight {
         self.requested.is_empty() && self.sent.is_empty()
     }
 
-    /// The records among what awaits an acknowledgement.
+    /// The records among what awaits an acknowledgement, those sent again included.
     pub fn records(&self) -> usize {
         self.records
     }
 
-    /// The records among them, in no order.
-    pub fn sequences(&self) -> impl Iterator<Item = Sequence> {
-        let waiting = self.requested.iter().chain(self.sent.values());
-        waiting.filter_map(|waiting| match waiting.parcel {
-            Parcel::Record(sequence) => Some(sequence),
-            Parcel::State => None,
-        })
-    }
-
-    /// The records that were written, and await an acknowledgement.
+    /// The records that were written for the first time since they are pending, and await an
+    /// acknowledgement.
     pub fn written(&self) -> impl Iterator<Item = Sequence> {
         self.sent.values().filter_map(|waiting| match waiting.parcel {
             Parcel::Record(sequence) => Some(sequence),
-            Parcel::State => None,
+            Parcel::Again(_) | Parcel::State => None,
         })
     }
 

@@ -230,3 +230,62 @@ impl Stamp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::uplink::BrokerUrl;
+
+    /// Makes the certificate of an authority.
+    fn authority(path: &Path) {
+        let key = path.with_extension("key");
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=x", "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(path)
+            .output()
+            .expect("openssl does not start; install the package `openssl`");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_when_two_looks_have_found_the_same_change() {
+        let dir = TempDir::new().unwrap();
+        let [ca, one, other] = ["ca.pem", "one.pem", "other.pem"].map(|name| dir.path().join(name));
+        authority(&one);
+        authority(&other);
+        fs::copy(&one, &ca).unwrap();
+        let settings = Settings {
+            broker: BrokerUrl::new("mqtts://broker.example.org"),
+            ca_file: ca.clone(),
+            ..Settings::default()
+        };
+        let access = Access::load(&settings, None).unwrap();
+        let mut lookout = Lookout::new(&settings, None, &access, Clock::start(), true);
+        assert!(!lookout.look().await, "the first look finds what there is");
+        assert!(!lookout.look().await);
+        // Half-written: looked at twice, told, and not used.
+        fs::write(&ca, "-----BEGIN CERTIFICATE-----\nMIIB").unwrap();
+        assert!(!lookout.look().await && lookout.told.is_none());
+        assert!(!lookout.look().await && lookout.told.is_some());
+        assert!(lookout.access.has_certificates_of(&access));
+        fs::copy(&other, &ca).unwrap();
+        assert!(!lookout.look().await, "it may still be written");
+        assert!(lookout.look().await && lookout.told.is_none());
+        assert!(!lookout.access.has_certificates_of(&access));
+        assert!(!lookout.look().await, "once");
+        // The same in another file is no reason for anything.
+        fs::copy(&other, &one).unwrap();
+        fs::rename(&one, &ca).unwrap();
+        assert!(!lookout.look().await);
+        assert!(!lookout.look().await);
+        fs::remove_file(&ca).unwrap();
+        assert!(!lookout.look().await && !lookout.look().await);
+        assert!(lookout.told.is_some(), "a file that is gone is told, and the old is used on");
+    }
+}

@@ -81,7 +81,18 @@ struct Envelope<'a> {
     sequence: String,
     epoch: u32,
     partitionkey: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    replayed: bool,
     data: Map<String, Value>,
+}
+
+/// How an event is sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Sending {
+    /// It was delivered once, and is sent again on order: it has the attribute `replayed`.
+    pub replayed: bool,
+    /// It is too late for what it was meant for: it is called historical, however old it is.
+    pub late: bool,
 }
 
 /// Family and kind of what a record says.
@@ -140,15 +151,27 @@ impl Origin {
         (unix, mark.name())
     }
 
-    /// Renders one record.
+    /// Renders one record that is sent as usual.
     pub fn render(&self, sequence: Sequence, record: &Record, wall: &WallClock) -> CloudEvent {
+        self.render_as(Sending::default(), sequence, record, wall)
+    }
+
+    /// Renders one record.
+    pub fn render_as(
+        &self,
+        sending: Sending,
+        sequence: Sequence,
+        record: &Record,
+        wall: &WallClock,
+    ) -> CloudEvent {
         let (family, kind) = kind_of(&record.body);
         let (unix, clock) = self.stamp(record, wall);
         let age_ms = wall.unix_at(wall.at).as_millis().saturating_sub(unix.as_millis());
         let mut data = self.data(record, unix);
         data.insert("clock".into(), clock.into());
         data.insert("local_time".into(), self.local(unix).into());
-        data.insert("historical".into(), (age_ms > self.historical_after_ms).into());
+        let historical = sending.late || age_ms > self.historical_after_ms;
+        data.insert("historical".into(), historical.into());
 
         let subject = match &record.body {
             Body::Presence(presence) => Some(presence.subject.as_str()),
@@ -167,6 +190,7 @@ impl Origin {
             sequence: sequence.0.to_string(),
             epoch: self.epoch,
             partitionkey: subject.unwrap_or(&self.gateway),
+            replayed: sending.replayed,
             data,
         };
         CloudEvent { family, kind, json: serde_json::to_vec(&envelope).unwrap_or_default() }

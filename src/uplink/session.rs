@@ -7,26 +7,26 @@
 //! connection.
 
 mod act;
+mod again;
 mod leave;
 mod note;
 
 use std::{pin::pin, time::Duration};
 
-use tokio::sync::watch;
-use tracing::error;
-
 use super::{
     Carried, Leave, Stop, Uplink,
     courier::Courier,
     line::Door,
-    pump::{OutboxGone, Pump},
+    pump::{Fetched, Pump, Start},
+    replay::{Replay, Replaying},
     topic::Topic,
     wire::{self, Fault, Line, Plan, Sender, Signal, Welcome},
 };
 use crate::{
     engine::Uptime,
-    outbox::{Sequence, Stored},
+    outbox::{Sequence, Standing, Stored},
 };
+use tokio::sync::watch;
 
 /// The state document changes with every counter in it; a fleet's broker need not see each.
 const STATE_INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +65,8 @@ pub(super) struct Session<'a, C> {
     documents: Pending,
     /// A record was accepted.
     accepted: bool,
+    /// Dead letters are back in the line.
+    brought_back: bool,
     /// When to look whether acknowledgements still come.
     look_at: Uptime,
     /// Since when there has been a reason to make the connection anew.
@@ -106,7 +108,11 @@ struct Pending {
 /// What woke the session.
 enum Wake {
     Signal(Result<Signal, Fault>),
-    Fetched(Result<Vec<Stored>, OutboxGone>),
+    Fetched(Fetched),
+    /// What is held of what is to be sent again.
+    Held(Option<Vec<(Stored, Standing)>>),
+    /// There is something to be sent again.
+    Replay(Replay),
     State,
     Metrics,
     Stop,
@@ -117,7 +123,15 @@ enum Wake {
 
 impl<'a, C: Courier> Session<'a, C> {
     pub(super) fn new(uplink: &'a mut Uplink<C>, carried: &'a mut Carried) -> Self {
-        let pump = Pump::new(carried.careful, carried.floor);
+        let pump = Pump::new(
+            Start {
+                careful: carried.careful,
+                each: usize::from(uplink.settings.window_per_subject),
+                floor: carried.floor,
+                old: carried.marks.old(),
+            },
+            &mut carried.apart,
+        );
         // Whatever was measured while there was no connection is old; the next document will do.
         uplink.documents.metrics.mark_unchanged();
         let documents = Pending {
@@ -128,6 +142,8 @@ impl<'a, C: Courier> Session<'a, C> {
             metrics_published: false,
         };
         let stage = Stage::Connecting;
+        let brought_back = uplink.brought_back.has_changed().unwrap_or(false);
+        uplink.brought_back.mark_unchanged();
         Self {
             uplink,
             carried,
@@ -135,6 +151,7 @@ impl<'a, C: Courier> Session<'a, C> {
             stage,
             documents,
             accepted: false,
+            brought_back,
             look_at: Uptime::ZERO,
             leave_since: None,
             left: None,
@@ -169,6 +186,9 @@ impl<'a, C: Courier> Session<'a, C> {
         let proved = self.judge(&why);
         self.carried.remember_unanswered(self.pump.in_flight.written());
         self.carried.floor = self.pump.floor();
+        if let Some(replaying) = &mut self.carried.replaying {
+            replaying.broke();
+        }
         while let Some(removal) = self.pump.last_removal() {
             if self.uplink.outbox.send(removal).await.is_err() {
                 break;
@@ -194,12 +214,21 @@ impl<'a, C: Courier> Session<'a, C> {
                     alarm.set(tokio::time::sleep(delay.unwrap_or_default()));
                 }
                 let stopping = stop.is_told();
-                let Uplink { durable, documents, outbox, reconsider, .. } = &mut *self.uplink;
-                let leave = &mut self.carried.leave;
+                let idle = self.carried.replaying.is_none();
+                let Uplink {
+                    durable, documents, outbox, reconsider, replays, brought_back, ..
+                } = &mut *self.uplink;
+                let Carried { replaying, leave, .. } = &mut *self.carried;
                 let wake = tokio::select! {
                     signal = &mut next => Wake::Signal(signal),
-                    batch = self.pump.fetched() => Wake::Fetched(batch),
+                    fetched = self.pump.fetched() => Wake::Fetched(fetched),
+                    held = again::held(replaying) => Wake::Held(held),
+                    Some(replay) = replays.recv(), if idle => Wake::Replay(replay),
                     () = changed(durable) => Wake::Look,
+                    () = changed(brought_back) => {
+                        self.brought_back = true;
+                        Wake::Look
+                    }
                     () = changed(reconsider) => Wake::Look,
                     () = changed(leave) => Wake::Look,
                     () = changed(&mut documents.state) => Wake::State,
@@ -219,11 +248,21 @@ impl<'a, C: Courier> Session<'a, C> {
                         }
                         break;
                     }
-                    Wake::Fetched(Ok(batch)) => {
-                        let suspects = &self.carried.suspects;
-                        self.pump.shelve(batch, |sequence| suspects.is_aside(sequence));
+                    Wake::Fetched(fetched) => {
+                        if !fetched.is_answer() && self.uplink.outbox.is_closed() {
+                            return End::Stopped;
+                        }
+                        self.pump.shelve(fetched, self.uplink.clock.now());
                     }
-                    Wake::Fetched(Err(OutboxGone)) => return End::Stopped,
+                    Wake::Held(held) => {
+                        if let Some(replaying) = &mut self.carried.replaying {
+                            replaying.take(held);
+                        }
+                    }
+                    Wake::Replay(replay) => {
+                        let last = *self.uplink.durable.borrow();
+                        self.carried.replaying = Some(Replaying::begin(replay, last));
+                    }
                     Wake::State => self.documents.state = Some(self.documents.state_again),
                     Wake::Metrics => self.documents.metrics = true,
                     Wake::Stop => {
@@ -256,15 +295,16 @@ impl<'a, C: Courier> Session<'a, C> {
         let taken_over = matches!(fault, Fault::TakenOver);
         let culprit = self.culprit().filter(|_| !taken_over);
         if let (Some(why), Some(sequence)) = (fault.blames_publish(), culprit) {
+            if fault.is_about_size() {
+                // The limit is not known, only that this broker announced less than it enforces.
+                let more = open.welcome.largest_packet.saturating_add(1);
+                self.carried.oversize.refused(sequence, more);
+            }
             self.reject(sequence, why);
         } else if let (Some(sequence), false) = (culprit, self.accepted)
             && self.carried.suspects.broke_with(sequence, now)
         {
-            error!(
-                sequence = sequence.0,
-                "The connection breaks whenever this record is sent; it is set aside for an hour, \
-                 and others go first."
-            );
+            self.set_aside(sequence, "connections broke whenever it was sent");
         }
         let in_flight = self.pump.in_flight.records() > 0;
         if in_flight && (!self.accepted || fault.blames_publish().is_some()) {

@@ -82,8 +82,18 @@ pub struct Settings {
     /// divided by the round-trip time; what is in flight when a link breaks is sent again. An
     /// MQTT 5 broker may ask for fewer.
     pub window: u16,
+    /// How many events about the same subject, fixture or zone may await an acknowledgement, 1 to
+    /// `window`. With 1 they arrive in order whatever the broker does: refuses one and takes the
+    /// next, or loses one with a connection. More is faster where there are few subjects and the
+    /// link is long, and keeps the order with brokers that never refuse anything.
+    pub window_per_subject: u16,
+    /// For how long after it was made a moment is worth delivering as that, 0s to 7d: an MQTT 5
+    /// broker drops it after that instead of handing it to a subscriber who comes late. One that
+    /// is sent later than this is delivered all the same, marked `historical` and without an expiry:
+    /// as history it is as good as any. `0s` is for ever.
+    pub moment_expiry: Span,
     /// The wait after the first failed round of brokers, 10ms to 1h; it doubles with each further
-    /// one, and all of it but half of the first is left to chance.
+    /// one, and half of it is left to chance.
     pub backoff_min: Span,
     /// The longest wait between two attempts, at most 24h. Two minutes are short enough that
     /// nobody drives to the shop, and long enough for a broker that a thousand gateways wait for.
@@ -157,6 +167,8 @@ impl Default for Settings {
             connect_timeout: Span::secs(10),
             ack_timeout: Span::secs(30),
             window: 64,
+            window_per_subject: 1,
+            moment_expiry: Span::secs(300),
             backoff_min: Span::secs(1),
             backoff_max: Span::secs(120),
             spread: Span::secs(10),
@@ -180,6 +192,10 @@ impl Settings {
         self.validate_times()?;
         if !(1..=WIDEST_WINDOW).contains(&self.window) {
             return Err(refuse("uplink.window", self.window, format!("1 to {WIDEST_WINDOW}")));
+        }
+        if !(1..=self.window).contains(&self.window_per_subject) {
+            let allowed = format!("1 to `uplink.window` ({})", self.window);
+            return Err(refuse("uplink.window_per_subject", self.window_per_subject, allowed));
         }
         Ok(broker)
     }
@@ -287,6 +303,7 @@ impl Settings {
             ("uplink.spread", self.spread, nothing, Span::secs(600)),
             ("uplink.renewal_check", self.renewal_check, second, day),
             ("uplink.drain_timeout", self.drain_timeout, nothing, minute),
+            ("uplink.moment_expiry", self.moment_expiry, nothing, Span::secs(604_800)),
         ] {
             if found < least || found > most {
                 let from = match key {
@@ -398,6 +415,11 @@ mod tests {
             "`uplink.backoff_max` is \"20ms\"; allowed: `uplink.backoff_min` (1s) to \"1d\"",
         );
         start(&refused(|s| s.drain_timeout = Span::secs(61)), "`uplink.drain_timeout` is \"61s\"");
+        start(
+            &refused(|s| s.window_per_subject = 65),
+            "`uplink.window_per_subject` is 65; allowed: 1 to `uplink.window` (64)",
+        );
+        start(&refused(|s| s.moment_expiry = Span::secs(604_801)), "`uplink.moment_expiry` is");
         start(&refused(|s| s.connect_timeout = Span::millis(1)), "`uplink.connect_timeout` is");
         start(&refused(|s| s.ack_timeout = Span::millis(999)), "`uplink.ack_timeout` is");
         start(&refused(|s| s.key_file = "k.pem".into()), "`uplink.certificate_file` is empty");

@@ -1,10 +1,10 @@
-//! Broken connections and the record that was on them in; which records to leave out for a while
+//! Broken connections and the record that was on them in; which records to set aside for a while
 //! out. Pure.
 //!
 //! A broker may answer a publish it dislikes by closing the connection without a word (3.1.1 gives
 //! it no other way). The record would then be the oldest of every connection to come, and nothing
 //! behind it would ever leave the shop. It may also be innocent, so it is never deleted for this:
-//! it is set aside, others go first, and later it is tried again.
+//! it becomes a dead letter, others go first, and later it is brought back and tried again.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -51,21 +51,14 @@ impl Suspects {
         }
     }
 
-    /// This record is to be left out.
-    pub(super) fn is_aside(&self, record: Sequence) -> bool {
-        self.aside.contains_key(&record)
-    }
-
     /// When the first of those aside is to be tried again.
     pub(super) fn next_release(&self) -> Option<Uptime> {
         self.aside.values().min().copied()
     }
 
-    /// Lets those go whose time has come. Returns whether there are any.
-    pub(super) fn release(&mut self, now: Uptime) -> bool {
-        let before = self.aside.len();
-        self.aside.retain(|_, until| *until > now);
-        self.aside.len() < before
+    /// Takes those whose time has come.
+    pub(super) fn release(&mut self, now: Uptime) -> Vec<Sequence> {
+        self.aside.extract_if(.., |_, until| *until <= now).map(|(record, _)| record).collect()
     }
 }
 
@@ -81,9 +74,7 @@ mod tests {
     fn a_record_is_set_aside_after_eight_connections_in_a_row_broke_with_it() {
         let mut suspects = Suspects::default();
         assert!(!struck(&mut suspects, 7, 7));
-        assert!(!suspects.is_aside(Sequence(7)));
         assert!(struck(&mut suspects, 7, 1));
-        assert!(suspects.is_aside(Sequence(7)));
     }
 
     #[test]
@@ -102,9 +93,8 @@ mod tests {
         struck(&mut suspects, 7, 8);
         let release = suspects.next_release().unwrap();
         assert_eq!(release, Uptime::ZERO + ASIDE);
-        assert!(!suspects.release(release - Duration::from_micros(1)));
-        assert!(suspects.release(release));
-        assert!(!suspects.is_aside(Sequence(7)));
+        assert_eq!(suspects.release(Uptime::ZERO), []);
+        assert_eq!(suspects.release(release), [Sequence(7)]);
         assert_eq!(suspects.next_release(), None);
     }
 

@@ -158,7 +158,7 @@ impl Plan<'_> {
 
 impl Publication {
     /// The size of the packet on the wire, or up to six bytes more.
-    fn size(&self) -> usize {
+    pub(super) fn size(&self) -> usize {
         // Fixed header 5, length of the topic 2, packet identifier 2, length of the properties 4,
         // payload format 2, expiry 5, content type 3 and its text; 5 and both texts for each pair.
         let pairs: usize =

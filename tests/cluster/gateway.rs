@@ -57,6 +57,8 @@ const SENDS_AT: [u64; 4] = [0, 250, 500, 750];
 pub(crate) enum Way {
     /// One address, and a load balancer behind it.
     Balancer,
+    /// The nodes' own addresses, in order of preference.
+    List,
 }
 
 /// A gateway that runs.
@@ -81,12 +83,13 @@ pub(crate) struct Counters {
 // === impl Way ===
 
 impl Way {
-    pub(crate) const ALL: [Self; 1] = [Self::Balancer];
+    pub(crate) const ALL: [Self; 2] = [Self::Balancer, Self::List];
 
     /// Also the gateway's name.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Balancer => "balancer",
+            Self::List => "list",
         }
     }
 
@@ -94,6 +97,11 @@ impl Way {
     fn settings(self) -> String {
         match self {
             Self::Balancer => format!("broker = \"mqtt://{}\"", Balancer::address()),
+            Self::List => {
+                let [first, second, third] =
+                    NODES.map(|node| format!("\"mqtt://{}:{PORT}\"", network::front(node)));
+                format!("broker = {first}\nfallback_brokers = [{second}, {third}]")
+            }
         }
     }
 }
@@ -167,6 +175,23 @@ impl Gateway {
         Ok(Counters { appended, acknowledged, pending, dropped, redelivered, reconnects })
     }
 
+    /// Which node it is connected to, if it connects to nodes itself, as its host's kernel tells:
+    /// no other gateway there does.
+    pub(crate) fn node(&self) -> Option<u8> {
+        let pid = self.child.id()?;
+        let connections = fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
+        let port = format!(":{PORT:04X}");
+        // `sl local_address rem_address st`: addresses in the byte order of the machine, state 01 is
+        // an established connection (proc_net_tcp in the kernel's documentation).
+        let mut to = connections.lines().skip(1).filter_map(|line| {
+            let mut words = line.split_whitespace().skip(2);
+            let (remote, state) = (words.next()?, words.next()?);
+            let address = remote.strip_suffix(port.as_str()).filter(|_| state == "01")?;
+            Some(Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes()))
+        });
+        to.find_map(|to| NODES.into_iter().find(|node| network::front(*node) == to))
+    }
+
     /// The end of its log.
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read_to_string(self.directory.join("log")).unwrap_or_default();
@@ -211,6 +236,8 @@ connect_timeout = "3s"
 ack_timeout = "5s"
 backoff_min = "250ms"
 backoff_max = "2s"
+# Two gateways need not take turns.
+spread = "0s"
 drain_timeout = "1m"
 
 [health]
@@ -229,23 +256,6 @@ fn registry() -> String {
         ) + "\n"
     };
     (0..SUBJECTS).map(line).collect()
-}
-
-/// Where a gateway's connection to a node leads, as its host's kernel tells: `None` while it has
-/// none. Only for gateways that connect to nodes themselves.
-pub(crate) fn node_connected_from_shop(gateway: &Gateway) -> Option<u8> {
-    let pid = gateway.child.id()?;
-    let connections = fs::read_to_string(format!("/proc/{pid}/net/tcp")).ok()?;
-    let port = format!(":{PORT:04X}");
-    // `sl local_address rem_address st`: addresses in the byte order of the machine, state 01 is
-    // an established connection (proc_net_tcp in the kernel's documentation).
-    let mut to = connections.lines().skip(1).filter_map(|line| {
-        let mut words = line.split_whitespace().skip(2);
-        let (remote, state) = (words.next()?, words.next()?);
-        let address = remote.strip_suffix(port.as_str()).filter(|_| state == "01")?;
-        Some(Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes()))
-    });
-    to.find_map(|to| NODES.into_iter().find(|node| network::front(*node) == to))
 }
 
 // === the process itself ===

@@ -6,13 +6,14 @@
 //! | `network` | hosts and switches out of network namespaces |
 //! | `node`, `cluster` | `RabbitMQ`: one node, and three that are one |
 //! | `balancer` | a TCP load balancer before them |
-//! | `gateway` | the daemon, in a process of its own, with subjects that come and go |
+//! | `gateway` | the daemon, in processes of their own: behind the balancer, and with a list of nodes |
 //! | `platform`, `ledger` | the subscriber, and what it has received |
 //! | `scenario` | what happens, and the table |
 //!
 //! Needs root (or sudo), because of the namespaces, and Debian's `rabbitmq-server`; without them it fails.
 //! `CLUSTER_ROUNDS` (1) repeats the faults. `CLUSTER_QUEUES=classic` gives the cluster the queues that
-//! it has by default, with which it acknowledges what it then loses: that run is to fail. Whatever this starts ends with it, however it ends.
+//! it has by default, with which it acknowledges what it then loses: that run is to fail. Whatever
+//! this starts ends with it, however it ends.
 
 #![expect(clippy::expect_used, reason = "a helper of a test that panics is a failed test")]
 #![expect(clippy::indexing_slicing, reason = "a helper of a test that panics is a failed test")]

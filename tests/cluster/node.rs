@@ -226,8 +226,9 @@ default_pass = {USER}
 loopback_users = none
 # Who sees the smaller part of the cluster stops, so that clients leave it.
 cluster_partition_handling = pause_minority
-# After about so many seconds of silence a node counts as gone; the default is 60.
-net_ticktime = 5
+# After about so many seconds of silence a node counts as gone. The default is 60; with fewer than 8 a
+# busy machine would part nodes that are well.
+net_ticktime = 8
 cluster_formation.peer_discovery_backend = classic_config
 {members}
 disk_free_limit.absolute = 1MB

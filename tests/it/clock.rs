@@ -186,7 +186,7 @@ impl Scene {
         self.hear(&mut running, 7, "set 10 years ahead by hand", false, online).await;
         pass(MINUTE);
         machine.sync(UnixTime::from_millis(self.now()));
-        machine.sleep(2 * HOUR);
+        machine.suspend(2 * HOUR);
         self.hear(&mut running, 8, "slept for 2 hours", false, online).await;
         pass(MINUTE);
         self.hear(&mut running, 9, "a visit begins, and the power fails", true, online).await;

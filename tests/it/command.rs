@@ -5,4 +5,4 @@ mod gate;
 mod large;
 mod order;
 mod refusals;
-mod rig;
+pub(crate) mod rig;

@@ -1,6 +1,7 @@
 //! The outbox as the rooms around it see it.
 
 mod corruption;
+mod damage;
 mod erasing;
 mod faults;
 mod faulty;
@@ -9,6 +10,7 @@ mod losses;
 mod model;
 mod opening;
 mod scrubbing;
+mod sealing;
 mod serving;
 mod withdrawal;
 

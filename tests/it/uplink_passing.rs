@@ -22,7 +22,7 @@ use crate::support::{
     cutter::Cutter,
     eventually,
     mosquitto::Mosquitto,
-    rig::{Rig, number, numbered, settings, verbatim},
+    rig::{Rig, about, number, numbered, settings, verbatim},
     subscriber::Subscriber,
 };
 
@@ -88,11 +88,11 @@ async fn what_cannot_be_sent_yet_is_passed_over_once_and_sent_when_it_can_be() {
         Subscriber::start(Protocol::V5, mosquitto.port(), "beacon/v1/+/+/+/event/#").await;
     let (known, courier) = patient();
     let rig = Rig::start_with(settings(Protocol::V5, mosquitto.port()), courier);
-    rig.outbox.append(numbered(1..=1000));
+    rig.outbox.append_about(about(SUBJECTS, 1..=1000));
     eventually("what does not depend on it", || rig.outbox.pending() == 300).await;
     // New ones do not bring the old ones up again, nor do changes of something else.
     rig.reconsider.send_replace(());
-    rig.outbox.append(numbered(1001..=1100));
+    rig.outbox.append_about(about(SUBJECTS, 1001..=1100));
     eventually("the new ones", || rig.outbox.pending() == 330).await;
     assert_eq!(rig.totals().passed_over, 330);
 
@@ -102,8 +102,8 @@ async fn what_cannot_be_sent_yet_is_passed_over_once_and_sent_when_it_can_be() {
     eventually("every event", || subscriber.on("/entered").len() == 1100).await;
     let numbers = in_order_by_subject(&subscriber, 1100);
     let (first, last) = numbers.split_at(770);
-    assert!(first.is_sorted() && !first.iter().any(|number| depends(*number)));
-    assert!(last.is_sorted());
+    assert!(!first.iter().any(|number| depends(*number)));
+    assert!(last.iter().all(|number| depends(*number)));
     let (totals, outbox) = rig.stop().await;
     assert_eq!((totals.published, totals.redelivered, totals.faults), (1100, 0, 0));
     assert_eq!(outbox.removed(Removal::Acknowledged).len(), 1100);
@@ -123,7 +123,7 @@ async fn the_order_holds_while_the_conditions_change_all_the_time_and_the_link_i
     let mut turns = tokio::time::interval(Duration::from_millis(3));
     while appended < RECORDS {
         let next = (appended + random.u64(1..30)).min(RECORDS);
-        rig.outbox.append(numbered(appended + 1..=next));
+        rig.outbox.append_about(about(SUBJECTS, appended + 1..=next));
         appended = next;
         known.store(random.bool(), Relaxed);
         if random.bool() {
@@ -144,7 +144,7 @@ async fn the_order_holds_while_the_conditions_change_all_the_time_and_the_link_i
     eventually("every event", complete).await;
     in_order_by_subject(&subscriber, RECORDS);
     let totals = rig.totals();
-    assert!(totals.passed_over > 100 && totals.reconnects > 0, "{totals:?}");
+    assert!(totals.passed_over > 0 && totals.reconnects > 0, "{totals:?}");
 }
 
 #[tokio::test]

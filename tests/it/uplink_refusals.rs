@@ -176,7 +176,7 @@ async fn a_disconnect_that_may_be_about_a_document_costs_no_record() {
 }
 
 #[tokio::test]
-async fn a_record_for_which_the_broker_hangs_up_is_set_aside_and_kept() {
+async fn a_record_for_which_the_broker_hangs_up_becomes_a_dead_letter() {
     let broker = FakeBroker::start(|_, packet| match packet {
         Packet::Publish { payload, .. } if payload.starts_with("5 ") => vec![Say::HangUp],
         packet => well_behaved(packet),
@@ -185,12 +185,19 @@ async fn a_record_for_which_the_broker_hangs_up_is_set_aside_and_kept() {
     for protocol in [Protocol::V5, Protocol::V311] {
         let rig = Rig::start(settings(protocol, broker.port()));
         rig.outbox.append(numbered(1..=10));
-        eventually("all but one", || rig.outbox.pending() == 1).await;
+        rig.delivered().await;
         let (totals, outbox) = rig.stop().await;
         let mut removed = outbox.removed(Removal::Acknowledged);
         removed.sort_unstable();
         assert_eq!(removed, [1, 2, 3, 4, 6, 7, 8, 9, 10]);
-        assert_eq!((totals.rejected, outbox.pending()), (0, 1), "nothing is deleted on suspicion");
+        assert_eq!(
+            (totals.rejected, outbox.set_aside()),
+            (1, 1),
+            "nothing is deleted on suspicion"
+        );
+        let letter = totals.dead_letter.unwrap();
+        assert_eq!(letter.sequence.0, 5);
+        assert!(letter.why.contains("connections broke"), "{}", letter.why);
     }
 }
 

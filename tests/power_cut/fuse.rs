@@ -29,9 +29,21 @@ const UNMOUNT_STEP: Duration = Duration::from_millis(1);
 /// The kernel is to remember nothing: after a power cut it would be wrong.
 const FORGET_AT_ONCE: Duration = Duration::ZERO;
 
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Trouble {
+    /// Nothing; it may be full, which is the disk's own affair.
+    None,
+    /// It was mounted anew to be read only, as the kernel does when it has found an error.
+    ReadOnly,
+    /// Whatever is read or written ends in an error.
+    Failing,
+}
+
 /// A mounted [`Disk`]. Unmounted when dropped.
 pub(crate) struct Mounted {
     disk: Arc<Mutex<Disk>>,
+    trouble: Arc<Mutex<Trouble>>,
     open: Arc<AtomicU64>,
     session: Option<BackgroundSession>,
 }
@@ -48,7 +60,12 @@ impl Mounted {
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("power-cut".to_owned())];
         let open = Arc::new(AtomicU64::new(0));
-        let forgetful = Forgetful { disk: Arc::clone(&disk), open: Arc::clone(&open) };
+        let trouble = Arc::new(Mutex::new(Trouble::None));
+        let forgetful = Forgetful {
+            disk: Arc::clone(&disk),
+            trouble: Arc::clone(&trouble),
+            open: Arc::clone(&open),
+        };
         let session = fuser::spawn_mount(forgetful, path, &config);
         let session = session.map_err(|error| {
             format!(
@@ -56,11 +73,16 @@ impl Mounted {
                  install the package `fuse3` for `fusermount3` and allow this user /dev/fuse"
             )
         })?;
-        Ok(Self { disk, open, session: Some(session) })
+        Ok(Self { disk, trouble, open, session: Some(session) })
     }
 
     pub(crate) fn cut_power(&self, cut: Cut, random: &mut fastrand::Rng) {
         lock(&self.disk).cut_power(cut, random);
+    }
+
+    /// Breaks the disk, or repairs it.
+    pub(crate) fn trouble(&self, trouble: Trouble) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Limits how many bytes all files together may have.
@@ -100,6 +122,7 @@ impl Drop for Mounted {
 
 struct Forgetful {
     disk: Arc<Mutex<Disk>>,
+    trouble: Arc<Mutex<Trouble>>,
     /// Files and directories that are open.
     open: Arc<AtomicU64>,
 }
@@ -111,6 +134,20 @@ fn lock(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
 impl Forgetful {
     fn disk(&self) -> MutexGuard<'_, Disk> {
         lock(&self.disk)
+    }
+
+    /// Why nothing can be changed now, if nothing can.
+    fn refusal(&self) -> Option<Errno> {
+        match *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) {
+            Trouble::None => None,
+            Trouble::ReadOnly => Some(Errno::EROFS),
+            Trouble::Failing => Some(Errno::EIO),
+        }
+    }
+
+    /// Why nothing can be read now, if nothing can.
+    fn blindness(&self) -> Option<Errno> {
+        self.refusal().filter(|errno| *errno == Errno::EIO)
     }
 
     fn opened(&self) {
@@ -196,6 +233,9 @@ impl Filesystem for Forgetful {
         _flags: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let mut disk = self.disk();
         if let Some(size) = size.and_then(|size| usize::try_from(size).ok())
             && disk.resize(node.0, size).is_none()
@@ -217,6 +257,9 @@ impl Filesystem for Forgetful {
         _umask: u32,
         reply: ReplyEntry,
     ) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let mut disk = self.disk();
         let made = disk.make_directory(parent.0, name);
         introduce(reply, &disk, made);
@@ -232,6 +275,9 @@ impl Filesystem for Forgetful {
         _flags: i32,
         reply: ReplyCreate,
     ) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let mut disk = self.disk();
         let made = disk.make_file(parent.0, name).and_then(|node| attributes(&disk, node));
         match made {
@@ -245,11 +291,17 @@ impl Filesystem for Forgetful {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let done = self.disk().remove(parent.0, name);
         answer(reply, done);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let mut disk = self.disk();
         let node = disk.look_up(parent.0, name);
         let names = node.and_then(|node| disk.names(node));
@@ -270,6 +322,9 @@ impl Filesystem for Forgetful {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         if parent != new_parent || !flags.is_empty() {
             return reply.error(Errno::EINVAL);
         }
@@ -277,7 +332,11 @@ impl Filesystem for Forgetful {
         answer(reply, done);
     }
 
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, _: &Request, _: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let writes = flags.0 & (libc::O_WRONLY | libc::O_RDWR) != 0;
+        if let Some(errno) = if writes { self.refusal() } else { self.blindness() } {
+            return reply.error(errno);
+        }
         self.opened();
         reply.opened(NO_HANDLE, FopenFlags::empty());
     }
@@ -315,6 +374,9 @@ impl Filesystem for Forgetful {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        if let Some(errno) = self.blindness() {
+            return reply.error(errno);
+        }
         let disk = self.disk();
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
@@ -336,6 +398,9 @@ impl Filesystem for Forgetful {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let mut disk = self.disk();
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         if !disk.has_room(node.0, offset.saturating_add(bytes.len())) {
@@ -352,11 +417,17 @@ impl Filesystem for Forgetful {
     }
 
     fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let done = self.disk().sync(node.0);
         answer(reply, done);
     }
 
     fn fsyncdir(&self, _: &Request, node: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        if let Some(errno) = self.refusal() {
+            return reply.error(errno);
+        }
         let done = self.disk().sync(node.0);
         answer(reply, done);
     }

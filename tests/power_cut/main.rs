@@ -14,8 +14,10 @@ mod disk;
 mod fuse;
 mod harness;
 mod ledger;
+mod outage;
 mod rounds;
 mod steps;
+mod support;
 mod worker;
 
 use std::{process::ExitCode, time::Duration};
@@ -38,6 +40,8 @@ const TESTS: &[harness::Test] = &[
     }),
     ("a_power_cut_after_any_step_leaves_a_whole_store", steps::survives_a_cut_after_any_step),
     ("a_full_disk_is_said_and_costs_nothing_that_was_committed", survives_a_full_disk),
+    ("a_gateway_lives_through_a_disk_that_is_full_read_only_and_failing", outage::is_lived_through),
+    ("a_gateway_that_starts_without_its_disk_waits_and_says_why", outage::at_the_start_is_said),
     ("without_any_syncing_this_test_finds_what_is_lost", loses_without_syncing),
 ];
 

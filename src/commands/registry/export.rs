@@ -130,7 +130,7 @@ enum Unread {
 }
 
 fn kept(desk: &Desk, name: &str, wall: &WallClock) -> Result<Kept, Unread> {
-    let mut inspection = match outbox::inspect(desk.state_dir()) {
+    let mut inspection = match outbox::inspect_with(desk.state_dir(), desk.keys.clone()) {
         Ok(inspection) => inspection,
         Err(OutboxError::Absent { .. }) => {
             return Ok(Kept { visit: Value::Null, events: Vec::<Value>::new().into() });

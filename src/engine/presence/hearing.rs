@@ -55,6 +55,8 @@ struct HearingClock {
     deaf: Duration,
     /// When anything at all was last heard.
     evidence: Uptime,
+    /// Up to when it is known how long it was deaf.
+    counted: Uptime,
 }
 
 // === impl Ears ===
@@ -169,7 +171,8 @@ impl Ears {
 impl Default for HearingClock {
     fn default() -> Self {
         let never = Uptime::from_micros(i64::MIN);
-        Self { state: RadioState::default(), deaf: Duration::ZERO, evidence: never }
+        let state = RadioState::default();
+        Self { state, deaf: Duration::ZERO, evidence: never, counted: never }
     }
 }
 
@@ -211,8 +214,11 @@ impl HearingClock {
             (Some(since), None) => {
                 self.deaf += now.since(since);
                 self.evidence = self.evidence.max(now);
+                self.counted = now;
             }
-            (None, _) => {}
+            // What is suspected since before it last heard again was counted as deaf already.
+            (None, Some(since)) => self.freeze_at(since.max(self.counted)),
+            (None, None) => {}
         }
     }
 
@@ -250,6 +256,19 @@ mod tests {
         clock.set(s(110), RadioState::Hearing);
         assert_eq!(clock.at(s(110)), HearingTime(s(10)));
         assert_eq!(clock.at(s(115)), HearingTime(s(15)));
+    }
+
+    #[test]
+    fn what_was_counted_as_deaf_is_not_counted_twice() {
+        let mut clock = HearingClock::default();
+        clock.heard(s(10));
+        // The machine slept from 20 to 7220, which scan takes for silence afterwards.
+        clock.set(s(7220), RadioState::Deaf { since: s(20), cause: DeafCause::Suspended });
+        clock.set(s(7220), RadioState::Hearing);
+        clock.set(s(7222), RadioState::Suspect { since: s(10) });
+        assert_eq!(clock.at(s(7230)), HearingTime(s(20)));
+        clock.set(s(7230), RadioState::Hearing);
+        assert_eq!(clock.at(s(7235)), HearingTime(s(25)));
     }
 
     #[test]

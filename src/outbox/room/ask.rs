@@ -21,7 +21,8 @@ impl<J: Journal> Room<J> {
             Read::Oldest { after, limit, reply } => match self.journal.oldest(after, limit) {
                 Ok(records) => {
                     // Whoever asked may have gone; then nobody needs the answer.
-                    drop(reply.send(records.into_iter().map(Stored::from).collect()));
+                    let records = records.into_iter().map(|held| self.stored(held));
+                    drop(reply.send(records.collect()));
                     Ok(())
                 }
                 Err(error) => Err((error, Some(Read::Oldest { after, limit, reply }))),
@@ -42,7 +43,7 @@ impl<J: Journal> Room<J> {
                 Ok(records) => {
                     let records = records.into_iter().map(|held| {
                         let standing = held.standing;
-                        (Stored::from(held), standing)
+                        (self.stored(held), standing)
                     });
                     drop(reply.send(records.collect()));
                     Ok(())
@@ -95,18 +96,20 @@ impl<J: Journal> Room<J> {
             let is_over = !records.iter().all(in_time);
             let waiting = records.into_iter().filter(in_time);
             let waiting = waiting.filter(|held| held.standing == Standing::Pending);
-            found.extend(waiting.take(limit - found.len()).map(Stored::from));
+            let waiting: Vec<_> = waiting.take(limit - found.len()).collect();
+            found.extend(waiting.into_iter().map(|held| self.stored(held)));
             if is_over {
                 break;
             }
         }
         Ok(found)
     }
-}
 
-impl From<Held> for Stored {
-    fn from(held: Held) -> Self {
+    /// A record as readers see it.
+    fn stored(&self, held: Held) -> Stored {
         let Held { sequence, about, class, bytes, .. } = held;
-        Self { sequence, about: about.tag(), class, bytes }
+        let epoch = self.journal.epoch_of(sequence);
+        let epoch = (epoch != self.journal.epoch()).then_some(epoch);
+        Stored { sequence, about: about.tag(), class, epoch, bytes }
     }
 }

@@ -116,7 +116,7 @@ impl<J: Journal> Room<J> {
                 Standing::SetAside => &mut account.set_aside,
             };
             ranges.add(held.sequence);
-            for dropped in &held.notice {
+            if let Some(dropped) = &held.notice {
                 account.told.extend_from(&dropped.ranges);
             }
         }
@@ -168,7 +168,7 @@ impl<J: Journal> Room<J> {
     pub(super) fn drop_too_old(&mut self) -> Result<(), OutboxError> {
         for standing in [Standing::Pending, Standing::SetAside] {
             loop {
-                let wall = self.books.clock.wall();
+                let wall = self.books.clock.settled();
                 let (mut dropped, begin) = (0, self.mark().held().bytes);
                 for held in self.journal.oldest_standing(standing, CHUNK)? {
                     if begin.saturating_sub(self.mark().held().bytes) >= CHUNK_BYTES {

@@ -2,26 +2,27 @@
 //! contents that do not add up.
 
 use std::{
-    any::Any,
-    cell::Cell,
-    error::Error,
     fs::{self, File, TryLockError},
     io,
-    panic::{self, AssertUnwindSafe},
     path::Path,
-    sync::Arc,
     thread,
     time::Duration,
 };
 
 use tracing::warn;
 
-use crate::outbox::{OutboxError, class::Holdings};
+use crate::{
+    outbox::{DiskState, OutboxError},
+    seal::{KeySource, StoreKey},
+};
 
 use super::{
-    index::Index,
-    place::{at, sync_tree},
-    stored::{self, HEAD, Head, LAYOUT, RECORD},
+    guard::catch,
+    head::{self, HEAD, LAYOUT},
+    legacy::Legacy,
+    place::{Place, at, sync_tree},
+    salvage,
+    volume::{Cause, Volume},
 };
 
 /// sled's default. Nodes above a quarter of it (128 KiB) would become files of their own that sled
@@ -33,11 +34,11 @@ const RELEASE: Duration = Duration::from_secs(5);
 const RELEASE_STEP: Duration = Duration::from_millis(5);
 
 /// A store that was opened and read through.
-pub(super) struct Found {
-    pub(super) db: sled::Db,
-    pub(super) head: Head,
-    pub(super) holdings: Holdings,
-    pub(super) index: Index,
+pub(super) enum Found {
+    /// One of this layout.
+    Volume(Box<Volume>),
+    /// One of an older layout, to be written anew.
+    Legacy(Legacy),
 }
 
 /// Why a store was not opened.
@@ -48,34 +49,38 @@ pub(super) enum Trouble {
     Around(OutboxError),
 }
 
-type Cause = Box<dyn Error + Send + Sync>;
-
 /// Opens a store and reads all of it. On failure tries once more without the files that sled can
 /// do without: its snapshots are a cache, and its `conf` says what we tell it anyway.
 ///
-/// Reading everything takes a second for some hundred thousand records. It makes the count exact,
-/// and a store whose pages cannot be read is found now, when it can be set aside, and not again
-/// and again after each restart.
-pub(super) fn open(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble> {
-    match attempt(dir, path, cache) {
+/// Reading everything takes half a second for a million records. It makes the count exact, and a
+/// store whose pages cannot be read is found now, when it can be set aside, and not again and again
+/// after each restart.
+pub(super) fn open(
+    place: &Place,
+    number: u64,
+    keys: &KeySource,
+    cache: u64,
+) -> Result<Found, Trouble> {
+    match attempt(place, number, keys, cache) {
         Err(Trouble::Store(cause)) => {
+            let path = place.store(number);
             warn!(cause, store = %path.display(), "The outbox store did not open; trying without its snapshots.");
-            remove_files(path, |name| name.starts_with("snap.") || name == "conf")
-                .map_err(|error| Trouble::Around(at(dir)(error)))?;
-            attempt(dir, path, cache)
+            remove_files(&path, |name| name.starts_with("snap.") || name == "conf")
+                .map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
+            attempt(place, number, keys, cache)
         }
         result => result,
     }
 }
 
-/// Makes an empty store at `path` and closes it again.
-pub(super) fn create(path: &Path, head: Head) -> Result<(), Cause> {
-    // What it is opened with the next time is what counts; nothing is read here.
-    let db = config(path, 256 << 10).open()?;
-    db.insert(HEAD, head.encode())?;
-    db.flush()?;
-    drop(db);
-    Ok(wait_for_release(path)?)
+/// The key of a store; `None` when there is no file for it.
+pub(super) fn key(
+    place: &Place,
+    number: u64,
+    keys: &KeySource,
+) -> Result<Option<StoreKey>, OutboxError> {
+    let dir = || place.dir.clone();
+    keys.unwrap(&place.key(number)).map_err(|source| OutboxError::Key { dir: dir(), source })
 }
 
 pub(super) fn config(path: &Path, cache: u64) -> sled::Config {
@@ -90,9 +95,10 @@ pub(super) fn config(path: &Path, cache: u64) -> sled::Config {
         .mode(sled::Mode::LowSpace)
 }
 
-fn attempt(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble> {
-    prepare(path).map_err(|error| Trouble::Around(at(dir)(error)))?;
-    match catch(|| read_through(dir, path, cache)) {
+fn attempt(place: &Place, number: u64, keys: &KeySource, cache: u64) -> Result<Found, Trouble> {
+    let path = place.store(number);
+    prepare(&path).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
+    match catch(|| read_through(place, number, keys, cache)) {
         Ok(result) => result,
         Err(panic) => Err(Trouble::Store(panic.into())),
     }
@@ -114,53 +120,60 @@ fn prepare(path: &Path) -> io::Result<()> {
     }
 }
 
-fn read_through(dir: &Path, path: &Path, cache: u64) -> Result<Found, Trouble> {
-    let trouble = |error| trouble(dir, error);
-    let db = config(path, cache).open().map_err(trouble)?;
-    let head = db.get(HEAD).map_err(trouble)?.ok_or("it has no head")?;
-    let head = Head::decode(&head).ok_or("its head cannot be understood")?;
-    if head.layout > LAYOUT {
-        let dir = dir.to_owned();
-        return Err(Trouble::Around(OutboxError::NewerLayout { dir, found: head.layout }));
-    }
-    if !head.is_readable() {
-        return Err("its layout does not exist".into());
-    }
-    let (mut holdings, mut index) = (Holdings::default(), Index::default());
-    for item in db.scan_prefix(RECORD) {
-        let (key, value) = item.map_err(trouble)?;
-        let sequence = stored::decode_record_key(&key).ok_or("it has a strange key")?;
-        if sequence.0 == 0 || sequence.0 > head.last {
-            return Err("it has a record that was never given a sequence".into());
+fn read_through(
+    place: &Place,
+    number: u64,
+    keys: &KeySource,
+    cache: u64,
+) -> Result<Found, Trouble> {
+    let path = place.store(number);
+    let trouble = |cause| trouble(&place.dir, cause);
+    let db = config(&path, cache).open().map_err(|error| trouble(error.into()))?;
+    let head = db.get(HEAD).map_err(|error| trouble(error.into()))?.ok_or("it has no head")?;
+    let layout = head::layout(&head).ok_or("its head cannot be understood")?;
+    let found = match layout {
+        LAYOUT => {
+            let key = key(place, number, keys).map_err(Trouble::Around)?;
+            let missing = || OutboxError::KeyMissing { path: place.key(number) };
+            let key = key.ok_or_else(missing).map_err(Trouble::Around)?;
+            let volume = Volume::read_through(db, key).map_err(trouble)?;
+            // Where the log is damaged near its end, sled takes that for the end.
+            let log = path.join("db");
+            let lost = salvage::has_later(&log, volume.key(), volume.durable());
+            if lost.map_err(|error| trouble(error.into()))? {
+                return Err("commits have vanished from the end of it".into());
+            }
+            Found::Volume(Box::new(volume))
         }
-        let gist = stored::record_gist(&value).ok_or("a record cannot be understood")?;
-        holdings.of(gist.class, gist.standing).add(gist.size);
-        index.insert(sequence, gist.about);
-    }
-    sync_tree(path).map_err(|error| Trouble::Around(at(dir)(error)))?;
-    Ok(Found { db, head, holdings, index })
+        1 | 2 => Found::Legacy(Legacy::read_through(db).map_err(trouble)?),
+        0 => return Err("its layout does not exist".into()),
+        found => {
+            let dir = place.dir.clone();
+            return Err(Trouble::Around(OutboxError::NewerLayout { dir, found }));
+        }
+    };
+    sync_tree(&path).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
+    Ok(found)
 }
 
 fn is_forbidden(opened: &io::Result<File>) -> bool {
     matches!(opened, Err(error) if error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-fn trouble(dir: &Path, error: sled::Error) -> Trouble {
-    match error {
-        sled::Error::Io(error) if is_around(&error) => Trouble::Around(at(dir)(error)),
-        error => Trouble::Store(error.into()),
+fn trouble(dir: &Path, cause: Cause) -> Trouble {
+    match cause.downcast::<sled::Error>().map(|error| *error) {
+        Ok(sled::Error::Io(error)) if is_around(&error) => Trouble::Around(at(dir)(error)),
+        Ok(error) => Trouble::Store(error.into()),
+        Err(cause) => Trouble::Store(cause),
     }
 }
 
 /// Whether an error has nothing to do with what the store contains.
 fn is_around(error: &io::Error) -> bool {
-    use io::ErrorKind::{
-        OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
-    };
-    matches!(
-        error.kind(),
-        OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
-    ) || matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    use io::ErrorKind::{OutOfMemory, PermissionDenied};
+    DiskState::of(error).is_some()
+        || matches!(error.kind(), OutOfMemory | PermissionDenied)
+        || matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
 }
 
 impl From<&'static str> for Trouble {
@@ -181,7 +194,7 @@ fn remove_files(path: &Path, which: impl Fn(&str) -> bool) -> io::Result<()> {
 
 /// Waits until nobody holds sled's lock on a store. No other process can, as ours is on the whole
 /// directory; but sled's own threads may let go of a closed store a little later.
-fn wait_for_release(path: &Path) -> io::Result<()> {
+pub(super) fn wait_for_release(path: &Path) -> io::Result<()> {
     let db = match File::open(path.join("db")) {
         Ok(db) => db,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -203,57 +216,23 @@ fn wait_for_release(path: &Path) -> io::Result<()> {
     }
 }
 
-thread_local! {
-    /// Whether this thread's panics are expected, and told by whoever catches them.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Runs something that may panic, and returns the panic's message instead of printing it.
-fn catch<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    let hook = Arc::new(panic::take_hook());
-    let usual = Arc::clone(&hook);
-    panic::set_hook(Box::new(move |info| {
-        if !QUIET.get() {
-            usual(info);
-        }
-    }));
-    QUIET.set(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(run));
-    QUIET.set(false);
-    panic::set_hook(Box::new(move |info| hook(info)));
-    result.map_err(|payload| message(payload.as_ref()))
-}
-
-fn message(payload: &(dyn Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("a panic without a message").to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_caught_with_its_message_and_later_ones_are_seen_again() {
-        assert_eq!(catch(|| 7), Ok(7));
-        assert_eq!(catch(|| panic!("a plain one")), Err::<(), _>("a plain one".to_owned()));
-        let number = 3;
-        assert_eq!(catch(|| panic!("number {number}")), Err::<(), _>("number 3".to_owned()));
-        assert!(!QUIET.get());
-    }
-
-    #[test]
     fn a_full_disk_or_missing_rights_are_not_the_stores_fault() {
         let around = |kind: io::ErrorKind| {
-            let trouble = trouble(Path::new("outbox"), sled::Error::Io(kind.into()));
+            let trouble = trouble(Path::new("outbox"), sled::Error::Io(kind.into()).into());
             matches!(trouble, Trouble::Around(_))
         };
         assert!(around(io::ErrorKind::StorageFull));
         assert!(around(io::ErrorKind::PermissionDenied));
         assert!(around(io::ErrorKind::ReadOnlyFilesystem));
         assert!(!around(io::ErrorKind::UnexpectedEof));
+        let broken = sled::Error::Io(io::Error::from_raw_os_error(libc::EIO));
+        assert!(matches!(trouble(Path::new("outbox"), broken.into()), Trouble::Around(_)));
         let corrupt = sled::Error::ReportableBug("a bug".to_owned());
-        assert!(matches!(trouble(Path::new("outbox"), corrupt), Trouble::Store(_)));
+        assert!(matches!(trouble(Path::new("outbox"), corrupt.into()), Trouble::Store(_)));
     }
 }

@@ -5,11 +5,13 @@
 //! | `lock` | locked by the process that uses the directory |
 //! | `epoch` | the highest epoch ever begun here, as a decimal number |
 //! | `store-N` | a sled store; the one with the highest number is live |
+//! | `store-N.sealed-key` | the key of that store, wrapped with the gateway's |
 //! | `new` | a store in the making; worthless after a crash |
-//! | `corrupt-T` | a store set aside at Unix time T because it could not be read |
+//! | `corrupt-T`, `corrupt-T.sealed-key` | a store set aside at Unix time T because it could not be read, and its key |
 //!
 //! A store is made complete and synced under the name `new` before it is given its real one, in one
-//! step that either happens or does not. So there is never a half-made store to be found.
+//! step that either happens or does not. So there is never a half-made store to be found. Its key is
+//! there before it is.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -20,7 +22,11 @@ use std::{
 
 use tracing::warn;
 
-use crate::{engine::UnixTime, outbox::OutboxError};
+use crate::{
+    engine::UnixTime,
+    outbox::OutboxError,
+    seal::{WRAPPED, WRAPPED_NEW},
+};
 
 pub(in crate::outbox) const LOCK: &str = "lock";
 const EPOCH: &str = "epoch";
@@ -81,6 +87,11 @@ impl Place {
         self.dir.join(format!("{STORE}{number}"))
     }
 
+    /// Where the wrapped key of a store is.
+    pub(super) fn key(&self, number: u64) -> PathBuf {
+        key_of(&self.store(number))
+    }
+
     /// Where to make a store. Nothing is there.
     pub(super) fn workshop(&self) -> io::Result<PathBuf> {
         let path = self.dir.join(NEW);
@@ -99,9 +110,15 @@ impl Place {
     /// gone.
     pub(super) fn clean(&self, live: u64) -> bool {
         let cleaned = names(&self.dir).and_then(|names| {
-            let stale = names.iter().filter(|name| match store_number(name) {
-                Some(number) => number < live,
-                None => *name == NEW || *name == EPOCH_NEW,
+            let stale = names.iter().filter(|name| {
+                let store = name.strip_suffix(WRAPPED_NEW).or(name.strip_suffix(WRAPPED));
+                match (store_number(name), store.map(|store| (store_number(store), store))) {
+                    (Some(number), _) => number < live,
+                    // The key of a store that never came to be has a higher number.
+                    (None, Some((Some(number), _))) => number != live,
+                    (None, Some((None, store))) => !names.iter().any(|name| name == store),
+                    (None, None) => *name == NEW || *name == EPOCH_NEW,
+                }
             });
             stale.map(|name| self.dir.join(name)).try_for_each(|path| remove_all(&path))
         });
@@ -121,7 +138,10 @@ impl Place {
             })
             .find(|path| !path.exists())
             .ok_or(io::ErrorKind::AlreadyExists)?;
-        fs::rename(self.store(number), &aside)?;
+        match fs::rename(self.key(number), key_of(&aside)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::rename(self.store(number), &aside)?,
+        }
         sync_dir(&self.dir)?;
         if let Err(error) = self.forget_corrupt(&aside) {
             warn!(%error, "Stores that were set aside earlier could not be removed.");
@@ -134,7 +154,7 @@ impl Place {
     fn forget_corrupt(&self, latest: &Path) -> io::Result<()> {
         let mut aside: Vec<PathBuf> = names(&self.dir)?
             .iter()
-            .filter(|name| name.starts_with(CORRUPT))
+            .filter(|name| name.starts_with(CORRUPT) && !name.ends_with(WRAPPED))
             .map(|name| self.dir.join(name))
             .filter(|path| path != latest)
             .collect();
@@ -143,7 +163,10 @@ impl Place {
             (name.len(), name)
         });
         let too_many = (aside.len() + 1).saturating_sub(KEEP_CORRUPT);
-        aside.iter().take(too_many).try_for_each(|path| remove_all(path))
+        aside.iter().take(too_many).try_for_each(|path| {
+            remove_all(path)?;
+            remove_all(&key_of(path))
+        })
     }
 
     /// Removes all stores that were set aside, and says how many: nobody can find out what they
@@ -151,7 +174,10 @@ impl Place {
     pub(super) fn forget_aside(&self) -> io::Result<usize> {
         let names = names(&self.dir)?;
         let aside = names.iter().filter(|name| name.starts_with(CORRUPT));
-        let removed = aside.map(|name| remove_all(&self.dir.join(name)).map(|()| 1));
+        let removed = aside.map(|name| {
+            remove_all(&self.dir.join(name))?;
+            Ok(usize::from(!name.ends_with(WRAPPED)))
+        });
         removed.sum()
     }
 
@@ -216,6 +242,12 @@ fn refuse_foreign(dir: &Path) -> Result<(), OutboxError> {
     }
 }
 
+fn key_of(store: &Path) -> PathBuf {
+    let mut name = store.as_os_str().to_owned();
+    name.push(WRAPPED);
+    name.into()
+}
+
 fn store_number(name: &str) -> Option<u64> {
     // Whoever made a larger one was not us.
     name.strip_prefix(STORE)?.parse().ok().map(|number: u32| number.into())
@@ -276,7 +308,9 @@ mod tests {
     #[test]
     fn only_our_own_numbers_are_numbers_of_stores() {
         assert_eq!(store_number("store-17"), Some(17));
-        for name in ["store-", "store-x", "store-99999999999", "corrupt-17", "17"] {
+        for name in
+            ["store-", "store-x", "store-99999999999", "corrupt-17", "17", "store-17.sealed-key"]
+        {
             assert_eq!(store_number(name), None, "{name}");
         }
     }

@@ -1,35 +1,49 @@
 //! A store written anew from what is in it, so that nothing else is in its files.
 //!
 //! sled appends. What is removed or overwritten stays in its log until the whole segment around it
-//! (512 KiB) has been moved away and is written over, which in a quiet store may be never; so a
-//! removed record can be read from the card with `strings`. The one way to be rid of it is a new
-//! log. It is written in parts beside the live store, which goes on being used: what is committed
-//! there meanwhile is repeated here. When the new one is complete and synced it gets the next
-//! number, and the old directory is deleted. A crash leaves either the old one or both, and then the
-//! one with the higher number is live and complete.
+//! (512 KiB) has been moved away and is written over, which in a quiet store may be never. The one
+//! way to be rid of it is a new log. It is written in parts beside the live store, which goes on
+//! being used: what is committed there meanwhile is repeated here. When the new one is complete and
+//! synced it gets the next number, and the old directory is deleted. A crash leaves either the old
+//! one or both, and then the one with the higher number is live and complete.
 //!
-//! What this cannot reach is the card itself: the blocks of deleted files hold their bytes until
-//! the file system hands them out again, and a flash card keeps copies that nobody can ask for.
+//! The new store has a key of its own, and the old key is deleted with the old store. So what the
+//! card keeps of deleted files, in blocks that nobody can ask for, cannot be opened any more.
 
-use std::{collections::BTreeMap, error::Error, fs, mem, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
-use crate::outbox::{Held, OutboxError, Sequence};
+use crate::{
+    outbox::{Class, Held, Kept, OutboxError, Sequence, Standing, staged::Staged},
+    seal::{KeySource, StoreKey},
+};
 
 use super::{
-    StoreOptions, open,
+    StoreOptions, guard,
+    head::Head,
+    open,
     place::Place,
-    stored::{self, HEAD, Head, KEPT},
+    standings::BITS,
+    volume::{Cause, Changes, Volume},
 };
 
 /// How much is copied in one part, in records and in bytes: sled writes about four times as much,
 /// which takes a slow card a tenth of a second.
-const PART: usize = 512;
+const PART: usize = 1024;
 const PART_BYTES: usize = 256 << 10;
 
-/// A store in the making.
-pub(super) struct Rebuild {
-    db: sled::Db,
+/// A store in the making, in the workshop.
+pub(super) struct Workshop {
+    volume: Volume,
     path: PathBuf,
+}
+
+/// A store that is written anew beside the live one.
+pub(super) struct Rebuild {
+    workshop: Workshop,
     /// The first record that was not copied yet.
     next: Sequence,
     /// Something that was copied has been removed or replaced since, so the new log is not free of
@@ -37,86 +51,86 @@ pub(super) struct Rebuild {
     pub(super) stale: bool,
     /// And since then something had to vanish, which may be that.
     pub(super) owes_scrub: bool,
+    /// Records that could not be read, and are not in the new store.
+    pub(super) unreadable: BTreeMap<Sequence, (Class, Standing, usize)>,
 }
 
-type Cause = Box<dyn Error + Send + Sync>;
+// === impl Workshop ===
 
-impl Rebuild {
-    /// Begins in the workshop.
-    pub(super) fn begin(place: &Place, options: &StoreOptions) -> Result<Self, Cause> {
+impl Workshop {
+    /// Begins a store, with a key of its own, whose first record will be `first`.
+    pub(super) fn begin(
+        place: &Place,
+        options: &StoreOptions,
+        head: &Head,
+        first: u64,
+    ) -> Result<Self, Cause> {
         let path = place.workshop()?;
-        let db = open::config(&path, options.cache).open()?;
-        Ok(Self { db, path, next: Sequence(0), stale: false, owes_scrub: false })
+        let head = Head { last: first.saturating_sub(1), floor: first >> BITS, ..head.clone() };
+        let key = StoreKey::fresh()?;
+        let db = guard::catch(|| open::config(&path, options.cache).open())??;
+        Ok(Self { volume: Volume::new(db, key, head), path })
     }
 
-    /// Copies the next part. Returns whether that was the last. The outer error is about the old
-    /// store, the inner one about this one.
-    pub(super) fn copy(&mut self, old: &sled::Db) -> Result<Result<bool, Cause>, OutboxError> {
-        let mut batch = sled::Batch::default();
-        let (mut records, mut bytes) = (0, 0);
-        let range = stored::record_key(self.next)..=stored::record_key(Sequence(u64::MAX));
-        let mut complete = true;
-        for item in old.range(range) {
-            if records >= PART || bytes >= PART_BYTES {
-                complete = false;
-                break;
-            }
-            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
-            if let Some(Sequence(sequence)) = stored::decode_record_key(&key) {
-                self.next = Sequence(sequence.saturating_add(1));
-            }
-            (records, bytes) = (records + 1, bytes + value.len());
-            batch.insert(key, value);
-        }
-        Ok(self.db.apply_batch(batch).map(|()| complete).map_err(Into::into))
+    pub(super) fn volume(&mut self) -> &mut Volume {
+        &mut self.volume
     }
 
-    /// Repeats a commit of the live store as far as it concerns what was copied. Kept values are
-    /// copied at the very end, and new records lie behind everything.
-    pub(super) fn repeat<'a>(
-        &mut self,
-        removals: impl Iterator<Item = &'a Sequence>,
-        replaced: &BTreeMap<Sequence, Held>,
-        owes_scrub: bool,
-    ) -> Result<(), Cause> {
-        let mut batch = sled::Batch::default();
-        let mut changed = false;
-        for sequence in removals.filter(|sequence| **sequence < self.next) {
-            batch.remove(&stored::record_key(*sequence));
-            changed = true;
-        }
-        for (sequence, held) in replaced.range(..self.next) {
-            batch.insert(&stored::record_key(*sequence), stored::encode_record(held));
-            changed = true;
-        }
-        self.stale |= changed;
-        self.owes_scrub |= owes_scrub && self.stale;
-        if changed { Ok(self.db.apply_batch(batch)?) } else { Ok(()) }
+    /// Adds records, which lie behind those that were added before, and have been given up to
+    /// `last`.
+    pub(super) fn add(&mut self, records: &[Held], last: u64) -> Result<(), Cause> {
+        self.apply(&Changes {
+            last,
+            records: records.iter().collect(),
+            stood: &BTreeMap::new(),
+            removals: &BTreeSet::new(),
+            keeps: &BTreeMap::new(),
+            owes_scrub: false,
+            lost_is_told: false,
+        })
     }
 
-    /// Adds what is not a record, and makes the store durable and live under a number. All records
-    /// must have been copied. Errors are as above.
-    pub(super) fn finish(
-        self,
-        old: &sled::Db,
-        head: Head,
+    fn apply(&mut self, changes: &Changes<'_>) -> Result<(), Cause> {
+        guard::catch(|| self.volume.apply(changes))?
+    }
+
+    /// Adds what is not a record, and makes the store complete. `None` in its place when that
+    /// failed, and then nothing is left of it.
+    fn complete(&mut self, kept: Vec<Kept>, last: u64, owes_scrub: bool) -> Result<(), Cause> {
+        let keeps = kept.into_iter().map(|kept| (kept.slot, Some(kept.value))).collect();
+        self.apply(&Changes {
+            last,
+            records: Vec::new(),
+            stood: &BTreeMap::new(),
+            removals: &BTreeSet::new(),
+            keeps: &keeps,
+            owes_scrub,
+            lost_is_told: false,
+        })?;
+        guard::catch(|| self.volume.flush())?
+    }
+
+    /// Makes the store durable and live under a number, and returns it, still open. The outer error
+    /// says that nobody knows which store is live now.
+    pub(super) fn install(
+        mut self,
+        (kept, last, owes_scrub): (Vec<Kept>, u64, bool),
         place: &Place,
         number: u64,
-    ) -> Result<Result<sled::Db, Cause>, OutboxError> {
-        let mut batch = sled::Batch::default();
-        for item in old.scan_prefix(KEPT) {
-            let (key, value) = item.map_err(|error| OutboxError::Read(error.into()))?;
-            batch.insert(key, value);
-        }
-        batch.insert(HEAD, head.encode());
-        match self.install(batch, place, number) {
+        keys: &KeySource,
+    ) -> Result<Result<Volume, Cause>, OutboxError> {
+        let installed = self.complete(kept, last, owes_scrub).and_then(|()| {
+            keys.wrap(&place.key(number), self.volume.key())?;
+            Ok(place.install(number)?)
+        });
+        match installed {
             // The handle goes on: sled holds its files by descriptors, and uses the path for blobs
             // only, of which there are none.
-            Ok(()) => Ok(Ok(self.db)),
+            Ok(()) => Ok(Ok(self.volume)),
             Err(cause) if place.store(number).exists() => {
                 // It has its name, and nobody knows whether it will have it after a power cut. The
                 // old one must not be written to any more.
-                mem::forget(self.db);
+                drop(self.volume);
                 Err(OutboxError::Commit(cause))
             }
             Err(cause) => {
@@ -126,20 +140,107 @@ impl Rebuild {
         }
     }
 
-    fn install(&self, batch: sled::Batch, place: &Place, number: u64) -> Result<(), Cause> {
-        self.db.apply_batch(batch)?;
-        self.db.flush()?;
-        Ok(place.install(number)?)
-    }
-
-    /// Gives up. Nothing of it is left but a little memory.
+    /// Gives up. Nothing of it is left.
     pub(super) fn abandon(self) {
-        // sled would write once more when dropped, and panic if that fails. It keeps the file open,
-        // so the file is emptied before its name goes.
+        // sled writes once more when it is closed. It keeps the file open, so the file is emptied
+        // before: the reason may be that the disk is full.
         drop(
             fs::OpenOptions::new().write(true).open(self.path.join("db")).map(|log| log.set_len(0)),
         );
+        drop(self.volume);
         drop(fs::remove_dir_all(&self.path));
-        mem::forget(self.db);
+    }
+}
+
+// === impl Rebuild ===
+
+impl Rebuild {
+    pub(super) fn begin(
+        place: &Place,
+        options: &StoreOptions,
+        old: &Volume,
+    ) -> Result<Self, Cause> {
+        // The sequence 0 was never given.
+        let first = (old.head.floor << BITS).max(1);
+        let mut workshop = Workshop::begin(place, options, &old.head, first)?;
+        workshop.volume.set_lost(old.lost().clone());
+        let (next, unreadable) = (Sequence(first), BTreeMap::new());
+        Ok(Self { workshop, next, stale: false, owes_scrub: false, unreadable })
+    }
+
+    /// Copies the next part. Returns whether that was the last. The outer error is about the old
+    /// store, the inner one about this one.
+    pub(super) fn copy(&mut self, old: &mut Volume) -> Result<Result<bool, Cause>, OutboxError> {
+        let range = old.index.walk(self.next, Sequence(u64::MAX), |_, _| true);
+        let part: Vec<_> = range.take(PART).collect();
+        let mut complete = part.len() < PART;
+        let (mut records, mut bytes) = (Vec::with_capacity(part.len()), 0);
+        let mut lost = old.lost().clone();
+        let before = lost.count();
+        for (sequence, gist) in part {
+            if bytes >= PART_BYTES {
+                complete = false;
+                break;
+            }
+            self.next = Sequence(sequence.0.saturating_add(1));
+            bytes += gist.size;
+            let read = guard::catch(|| old.record(sequence, &gist));
+            let read = read.map_err(Into::into).and_then(|read| read);
+            match read.map_err(OutboxError::Read)? {
+                Some(held) => records.push(held),
+                None => {
+                    self.unreadable.insert(sequence, (gist.class, gist.standing, gist.size));
+                    lost.add(sequence);
+                }
+            }
+        }
+        if lost.count() > before || !self.unreadable.is_empty() {
+            lost.extend(self.unreadable.keys().copied());
+            self.workshop.volume.set_lost(lost);
+        }
+        let end = self.next.0.saturating_sub(1);
+        Ok(self.workshop.add(&records, end).map(|()| complete))
+    }
+
+    /// Repeats a commit of the live store as far as it concerns what was copied. Kept values are
+    /// copied at the very end, and new records lie behind everything.
+    pub(super) fn repeat(&mut self, staged: &Staged, lost_is_told: bool) -> Result<(), Cause> {
+        let removals: BTreeSet<_> = staged.removals.range(..self.next).copied().collect();
+        let stood: BTreeMap<_, _> =
+            staged.stood.range(..self.next).map(|(sequence, it)| (*sequence, *it)).collect();
+        let records: Vec<_> = staged.replaced.range(..self.next).map(|(_, held)| held).collect();
+        self.stale |= !(removals.is_empty() && records.is_empty());
+        self.owes_scrub |= staged.owes_scrub && self.stale;
+        if removals.is_empty() && stood.is_empty() && records.is_empty() && !lost_is_told {
+            return Ok(());
+        }
+        self.unreadable.retain(|sequence, _| !removals.contains(sequence));
+        self.workshop.apply(&Changes {
+            last: self.next.0.saturating_sub(1),
+            records,
+            stood: &stood,
+            removals: &removals,
+            keeps: &BTreeMap::new(),
+            owes_scrub: false,
+            lost_is_told,
+        })
+    }
+
+    /// Adds what is not a record, and makes the store durable and live under a number. All records
+    /// must have been copied. Errors are as above.
+    pub(super) fn finish(
+        self,
+        old: &Volume,
+        place: &Place,
+        number: u64,
+        keys: &KeySource,
+    ) -> Result<Result<Volume, Cause>, OutboxError> {
+        let kept = guard::catch(|| old.kept()).map_err(Into::into).and_then(|kept| kept);
+        let kept = kept.map_err(OutboxError::Read)?;
+        self.workshop.install((kept, old.head.last, self.owes_scrub), place, number, keys)
+    }
+
+    pub(super) fn abandon(self) {
+        self.workshop.abandon();
     }
 }

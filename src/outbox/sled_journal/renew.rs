@@ -1,4 +1,5 @@
-//! When a store is written anew: to be rid of what was erased, and to become small again.
+//! When a store is written anew: to be rid of what was erased, and to become small again after a
+//! large drain.
 
 use std::{error::Error, fs::File, io, mem};
 
@@ -6,7 +7,7 @@ use tracing::{info, warn};
 
 use crate::outbox::{OutboxError, Scrub};
 
-use super::{SledJournal, count_blobs, rebuild::Rebuild, stored::Head};
+use super::{SledJournal, count_blobs, rebuild::Rebuild};
 
 /// Where the renewal of a store stands.
 #[derive(Default)]
@@ -22,24 +23,37 @@ pub(super) enum Renewal {
 }
 
 impl SledJournal {
-    /// Replaces an empty store whose log has grown large.
+    /// Writes a part of a new store in place of one that has grown large and holds little. What is
+    /// small is done at once.
     pub(super) fn shrink(&mut self) -> Result<(), OutboxError> {
         let size = self.size_on_disk().unwrap_or(0);
-        if self.staged.holdings.all().records > 0
-            || size <= self.options.shrink_above
-            || !matches!(self.renewal, Renewal::Idle)
-        {
-            return Ok(());
-        }
-        let renewed = match Rebuild::begin(&self.place, &self.options) {
+        let rebuild = match &self.renewal {
+            // It is a part of what is owed, which is paid in its own time.
+            _ if self.volume.head.owes_scrub => return Ok(()),
+            Renewal::Underway(_) => match mem::take(&mut self.renewal) {
+                Renewal::Underway(rebuild) => Ok(rebuild),
+                Renewal::Idle | Renewal::Failed => return Ok(()),
+            },
+            Renewal::Idle if size > self.options.shrink_above && self.volume.is_sparse(size) => {
+                Rebuild::begin(&self.place, &self.options, &self.volume)
+            }
+            Renewal::Idle => return Ok(()),
+            Renewal::Failed => Err("the new store could not keep up".into()),
+        };
+        let renewed = match rebuild {
             Ok(rebuild) => self.renew_with(rebuild)?,
             Err(cause) => Err(cause),
         };
         match renewed {
-            // Without records there is only one part.
-            Ok(_) => info!(bytes = size, "The emptied outbox was made smaller."),
+            Ok(false) => {}
+            Ok(true) => info!(
+                before = size,
+                bytes = self.size_on_disk().unwrap_or(0),
+                "The outbox, which holds little now, was made smaller."
+            ),
             Err(cause) => {
-                warn!(cause, bytes = size, "The emptied outbox could not be made smaller.");
+                warn!(cause, bytes = size, "The outbox could not be made smaller.");
+                self.renewal = Renewal::Idle;
                 self.options.shrink_above = u64::MAX;
             }
         }
@@ -54,8 +68,8 @@ impl SledJournal {
         let rebuild = match mem::take(&mut self.renewal) {
             Renewal::Underway(rebuild) => Ok(rebuild),
             Renewal::Failed => return Ok(Scrub::Failed),
-            Renewal::Idle if !self.head.owes_scrub => return Ok(Scrub::Done),
-            Renewal::Idle => Rebuild::begin(&self.place, &self.options),
+            Renewal::Idle if !self.volume.head.owes_scrub => return Ok(Scrub::Done),
+            Renewal::Idle => Rebuild::begin(&self.place, &self.options, &self.volume),
         };
         self.failed = true;
         let renewed = match rebuild {
@@ -79,9 +93,7 @@ impl SledJournal {
     /// Repeats a commit in the new store. Its failure is not the old one's.
     pub(super) fn repeat_in_renewal(&mut self) {
         let Renewal::Underway(rebuild) = &mut self.renewal else { return };
-        let staged = &self.staged;
-        let repeated = rebuild.repeat(staged.removals.iter(), &staged.replaced, staged.owes_scrub);
-        if let Err(cause) = repeated {
+        if let Err(cause) = rebuild.repeat(&self.staged, self.lost_is_told) {
             warn!(cause, "The renewal of the outbox failed.");
             if let Renewal::Underway(rebuild) = mem::replace(&mut self.renewal, Renewal::Failed) {
                 rebuild.abandon();
@@ -95,7 +107,7 @@ impl SledJournal {
         &mut self,
         mut rebuild: Rebuild,
     ) -> Result<Result<bool, Box<dyn Error + Send + Sync>>, OutboxError> {
-        match rebuild.copy(&self.db)? {
+        match rebuild.copy(&mut self.volume)? {
             Ok(true) => {}
             Ok(false) => {
                 self.renewal = Renewal::Underway(rebuild);
@@ -107,9 +119,9 @@ impl SledJournal {
             }
         }
         let (number, stale) = (self.number + 1, rebuild.stale);
-        let head = Head { owes_scrub: rebuild.owes_scrub, ..self.head };
-        let db = match rebuild.finish(&self.db, head, &self.place, number)? {
-            Ok(db) => db,
+        let unreadable = mem::take(&mut rebuild.unreadable);
+        let volume = match rebuild.finish(&self.volume, &self.place, number, &self.keys)? {
+            Ok(volume) => volume,
             Err(cause) => return Ok(Err(cause)),
         };
         let path = self.place.store(number);
@@ -119,9 +131,16 @@ impl SledJournal {
             None => None,
         };
         self.blobs = count_blobs(&path).map_err(opened)?;
-        self.db = db;
-        let owed = self.head.owes_scrub;
-        (self.number, self.path, self.head, self.stale) = (number, path, head, stale);
+        let owed = self.volume.head.owes_scrub;
+        self.volume = volume;
+        (self.number, self.path, self.stale) = (number, path, stale);
+        for (sequence, (class, standing, size)) in unreadable {
+            self.damaged.remove(&sequence);
+            if !self.staged.removals.contains(&sequence) {
+                let standing = self.staged.standing_of(sequence).unwrap_or(standing);
+                self.staged.holdings.of(class, standing).take(size);
+            }
+        }
         if !self.place.clean(number) && owed {
             // To be tried again.
             self.stale = true;

@@ -56,7 +56,7 @@ impl RegistryStore {
         match found {
             KeyOrigin::File => keys.drop_older()?,
             KeyOrigin::Both { .. } => keys.remove_file()?,
-            KeyOrigin::Credential => (),
+            KeyOrigin::Credential => keys.rewrap()?,
         }
         let now = self.reload(keys)?;
         let resealed = self.meta.subjects;

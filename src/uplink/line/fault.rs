@@ -148,6 +148,11 @@ impl Fault {
         }
     }
 
+    /// What it has against that publish is its size.
+    pub(in crate::uplink) fn is_about_size(&self) -> bool {
+        matches!(self, Self::PacketTooLarge | Self::Dismissed(DisconnectReasonCode::PacketTooLarge))
+    }
+
     /// The broker does not know a number that it granted for a topic.
     pub(in crate::uplink) fn blames_alias(&self) -> bool {
         matches!(self, Self::Dismissed(DisconnectReasonCode::TopicAliasInvalid))

@@ -6,10 +6,13 @@ use tracing::{error, warn};
 use super::{End, FAREWELL, Open, Pending, STATE_INTERVAL, Session, Stage};
 use crate::{
     engine::Uptime,
-    outbox::Sequence,
+    outbox::{Removal, Sequence},
     uplink::{
+        Carried,
+        account::DeadLetter,
         courier::{Courier, Dispatch},
         in_flight::Parcel,
+        replay::Replaying,
         topic::Topic,
         wire::{Fault, Publication, Sender, Welcome},
     },
@@ -52,18 +55,41 @@ impl<C: Courier> Session<'_, C> {
                 return Err(End::Broke(Fault::Unacknowledged(patience)));
             }
         }
-        self.pump.resume(now);
-        if self.carried.suspects.release(now) {
-            // Sent alone, and not before what is in flight has been answered.
-            self.pump.begin_again();
-            self.pump.hold(now, None);
-        }
-        if self.uplink.courier.reconsider() {
-            self.pump.reconsider();
-        }
+        let durable = *self.uplink.durable.borrow_and_update();
+        self.look_around(durable, now);
         self.publish_documents(sender, open, now).map_err(End::Broke)?;
         self.publish_records(sender, open, now).map_err(End::Broke)?;
-        self.ask_outbox()
+        self.send_again(sender, open, now).map_err(End::Broke)?;
+        self.ask_outbox(durable, now)
+    }
+
+    /// Sees whether anything about what may be sent has changed.
+    fn look_around(&mut self, durable: Option<Sequence>, now: Uptime) {
+        let Carried { marks, apart, suspects, .. } = &mut *self.carried;
+        if let Some(durable) = durable {
+            marks.note(now, durable);
+            self.pump.look(durable, marks.old(), apart, now);
+        }
+        self.pump.resume(now);
+        let released = suspects.release(now);
+        if !released.is_empty() {
+            for record in released {
+                self.pump.bring_back(record, record);
+            }
+            // Sent alone, and not before what is in flight has been answered.
+            self.pump.begin_again(apart, now);
+            self.pump.hold(now, None, apart);
+        }
+        if self.pump.held_until().is_none() && self.pump.is_idle(durable) {
+            apart.nobody_else();
+        }
+        apart.release(now);
+        if apart.has_freed() || std::mem::take(&mut self.brought_back) {
+            self.pump.begin_again(apart, now);
+        }
+        if self.uplink.courier.reconsider() {
+            self.pump.reconsider(apart, now);
+        }
     }
 
     fn publish_documents(&mut self, sender: &Sender, open: Open, now: Uptime) -> Result<(), Fault> {
@@ -109,57 +135,54 @@ impl<C: Courier> Session<'_, C> {
     fn publish_records(&mut self, sender: &Sender, open: Open, now: Uptime) -> Result<(), Fault> {
         while let Some(stored) = self.pump.next_record() {
             let sequence = stored.sequence;
-            match self.uplink.courier.dispatch(&stored) {
-                Dispatch::Publish { topic, payload, content_type, user_properties, expiry } => {
-                    let publication = Publication {
-                        topic,
-                        payload,
-                        acknowledged: true,
-                        retain: false,
-                        content_type,
-                        user_properties,
-                        expiry,
-                    };
-                    match publication.flaw(open.welcome) {
-                        None => {
-                            sender.publish(publication).map_err(|_| Fault::Overfull)?;
-                            self.pump.requested(sequence, now);
-                            if self.uplink.courier.leaves_no_trace(&stored) {
-                                self.pump.leaves_no_trace(sequence);
-                            }
+            match self.uplink.courier.dispatch(&stored).into_publication() {
+                Ok(publication) => match publication.flaw(open.welcome) {
+                    None => {
+                        sender.publish(publication).map_err(|_| Fault::Overfull)?;
+                        self.pump.requested(sequence, now);
+                        if self.uplink.courier.leaves_no_trace(&stored) {
+                            self.pump.leaves_no_trace(sequence);
                         }
-                        Some(flaw) => self.reject(sequence, flaw),
                     }
-                }
-                Dispatch::Later => {
-                    self.pump.pass_over();
-                    self.uplink.counters.passed_over();
-                }
-                Dispatch::Erase => {
+                    Some(flaw) => {
+                        if publication.size() > open.welcome.largest_packet {
+                            self.carried.oversize.refused(sequence, publication.size());
+                        }
+                        self.reject(sequence, flaw);
+                    }
+                },
+                Err(Dispatch::Erase) => {
                     self.carried.suspects.forget(sequence);
-                    self.pump.erased(sequence);
+                    self.pump.leave(sequence, Removal::Erased);
                     self.uplink.counters.erased();
                 }
-                Dispatch::Unreadable => {
+                Err(Dispatch::Later) => self.pump.pass_over(sequence),
+                Err(_) => {
                     self.carried.suspects.forget(sequence);
-                    self.pump.rejected(sequence);
+                    self.pump.leave(sequence, Removal::Unreadable);
                     self.uplink.counters.unreadable();
-                    error!(sequence = sequence.0, "A record could not be read and is lost.");
+                    error!(sequence = sequence.0, "A record cannot be read and is lost.");
                 }
             }
         }
+        self.uplink.counters.passed_over(self.pump.take_passed());
         Ok(())
     }
 
-    fn ask_outbox(&mut self) -> Result<bool, End> {
-        let durable = *self.uplink.durable.borrow_and_update();
-        while self.pump.has_request(durable) {
-            match self.uplink.outbox.try_reserve() {
-                Ok(permit) => {
+    fn ask_outbox(&mut self, durable: Option<Sequence>, now: Uptime) -> Result<bool, End> {
+        loop {
+            let (pump, again) = (self.pump.has_request(durable), self.wants_held(now));
+            if !(pump || again) {
+                break;
+            }
+            let outbox = self.uplink.outbox.clone();
+            match outbox.try_reserve() {
+                Ok(permit) if pump => {
                     if let Some(request) = self.pump.next_request(durable) {
                         permit.send(request);
                     }
                 }
+                Ok(permit) => self.ask_for_held(permit, now),
                 Err(TrySendError::Full(())) => return Ok(true),
                 Err(TrySendError::Closed(())) => return Err(End::Stopped),
             }
@@ -178,11 +201,21 @@ impl<C: Courier> Session<'_, C> {
         Ok(())
     }
 
+    /// The broker will not take a record.
     pub(super) fn reject(&mut self, sequence: Sequence, why: &'static str) {
         self.carried.suspects.forget(sequence);
-        self.pump.rejected(sequence);
-        self.uplink.counters.rejected();
-        error!(sequence = sequence.0, why, "A record can never be delivered and is lost.");
+        self.set_aside(sequence, why);
+    }
+
+    /// Makes a record a dead letter.
+    pub(super) fn set_aside(&mut self, sequence: Sequence, why: &'static str) {
+        self.pump.leave(sequence, Removal::Rejected);
+        let at = self.uplink.clock.now();
+        self.uplink.counters.rejected(DeadLetter { sequence, why, at });
+        error!(
+            sequence = sequence.0,
+            why, "A record cannot be delivered; it is kept as a dead letter, and others go on."
+        );
     }
 
     /// When to act without being woken. What is due and waits for an answer is left out: the
@@ -201,8 +234,35 @@ impl<C: Courier> Session<'_, C> {
                 let can_publish = !self.pump.in_flight.holds_state() && self.pump.has_room();
                 let state = self.documents.state.filter(|_| can_publish);
                 let release = self.carried.suspects.next_release();
-                [until, held, state, release, Some(self.look_at)].into_iter().flatten().min()
+                let apart = self.carried.apart.next_release();
+                let replaying = self.carried.replaying.as_ref().and_then(Replaying::due);
+                // While a request waits for room in the outbox, that wakes us.
+                let again = replaying.filter(|due| *due > self.uplink.clock.now());
+                let ask = self.pump.ask_from();
+                let times = [until, held, state, release, apart, again, ask, Some(self.look_at)];
+                times.into_iter().flatten().min()
             }
+        }
+    }
+}
+
+impl Dispatch {
+    /// What is to be published, if anything is.
+    pub(super) fn into_publication(self) -> Result<Publication, Self> {
+        match self {
+            Self::Publish { topic, payload, content_type, user_properties, expiry } => {
+                let (acknowledged, retain) = (true, false);
+                Ok(Publication {
+                    topic,
+                    payload,
+                    acknowledged,
+                    retain,
+                    content_type,
+                    user_properties,
+                    expiry,
+                })
+            }
+            other => Err(other),
         }
     }
 }

@@ -25,7 +25,8 @@ impl<C: Courier> Session<'_, C> {
         let durable = *self.uplink.durable.borrow();
         if !self.pump.is_idle(durable) || self.pump.in_flight.holds_state() {
             if now.since(since) >= PATIENCE && self.pump.held_until().is_none() {
-                self.pump.hold(now + self.uplink.settings.ack_timeout.0, None);
+                let until = now + self.uplink.settings.ack_timeout.0;
+                self.pump.hold(until, None, &mut self.carried.apart);
             }
             return Ok(false);
         }

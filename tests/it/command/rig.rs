@@ -179,7 +179,15 @@ impl Rig {
         command: Settings,
         corridor: &Corridor,
     ) -> Self {
-        let uplink = settings(protocol, port);
+        Self::start_over(settings(protocol, port), command, corridor)
+    }
+
+    /// Starts a room that goes to the broker in this way.
+    pub(crate) fn start_over(
+        uplink: beacon_gateway::uplink::Settings,
+        command: Settings,
+        corridor: &Corridor,
+    ) -> Self {
         let clock = Clock::start();
         let (orders, orders_rx) = mpsc::channel(1);
         let (mood, mood_rx) = watch::channel(Mood::Willing);

@@ -9,6 +9,7 @@ use beacon_gateway::{
         OutboxError, Ranges, Read, Removal, Sequence, Settings, SledJournal, Standing, Status,
         StoreOptions, Stored, Write, serve, start,
     },
+    settings::Span,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -135,7 +136,9 @@ async fn what_cannot_wait_is_committed_at_once_and_takes_along_what_can() {
 
 #[tokio::test(start_paused = true)]
 async fn removed_records_are_not_shown_again_and_are_booked_by_reason_once() {
-    let running = run(MemoryJournal::default(), Settings::default());
+    let commit_interval = Span::millis(100);
+    let settings = Settings { commit_interval, ..Settings::default() };
+    let running = run(MemoryJournal::default(), settings);
     for n in 1..=7 {
         running.append(&n.to_string()).await;
     }

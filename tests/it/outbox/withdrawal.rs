@@ -158,7 +158,7 @@ async fn a_withdrawal_reaches_100_000_waiting_records_of_500_subjects_and_the_by
     let expected = (0..RECORDS).filter(|n| !(7..=9).contains(&(n % SUBJECTS)));
     let expected = expected.map(|n| {
         let Entry { about, class, bytes, .. } = record(n);
-        Stored { sequence: Sequence(n + 1), about, class, bytes }
+        Stored { sequence: Sequence(n + 1), about, class, epoch: None, bytes }
     });
     assert!(left.iter().eq(expected.collect::<Vec<_>>().iter()), "others are touched, or moved");
 

@@ -64,7 +64,8 @@ impl MemoryOutbox {
                 contents.last += 1;
                 contents.pending += 1;
                 let sequence = Sequence(contents.last);
-                let stored = Stored { sequence, about, class: Class::Presence, bytes };
+                let class = Class::Presence;
+                let stored = Stored { sequence, about, class, epoch: None, bytes };
                 contents.records.insert(sequence, (stored, Standing::Pending));
             }
             Sequence(contents.last)
@@ -87,6 +88,11 @@ impl MemoryOutbox {
         let contents = self.shared.lock().unwrap();
         let aside = contents.records.values();
         aside.filter(|(_, standing)| *standing == Standing::SetAside).count()
+    }
+
+    /// Brings dead letters back, as a command does. The uplink is to be told.
+    pub(crate) fn bring_back(&self, from: u64, to: u64) -> u64 {
+        self.shared.lock().unwrap().bring_back(Sequence(from), Sequence(to))
     }
 
     /// The records that have left for this reason, in the order they left.
@@ -121,15 +127,7 @@ impl Contents {
                 reply.send(held.map(|(_, held)| held.clone()).collect()).ok();
             }
             Read::BringBack { from, to, reply } => {
-                let mut count = 0;
-                for (_, standing) in self.records.range_mut(from..=to).map(|(_, held)| held) {
-                    if *standing == Standing::SetAside {
-                        *standing = Standing::Pending;
-                        self.pending += 1;
-                        count += 1;
-                    }
-                }
-                reply.send(count).ok();
+                reply.send(self.bring_back(from, to)).ok();
             }
             Read::Account { reply } => {
                 let standing = |wanted| {
@@ -171,6 +169,18 @@ impl Contents {
             .take(limit)
             .cloned()
             .collect()
+    }
+
+    fn bring_back(&mut self, from: Sequence, to: Sequence) -> u64 {
+        let mut count = 0;
+        for (_, standing) in self.records.range_mut(from..=to).map(|(_, held)| held) {
+            if *standing == Standing::SetAside {
+                *standing = Standing::Pending;
+                count += 1;
+            }
+        }
+        self.pending += usize::try_from(count).unwrap();
+        count
     }
 
     fn remove(&mut self, sequence: Sequence, why: Removal) {

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use beacon_gateway::{
     clock::Clock,
-    outbox::Stored,
+    outbox::{Stored, Tag},
     settings::Span,
     uplink::{
         self, Access, BrokerUrl, Counters, Courier, Dispatch, Documents, LinkState, Protocol,
-        Settings, Topic, Topics, Totals, Uplink,
+        Replay, Settings, Topic, Topics, Totals, Uplink,
     },
 };
 use tokio::{
@@ -33,6 +33,10 @@ pub(crate) struct Rig {
     pub(crate) metrics: watch::Sender<Vec<u8>>,
     /// Changes when the courier should look anew.
     pub(crate) reconsider: watch::Sender<()>,
+    /// Takes what is to be sent again.
+    pub(crate) replay: mpsc::Sender<Replay>,
+    /// Changes when dead letters were brought back.
+    pub(crate) brought_back: watch::Sender<u64>,
     pub(crate) link: watch::Receiver<LinkState>,
     pub(crate) counters: Arc<Counters>,
     stop: oneshot::Sender<()>,
@@ -75,6 +79,15 @@ pub(crate) fn numbered(numbers: std::ops::RangeInclusive<u64>) -> impl Iterator<
     })
 }
 
+/// The same about so many subjects in turn.
+pub(crate) fn about(
+    subjects: u64,
+    numbers: std::ops::RangeInclusive<u64>,
+) -> impl Iterator<Item = (Option<Tag>, Vec<u8>)> {
+    let tags = numbers.clone().map(move |number| Some(Tag(number % subjects)));
+    tags.zip(numbered(numbers))
+}
+
 /// The number a record begins with.
 pub(crate) fn number(payload: &str) -> u64 {
     payload.split(' ').next().unwrap().parse().unwrap()
@@ -93,7 +106,8 @@ impl Rig {
         let (metrics, metrics_receiver) = watch::channel(Vec::new());
         let (link_sender, link) = watch::channel(LinkState::default());
         let (reconsider, reconsider_receiver) = watch::channel(());
-        let (_, replays) = mpsc::channel(1);
+        let (replay, replays) = mpsc::channel(4);
+        let (brought_back, brought_back_receiver) = watch::channel(0);
         let (stop, stop_receiver) = oneshot::channel();
         let counters = Arc::<Counters>::default();
         let mut random = fastrand::Rng::with_seed(7);
@@ -108,6 +122,7 @@ impl Rig {
             durable,
             reconsider: reconsider_receiver,
             replays,
+            brought_back: brought_back_receiver,
             documents: Documents {
                 state: state_receiver,
                 vanished: VANISHED.into(),
@@ -120,7 +135,18 @@ impl Rig {
             chance: Box::new(move || random.f64()),
         };
         let task = tokio::spawn(uplink::run(uplink, stop_receiver));
-        Self { outbox, state, metrics, reconsider, link, counters, stop, task }
+        Self {
+            outbox,
+            state,
+            metrics,
+            reconsider,
+            replay,
+            brought_back,
+            link,
+            counters,
+            stop,
+            task,
+        }
     }
 
     pub(crate) async fn online(&mut self) {
@@ -152,10 +178,11 @@ impl Rig {
 
     /// Tells it to stop and waits for its totals. What is seen of it is given back with them.
     pub(crate) async fn stop(self) -> (Totals, MemoryOutbox) {
-        let Self { outbox, stop, task, state, metrics, reconsider, .. } = self;
+        let Self { outbox, stop, task, state, metrics, reconsider, replay, brought_back, .. } =
+            self;
         drop(stop);
         let totals = tokio::time::timeout(super::DEADLINE, task).await.unwrap().unwrap();
-        drop((state, metrics, reconsider));
+        drop((state, metrics, reconsider, replay, brought_back));
         (totals, outbox)
     }
 

@@ -35,16 +35,34 @@ pub(crate) struct Subscriber {
     task: JoinHandle<()>,
 }
 
+type Listen = Box<dyn FnMut(Message) + Send>;
+
 #[derive(Default)]
 struct Seen {
     messages: Mutex<Vec<Message>>,
+    /// Gets the messages, if they are not to be kept.
+    listen: Mutex<Option<Listen>>,
     subscribed: AtomicU64,
 }
 
 impl Subscriber {
     /// Subscribes, and returns when the broker has confirmed it.
     pub(crate) async fn start(protocol: Protocol, port: u16, filter: &str) -> Self {
-        let seen = Arc::<Seen>::default();
+        Self::begin(protocol, port, filter, None).await
+    }
+
+    /// The same, but keeps nothing: each message is handed over.
+    pub(crate) async fn listen(
+        protocol: Protocol,
+        port: u16,
+        filter: &str,
+        listen: impl FnMut(Message) + Send + 'static,
+    ) -> Self {
+        Self::begin(protocol, port, filter, Some(Box::new(listen))).await
+    }
+
+    async fn begin(protocol: Protocol, port: u16, filter: &str, listen: Option<Listen>) -> Self {
+        let seen = Arc::new(Seen { listen: Mutex::new(listen), ..Seen::default() });
         let id = format!("subscriber-{}", fastrand::u64(..));
         let filter = filter.to_owned();
         let task = match protocol {
@@ -88,7 +106,10 @@ impl Drop for Subscriber {
 
 impl Seen {
     fn message(&self, message: Message) {
-        self.messages.lock().unwrap().push(message);
+        match &mut *self.listen.lock().unwrap() {
+            Some(listen) => listen(message),
+            None => self.messages.lock().unwrap().push(message),
+        }
     }
 
     fn subscribed(&self) {

@@ -1,0 +1,135 @@
+//! What lies in the log of a store, seen with its key and past all that says what counts.
+
+use std::path::Path;
+
+use crate::{
+    clock::Clock,
+    outbox::{Class, Durability, Entry, Journal, Scrub, Sequence, SledJournal, StoreOptions},
+    seal::KeySource,
+};
+
+use super::salvage;
+
+const OPTIONS: StoreOptions = StoreOptions {
+    cache: 1 << 20,
+    durability: Durability::AfterFlush,
+    shrink_above: 64 << 20,
+    first_epoch: 1,
+};
+
+fn open(dir: &Path) -> SledJournal {
+    SledJournal::open(dir, OPTIONS, Clock::start()).unwrap().journal
+}
+
+fn append(journal: &mut SledJournal, count: usize) {
+    for n in 0..count {
+        let bytes = format!("number {n} {}", ".".repeat(n % 300)).into_bytes();
+        let entry = Entry { bytes, made: None, about: None, class: Class::Presence };
+        journal.append(entry, None).unwrap();
+        if n % 50 == 49 {
+            journal.sync().unwrap();
+        }
+    }
+    journal.sync().unwrap();
+}
+
+/// The sequences of all records that can be found in the log of a store, whether they still count
+/// or not.
+fn in_log(dir: &Path, number: u64) -> Vec<u64> {
+    let keys = KeySource::new(dir, None);
+    let key = keys.unwrap(&dir.join(format!("store-{number}.sealed-key"))).unwrap().unwrap();
+    let carved = salvage::carve(&dir.join(format!("store-{number}/db")), key).unwrap();
+    carved.sequences().map(|sequence| sequence.0).collect()
+}
+
+#[test]
+fn a_removed_record_is_in_the_log_until_it_is_scrubbed_and_then_it_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let mut journal = open(dir);
+    append(&mut journal, 1000);
+    for sequence in (1..=1000).filter(|sequence| sequence % 3 == 0) {
+        journal.remove(Sequence(sequence)).unwrap();
+    }
+    journal.owe_scrub();
+    journal.sync().unwrap();
+    assert_eq!(in_log(dir, 1), (1..=1000).collect::<Vec<_>>(), "they are all there");
+    while journal.scrub().unwrap() == Scrub::Underway {}
+    let left: Vec<u64> = (1..=1000).filter(|sequence| sequence % 3 > 0).collect();
+    assert_eq!(in_log(dir, 2), left);
+}
+
+#[test]
+fn slots_of_what_was_sent_are_used_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    append(&mut journal, 500);
+    let slots = journal.volume.slots();
+    for round in 0..20 {
+        append(&mut journal, 500);
+        for sequence in round * 500 + 1..=(round + 1) * 500 {
+            assert!(journal.remove(Sequence(sequence)).unwrap());
+        }
+        journal.sync().unwrap();
+    }
+    assert_eq!(journal.pending().records, 500);
+    assert!(
+        journal.volume.slots() <= slots * 2 + 2,
+        "{} slots, first {slots}",
+        journal.volume.slots()
+    );
+    let held = journal.oldest(None, usize::MAX).unwrap();
+    let sequences: Vec<u64> = held.iter().map(|held| held.sequence.0).collect();
+    assert_eq!(sequences, (10_001..=10_500).collect::<Vec<_>>());
+    drop(journal);
+    assert_eq!(open(directory.path()).oldest(None, usize::MAX).unwrap(), held);
+}
+
+#[test]
+fn a_block_that_does_not_open_costs_its_records_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let mut journal = open(dir);
+    append(&mut journal, 300);
+    // Not as sled would have it, which checks sums of its own: as somebody who writes with sled.
+    let victim = journal.volume.index.get(Sequence(120)).unwrap().slot;
+    let lost: Vec<Sequence> = journal.volume.index.in_slot(victim).collect();
+    journal.volume.spoil(victim);
+    let found = journal.oldest(None, usize::MAX).unwrap();
+    assert_eq!(found.len() + lost.len(), 300);
+    assert!(!found.iter().any(|held| lost.contains(&held.sequence)));
+    assert_eq!(journal.pending().records, 300, "they count until they were told of");
+    let damaged = journal.damaged().unwrap();
+    assert_eq!(damaged, lost.iter().copied().collect());
+    assert!(journal.damaged().unwrap().is_empty(), "it is told once");
+    assert_eq!(journal.pending().records as usize, found.len());
+    // A power cut before the commit, and it is told again; after it, no more.
+    drop(journal);
+    for (told, commits) in [(lost.len(), false), (lost.len(), true), (0, true)] {
+        let opened = SledJournal::open(dir, OPTIONS, Clock::start()).unwrap();
+        assert_eq!((opened.quarantined, opened.missing), (None, told as u64));
+        let mut journal = opened.journal;
+        assert_eq!(journal.oldest(None, usize::MAX).unwrap(), found);
+        assert_eq!(journal.damaged().unwrap().count(), told as u64);
+        if commits {
+            journal.sync().unwrap();
+        }
+    }
+}
+
+#[test]
+fn damaged_records_do_not_stop_a_scrub_and_are_still_told_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut journal = open(directory.path());
+    append(&mut journal, 300);
+    let victim = journal.volume.index.get(Sequence(120)).unwrap().slot;
+    let lost = journal.volume.index.in_slot(victim).count();
+    journal.volume.spoil(victim);
+    journal.remove(Sequence(1)).unwrap();
+    journal.owe_scrub();
+    journal.sync().unwrap();
+    while journal.scrub().unwrap() == Scrub::Underway {}
+    assert_eq!(journal.oldest(None, usize::MAX).unwrap().len() + lost, 299);
+    assert_eq!(journal.pending().records as usize + lost, 299);
+    assert_eq!(journal.damaged().unwrap().count() as usize, lost);
+}
