@@ -36,7 +36,7 @@ const HEAD: &str = "  fault       gateway     events  delivered  lost  duplicate
                     reconnects  longest gap      took";
 
 /// How long the nodes may take to arrange themselves before the operator helps.
-const OPERATOR: Duration = Duration::from_secs(30);
+const OPERATOR: Duration = Duration::from_mins(1);
 
 /// What is done to the cluster.
 #[derive(Clone, Copy, Debug)]
