@@ -1,4 +1,4 @@
-//! Roundabout ways to the broker: WebSockets, with and without TLS, and HTTP proxies.
+//! Roundabout ways to the broker: a WebSocket, with and without TLS, and HTTP proxies.
 
 use std::fs;
 
