@@ -12,6 +12,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error,
     fmt,
     fs::{self, File},
     io,
@@ -167,23 +168,27 @@ impl SledJournal {
         let (mut quarantined, mut missing) = (None, 0);
         let (volume, number) = match place.live()? {
             None => begin::begin(&place, &options, &keys, clock)?,
-            Some(live) => match open::open(&place, live, &keys, options.cache) {
-                Ok(Found::Volume(volume)) => {
-                    begin::adopt(&place, volume.head.epoch)?;
-                    (*volume, live)
+            Some(live) => {
+                let witness = open::witness(&place, live, &keys)?;
+                match open::open(&place, live, &keys, options.cache, &witness) {
+                    Ok(Found::Volume(volume)) => {
+                        begin::adopt(&place, volume.head.epoch)?;
+                        (*volume, live)
+                    }
+                    Ok(Found::Legacy(legacy)) => {
+                        missing = legacy.missing;
+                        begin::migrate(&place, live, &legacy, &options, &keys)?
+                    }
+                    Err(Trouble::Around(error)) => return Err(error),
+                    Err(Trouble::Store(cause)) => {
+                        let why = (&*cause as &dyn Error, witness);
+                        let (live, aside) =
+                            begin::succeed(&place, live, &options, &keys, clock, why)?;
+                        quarantined = Some(aside);
+                        live
+                    }
                 }
-                Ok(Found::Legacy(legacy)) => {
-                    missing = legacy.missing;
-                    begin::migrate(&place, live, &legacy, &options, &keys)?
-                }
-                Err(Trouble::Around(error)) => return Err(error),
-                Err(Trouble::Store(cause)) => {
-                    let (live, aside) =
-                        begin::succeed(&place, live, &options, &keys, clock, cause.as_ref())?;
-                    quarantined = Some(aside);
-                    live
-                }
-            },
+            }
         };
         place.clean(number);
         missing += volume.lost().count();
@@ -203,7 +208,8 @@ impl SledJournal {
         let by_us = take_charge(options.durability);
         let place = Place::enter_existing(dir)?;
         let number = place.live()?.ok_or_else(|| OutboxError::Absent { dir: dir.to_owned() })?;
-        match open::open(&place, number, &keys, options.cache) {
+        let witness = open::witness(&place, number, &keys)?;
+        match open::open(&place, number, &keys, options.cache, &witness) {
             Ok(Found::Volume(volume)) => {
                 Self::assemble(place, options, keys, (*volume, number), by_us)
             }

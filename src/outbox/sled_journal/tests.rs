@@ -38,7 +38,8 @@ fn append(journal: &mut SledJournal, count: usize) {
 fn in_log(dir: &Path, number: u64) -> Vec<u64> {
     let keys = KeySource::new(dir, None);
     let key = keys.unwrap(&dir.join(format!("store-{number}.sealed-key"))).unwrap().unwrap();
-    let carved = salvage::carve(&dir.join(format!("store-{number}/db")), key).unwrap();
+    let log = dir.join(format!("store-{number}/db"));
+    let carved = salvage::carve(&log, key, salvage::Witness::default()).unwrap();
     carved.sequences().map(|sequence| sequence.0).collect()
 }
 
