@@ -97,8 +97,8 @@ pub enum OutboxError {
     },
     /// The key of the store cannot be opened. The store was not touched.
     #[error(
-        "failed to open the outbox in {}, which is sealed; nothing in it is lost as long as its key \
-         can be brought back", dir.display()
+        "failed to open the sealed outbox in {}; nothing in it is lost as long as its key can be \
+         brought back", dir.display()
     )]
     Key {
         /// The directory.

@@ -11,7 +11,7 @@
 //! | `salvage`, `legacy` | stores that cannot be read any more, and those of older versions |
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     fs::{self, File},
     io,
@@ -85,6 +85,8 @@ pub struct SledJournal {
     /// Whether the files may hold anything that was removed or overwritten.
     stale: bool,
     failed: bool,
+    /// Whether anything was committed since it was opened.
+    committed: bool,
     /// What the process had written when the store was opened.
     written_before: u64,
     place: Place,
@@ -236,6 +238,7 @@ impl SledJournal {
             // Nobody knows what it was through.
             stale: true,
             failed: false,
+            committed: false,
             written_before: disk::written().unwrap_or(0),
             place,
         })
@@ -275,6 +278,28 @@ impl SledJournal {
         self.repeat_in_renewal();
         self.staged.settle();
         self.lost_is_told = false;
+        self.committed = true;
+        Ok(())
+    }
+
+    /// A commit that changes nothing: from now on the log proves that the one before was durable. Of
+    /// the last one before a power cut it cannot.
+    fn seal_off(&mut self) -> Result<(), Cause> {
+        let head = &self.volume.head;
+        let changes = Changes {
+            last: head.last,
+            records: Vec::new(),
+            stood: &BTreeMap::new(),
+            removals: &BTreeSet::new(),
+            keeps: &BTreeMap::new(),
+            owes_scrub: head.owes_scrub,
+            lost_is_told: false,
+        };
+        let volume = &mut self.volume;
+        attempt(|| volume.apply(&changes).and_then(|()| volume.flush()))?;
+        if let Some(log) = &self.log {
+            log.sync_data()?;
+        }
         Ok(())
     }
 
@@ -498,6 +523,15 @@ impl Journal for SledJournal {
 
     fn scrub(&mut self) -> Result<Scrub, OutboxError> {
         self.renew_a_part()
+    }
+}
+
+impl Drop for SledJournal {
+    fn drop(&mut self) {
+        if self.committed && !self.failed {
+            // Nothing is lost if it fails.
+            self.seal_off().ok();
+        }
     }
 }
 

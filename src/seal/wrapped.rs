@@ -23,10 +23,9 @@ pub const WRAPPED: &str = ".sealed-key";
 pub const WRAPPED_NEW: &str = ".sealed-key.new";
 
 impl KeySource {
-    /// Wraps a store's key with the current key, and makes that durable. The keys are made if
-    /// there are none, so this is for the key of a store that is new.
+    /// Wraps a store's key with the current key, and makes that durable. Makes no keys: those that
+    /// there were may only be away.
     pub fn wrap(&self, path: &Path, key: &StoreKey) -> Result<(), KeyError> {
-        self.load_or_make()?;
         let _lock = self.lock()?;
         // Loaded anew: they may have been changed until just now.
         let keys = self.load()?.ok_or_else(|| KeyError::NoKeys { path: path.to_owned() })?;
@@ -123,6 +122,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let source = KeySource::new(dir.path(), None);
         let path = dir.path().join("store-1.sealed-key");
+        source.load_or_make().unwrap();
         assert!(source.unwrap(&path).unwrap().is_none());
         let key = StoreKey::fresh().unwrap();
         source.wrap(&path, &key).unwrap();
@@ -137,9 +137,9 @@ mod tests {
 
         // What somebody else's key wrapped does not keep a key from being dropped.
         let other = TempDir::new().unwrap();
-        KeySource::new(other.path(), None)
-            .wrap(&dir.path().join("corrupt-1.sealed-key"), &key)
-            .unwrap();
+        let others = KeySource::new(other.path(), None);
+        others.load_or_make().unwrap();
+        others.wrap(&dir.path().join("corrupt-1.sealed-key"), &key).unwrap();
         source.add_key().unwrap();
         source.drop_older().unwrap();
         assert_eq!(name(source.unwrap(&path).unwrap()), Some(key.pseudonym(b"x")));
@@ -150,6 +150,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let source = KeySource::new(dir.path(), None);
         let path = dir.path().join("store-1.sealed-key");
+        source.load_or_make().unwrap();
         source.wrap(&path, &StoreKey::fresh().unwrap()).unwrap();
         source.add_key().unwrap();
         source.unwrap(&path).unwrap().unwrap();
@@ -161,6 +162,7 @@ mod tests {
         let dir = TempDir::new().unwrap();
         let source = KeySource::new(dir.path(), None);
         let path = dir.path().join("store-1.sealed-key");
+        source.load_or_make().unwrap();
         source.wrap(&path, &StoreKey::fresh().unwrap()).unwrap();
         fs::remove_file(source.key_file()).unwrap();
         let message = source.unwrap(&path).unwrap_err().to_string();

@@ -109,7 +109,9 @@ impl<J: Journal> Room<J> {
     fn stored(&self, held: Held) -> Stored {
         let Held { sequence, about, class, bytes, .. } = held;
         let epoch = self.journal.epoch_of(sequence);
-        let epoch = (epoch != self.journal.epoch()).then_some(epoch);
+        // Who reads knows the epoch of the journal that was opened first.
+        let known = self.books.epoch.unwrap_or(epoch);
+        let epoch = (epoch != known).then_some(epoch);
         Stored { sequence, about: about.tag(), class, epoch, bytes }
     }
 }

@@ -65,6 +65,7 @@ pub(super) fn begin(
     keys: &KeySource,
     clock: Clock,
 ) -> Result<Live, OutboxError> {
+    has_keys(place, keys)?;
     let epoch = fresh_epoch(place, options, clock, false)?;
     let head = Head::beginning(epoch, 0);
     let failed = |cause| failed(place, cause);
@@ -81,6 +82,7 @@ pub(super) fn migrate(
     options: &StoreOptions,
     keys: &KeySource,
 ) -> Result<Live, OutboxError> {
+    has_keys(place, keys)?;
     adopt(place, legacy.epoch)?;
     let failed = |cause| failed(place, cause);
     let mut head = Head::beginning(legacy.epoch, 0);
@@ -127,7 +129,10 @@ pub(super) fn succeed(
         None if salvage::is_sealed(&log).map_err(place::at(&place.dir))? => {
             return Err(OutboxError::KeyMissing { path: place.key(number) });
         }
-        None => None,
+        None => {
+            has_keys(place, keys)?;
+            None
+        }
     };
     let before = place.epoch().map_err(place::at(&place.dir))?.ok().flatten();
     let epoch = fresh_epoch(place, options, clock, true)?;
@@ -159,6 +164,12 @@ pub(super) fn succeed(
         "The outbox could not be read and was set aside; what could be saved from it is sent."
     );
     Ok(((volume, number + 1), Quarantined { path, why }))
+}
+
+/// Sees to it that there are keys to wrap a store's key with. Nothing here was wrapped with others.
+fn has_keys(place: &Place, keys: &KeySource) -> Result<(), OutboxError> {
+    let made = keys.load_or_make().map(drop);
+    made.map_err(|source| OutboxError::Key { dir: place.dir.clone(), source })
 }
 
 fn failed(place: &Place, cause: Cause) -> OutboxError {
