@@ -1,15 +1,20 @@
 //! Three nodes that are one broker.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
+    harness::say,
     network::{Hosts, NODES},
     node::{self, Node},
     platform::CLIENT,
     support::{Outcome, SELDOM, every, until},
 };
+
+/// How long a node may take to start before it is started once more: a quarter of a minute is usual.
+const BOOT: Duration = Duration::from_mins(4);
 
 /// The cluster.
 pub(crate) struct Cluster {
@@ -30,8 +35,14 @@ impl Cluster {
         }
     }
 
-    async fn all_whole(&self) -> Outcome<()> {
-        for node in &self.nodes {
+    async fn all_whole(&mut self) -> Outcome<()> {
+        for node in &mut self.nodes {
+            if timeout(BOOT, Self::whole(node)).await.is_ok_and(|whole| whole.is_ok()) {
+                continue;
+            }
+            say(&format!("  node {} did not start; once more", node.number));
+            node.kill().await?;
+            node.start()?;
             Self::whole(node).await?;
         }
         Ok(())
