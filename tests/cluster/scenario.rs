@@ -285,7 +285,8 @@ impl Stage {
         say(
             "  nobody keeps the identifiers of clients; the operator lets the nodes elect somebody",
         );
-        node.elect_tracker().await?;
+        // It fails where somebody was elected meanwhile.
+        node.elect_tracker().await.ok();
         every(SELDOM, what, || node.has_tracker()).await
     }
 
