@@ -70,7 +70,11 @@ pub(super) struct Carved {
 /// Whether a log has a sealed value in it.
 pub(super) fn is_sealed(log: &Path) -> io::Result<bool> {
     let mut found = false;
-    scan(&File::open(log)?, |_, bytes| {
+    let file = match File::open(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    scan(&file, |_, bytes| {
         found |= frame::label(bytes).is_some();
         !found
     })?;
