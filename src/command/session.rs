@@ -215,6 +215,12 @@ impl<'a> Session<'a> {
                 }
             }
             Signal::Arrived(message) => {
+                if message.topic == self.joining.fence_topic() {
+                    // What waited before it is here. As long as something of that may change the
+                    // registry the gate is closed for it, so a question that takes its time does
+                    // not have to be waited for. An old one, or somebody else's, means nothing.
+                    self.joining.came_back(&message.payload);
+                }
                 self.waiting_bytes += message.payload.len();
                 self.waiting.push_back(message);
             }
