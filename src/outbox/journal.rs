@@ -94,6 +94,17 @@ pub trait Journal {
         limit: usize,
     ) -> Result<Vec<Held>, OutboxError>;
 
+    /// What class each record from `from` on is of and where it stands, of those that would survive
+    /// a power cut; at most `limit`, oldest first. Cheaper than reading them, where that can be.
+    fn standings(
+        &mut self,
+        from: Sequence,
+        limit: usize,
+    ) -> Result<Vec<(Sequence, Class, Standing)>, OutboxError> {
+        let held = self.range(from, Sequence(u64::MAX), limit)?;
+        Ok(held.into_iter().map(|held| (held.sequence, held.class, held.standing)).collect())
+    }
+
     /// Forgets a record, wherever it stands. `false` when it is not there (any more).
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError>;
 

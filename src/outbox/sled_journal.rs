@@ -482,6 +482,23 @@ impl Journal for SledJournal {
         self.search((from, to), limit, |_| true, |_| true)
     }
 
+    fn standings(
+        &mut self,
+        from: Sequence,
+        limit: usize,
+    ) -> Result<Vec<(Sequence, Class, Standing)>, OutboxError> {
+        let Self { volume, staged, damaged, .. } = self;
+        let all = volume.index.walk(from, Sequence(u64::MAX), |_, _| true);
+        let held = all.filter(|(sequence, _)| {
+            !staged.removals.contains(sequence) && !damaged.contains(sequence)
+        });
+        let standings = held.map(|(sequence, gist)| {
+            let standing = staged.standing_of(sequence).unwrap_or(gist.standing);
+            (sequence, gist.class, standing)
+        });
+        Ok(standings.take(limit).collect())
+    }
+
     fn remove(&mut self, sequence: Sequence) -> Result<bool, OutboxError> {
         let durable = self.gist(sequence);
         self.staged.remove(sequence, || Ok(durable))

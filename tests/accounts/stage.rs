@@ -219,7 +219,7 @@ impl Stage {
         self.broker.stop();
         self.broker.start_with(&format!("max_packet_size {SMALL_PACKET}"))?;
         self.play()?;
-        self.until("dead letters", |stage| set_aside(stage) > 30).await?;
+        self.until("dead letters", |stage| counter(stage, "dead_letters") > 20).await?;
         self.pause()?;
         // A gateway that goes on tries again by itself once a broker takes larger ones; one that is
         // killed has forgotten what they were refused for.
@@ -230,9 +230,14 @@ impl Stage {
         self.broker.start_with("")?;
         self.platform.heard().order_matters = false;
         self.start_gateway(ROOM)?;
-        let done = self.ask("retry_dead_letters", &json!({})).await?;
-        if done.get("brought_back").and_then(Value::as_u64).is_none_or(|count| count == 0) {
-            return Err(format!("no dead letter was brought back: {done}"));
+        let before = self.platform.heard().results.len();
+        self.ask("retry_dead_letters", &json!({})).await?;
+        // On a busy machine it is asked for more than once, and the first time counts.
+        let brought_back = |result: &Value| result.get("brought_back").and_then(Value::as_u64);
+        let count: u64 =
+            self.platform.heard().results.iter().skip(before).filter_map(brought_back).sum();
+        if count == 0 {
+            return Err("no dead letter was brought back".to_owned());
         }
         self.settle().await?;
         self.platform.heard().order_matters = true;
@@ -403,11 +408,4 @@ fn counter(stage: &Stage, name: &str) -> u64 {
     let status = beacon_gateway::gateway::Status::read(&stage.directory.join("state"));
     let counters = status.ok().flatten().map(|status| status.counters);
     counters.and_then(|it| it.get("outbox")?.get(name)?.as_u64()).unwrap_or(0)
-}
-
-/// Records that the running gateway's uplink has given up.
-fn set_aside(stage: &Stage) -> u64 {
-    let status = beacon_gateway::gateway::Status::read(&stage.directory.join("state"));
-    let counters = status.ok().flatten().map(|status| status.counters);
-    counters.and_then(|it| it.get("uplink")?.get("rejected")?.as_u64()).unwrap_or(0)
 }

@@ -3,10 +3,15 @@
 use tracing::info;
 
 use super::{APPENDING, CHUNK, CHUNK_BYTES, COMMIT_WRITES, REMOVING, Room};
-use crate::outbox::{DropReason, Journal, OutboxError, Scrub, Sequence, Standing, erase::Change};
+use crate::outbox::{
+    Class, DropReason, Journal, OutboxError, Scrub, Sequence, Standing, erase::Change,
+};
 
-/// How many records are looked at in one part of an account, or of a return.
+/// How many records are looked at in one part of a return.
 const PART: usize = 1024;
+
+/// How many numbers are looked at together where nothing has to be read.
+const NUMBERS: usize = 16_384;
 
 impl<J: Journal> Room<J> {
     /// Whether there is work that nobody has to ask for again.
@@ -107,23 +112,34 @@ impl<J: Journal> Room<J> {
     /// Looks where the next numbers are. What moves meanwhile is told from where it is seen.
     fn account_for_a_part(&mut self) -> Result<(), OutboxError> {
         let Some(accounting) = self.books.accounts.front_mut() else { return Ok(()) };
-        let records = self.journal.range(accounting.next, Sequence(u64::MAX), PART)?;
+        if accounting.reply.is_closed() {
+            // Whoever asked has given up.
+            self.books.accounts.pop_front();
+            return Ok(());
+        }
+        let records = self.journal.standings(accounting.next, NUMBERS)?;
         let account = &mut accounting.account;
-        for held in &records {
-            let ranges = match held.standing {
+        for &(sequence, class, standing) in &records {
+            let ranges = match standing {
                 Standing::Pending => &mut account.pending,
                 Standing::Acknowledged => &mut account.acknowledged,
                 Standing::SetAside => &mut account.set_aside,
             };
-            ranges.add(held.sequence);
-            if let Some(dropped) = &held.notice {
-                account.told.extend_from(&dropped.ranges);
+            ranges.add(sequence);
+            if class != Class::Gateway {
+                continue;
+            }
+            // It may be a notice, which is the only record that has to be read for this.
+            for held in self.journal.range(sequence, sequence, 1)? {
+                if let Some(dropped) = held.notice {
+                    account.told.extend_from(&dropped.ranges);
+                }
             }
         }
-        if records.len() >= PART
-            && let Some(last) = records.last()
+        if records.len() >= NUMBERS
+            && let Some((last, ..)) = records.last()
         {
-            accounting.next = Sequence(last.sequence.0.saturating_add(1));
+            accounting.next = Sequence(last.0.saturating_add(1));
             return Ok(());
         }
         for dropped in self.books.losses.accounts() {
