@@ -125,10 +125,7 @@ pub(super) fn succeed(
     let log = place.store(number).join("db");
     let carved = match open::key(place, number, keys)? {
         Some(key) => Some(salvage::carve(&log, key, witness).map_err(place::at(&place.dir))?),
-        // It was made before stores were sealed, or its key is gone; that is for a human to see to.
-        None if salvage::is_sealed(&log).map_err(place::at(&place.dir))? => {
-            return Err(OutboxError::KeyMissing { path: place.key(number) });
-        }
+        // It was made before stores were sealed.
         None => {
             has_keys(place, keys)?;
             None

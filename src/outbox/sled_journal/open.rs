@@ -83,9 +83,12 @@ pub(super) fn witness(
     number: u64,
     keys: &KeySource,
 ) -> Result<Witness, OutboxError> {
+    let log = place.store(number).join("db");
     match key(place, number, keys)? {
-        Some(key) => {
-            salvage::witness(&place.store(number).join("db"), &key).map_err(at(&place.dir))
+        Some(key) => salvage::witness(&log, &key).map_err(at(&place.dir)),
+        // Not even sled may see it then, which overwrites what it cannot read.
+        None if salvage::is_sealed(&log).map_err(at(&place.dir))? => {
+            Err(OutboxError::KeyMissing { path: place.key(number) })
         }
         None => Ok(Witness::default()),
     }

@@ -181,10 +181,10 @@ fn what_was_acknowledged_set_aside_or_removed_is_saved_as_such() {
 #[test]
 fn rubbish_anywhere_in_the_log_never_stops_the_outbox_from_opening() {
     let directory = tempfile::tempdir().unwrap();
-    fill(directory.path(), 4000);
+    fill(directory.path(), 2000);
     let length = fs::metadata(log(directory.path())).unwrap().len();
     let mut random = fastrand::Rng::with_seed(4);
-    for round in 0..25 {
+    for round in 0..10 {
         let copy = tempfile::tempdir().unwrap();
         copy_tree(directory.path(), copy.path());
         damage(copy.path(), random.u64(0..length), random.usize(1..60_000));
@@ -195,7 +195,7 @@ fn rubbish_anywhere_in_the_log_never_stops_the_outbox_from_opening() {
         // Nothing was acknowledged: each is there or told of by its number. A commit at the very end
         // may be the one that was never durable.
         let committed = found + missing;
-        assert!((3900..=4000).contains(&committed), "round {round}: {committed}");
+        assert!((1900..=2000).contains(&committed), "round {round}: {committed}");
         assert_eq!(journal.epoch(), if quarantined.is_some() { 2 } else { 1 }, "round {round}");
         assert_eq!(journal.sync().unwrap().unwrap().0, committed, "round {round}");
     }
