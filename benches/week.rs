@@ -68,19 +68,23 @@ impl Shop {
     /// The next event: about whom, and whether there can be nothing older about the same.
     fn next(&mut self) -> (Tag, bool) {
         if self.random.u32(0..3) == 0 {
-            return (Tag(self.random.u64(0..20)), false);
+            return (Tag::of_thing("fixture", &self.random.u64(0..20).to_string()), false);
         }
         let at = self.random.usize(0..self.present.len());
         if self.random.u32(0..8) > 0 {
-            return (Tag(self.present.get(at).copied().unwrap()), false);
+            return (person(self.present.get(at).copied().unwrap()), false);
         }
         // One leaves, and one in three of those who come is new.
         let first = self.random.u32(0..3) == 0;
         self.newest += u64::from(first);
         let next = if first { self.newest } else { self.random.u64(1000..5000) };
         *self.present.get_mut(at).unwrap() = next;
-        (Tag(next), first)
+        (person(next), first)
     }
+}
+
+fn person(number: u64) -> Tag {
+    Tag::of(&format!("cust_{number}"))
 }
 
 fn record(about: Tag, made: Option<(Uptime, bool)>) -> Write {

@@ -115,11 +115,12 @@ class Account:
         self.replayed += replayed
         if len(self.seen.pairs) > MOST_RANGES:
             # Memory is bounded: the oldest gap is given up, and counted.
-            first = self.seen.pairs[1][0]
-            below = self.missing().minus(Ranges([[first, self.last]]))
-            self.forgotten += len(below)
-            self.first = first
-            self.seen.pairs.pop(0)
+            (lowest, end), (following, _) = self.seen.pairs.pop(0), self.seen.pairs[0]
+            gaps = Ranges([[self.first, lowest - 1], [end + 1, following - 1]])
+            for told in self.told.values():
+                gaps = gaps.minus(told)
+            self.forgotten += len(gaps)
+            self.first = following
         return True
 
     def tell(self, why, count, pairs):
@@ -129,6 +130,15 @@ class Account:
             told.add(int(first), int(last))
             self.last = max(self.last, int(last))
         self.nameless += max(0, count - len(Ranges(pairs)))
+
+    def told_before(self):
+        """Takes out what was told of numbers before the beginning."""
+        own, before = Ranges([[self.first, 2**64]]), {}
+        for why, told in list(self.told.items()):
+            before[why], self.told[why] = told.minus(own), told.within(own)
+            if not len(self.told[why]):
+                del self.told[why]
+        return before
 
     def lost(self):
         """What the gateway has told and we have not: an acknowledgement may have been lost, not the event."""
@@ -158,6 +168,7 @@ class Account:
                 # The list was too long: of what is behind its end nothing is known.
                 ends = states[state].pairs[-1:] or [[0, 0]]
                 to = min(to, ends[0][1])
+        self.first = max(self.first, int(answer["first"]))
         self.last, self.answer, self.asked = max(self.last, last), states, Ranges([[first, to]])
 
     def summary(self):
@@ -218,8 +229,8 @@ class Book:
         if not account.take(number, event.get("replayed", False)):
             return
         if event["type"] == "io.beacon-gateway.gateway.records_dropped.v1":
-            lost = self.account(event["source"], int(data.get("epoch", event["epoch"])), number)
-            lost.tell(data["why"], data["count"], data["ranges"])
+            account.tell(data["why"], data["count"], data["ranges"])
+            self.hand_down(account)
 
     def state(self, source, state):
         """The retained state says how far a gateway has counted, so that a gap at the end is seen, too."""
@@ -227,7 +238,18 @@ class Book:
         if outbox.get("last_sequence") is not None:
             last = int(outbox["last_sequence"])
             account = self.account(source, outbox["epoch"], last + 1)
+            account.first = max(account.first, int(outbox["first_sequence"]))
             account.last = max(account.last, last)
+            self.hand_down(account)
+
+    def hand_down(self, account):
+        """What is told of numbers before the beginning of an epoch is about the one before."""
+        epochs = [epoch for source, epoch in self.accounts if source == account.source and epoch < account.epoch]
+        if epochs:
+            before = self.accounts[account.source, max(epochs)]
+            for why, ranges in account.told_before().items():
+                if len(ranges):
+                    before.tell(why, len(ranges), ranges.pairs)
 
     def save(self):
         """On the disk, whole or not at all. A database's commit does the same, with the consumer's work in it."""
@@ -344,6 +366,7 @@ class Subscriber:
             return  # Refused, or told before: another question may be asked when the time has come.
         account = self.book.account(source, answer["epoch"], int(answer["last"]) + 1)
         account.learn(answer)
+        self.book.hand_down(account)
         if self.asker is None:
             return
         for first, last in account.state_of("held").bridged(CLOSE).pairs[:MOST_REPLAYS]:

@@ -126,8 +126,9 @@ pub struct Stored {
     pub about: Option<Tag>,
     /// What it is worth.
     pub class: Class,
-    /// Under which epoch it was given its sequence, if that was an earlier one: it was saved from a
-    /// store that could not be read any more. Its id is that of then.
+    /// Under which epoch it was given its sequence, if that was another one than the outbox was first
+    /// opened under: it was saved from a store that could not be read any more, or the store was begun
+    /// anew since. Its id is made with this one.
     pub epoch: Option<u32>,
     /// The encoded record.
     pub bytes: Vec<u8>,
@@ -246,6 +247,8 @@ pub enum Removal {
 pub struct Account {
     /// Which life of the store this is.
     pub epoch: u32,
+    /// The first sequence of it.
+    pub first: Option<Sequence>,
     /// The last sequence that was ever given, durably.
     pub last: Option<Sequence>,
     /// What waits to be acknowledged.

@@ -19,8 +19,7 @@ use super::{
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How many looks a second is long.
-const A_SECOND: usize = 10;
+const A_SECOND: Duration = Duration::from_secs(1);
 
 /// Everything at one moment.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,15 +79,18 @@ impl Phase {
         self.0.last().copied().unwrap_or_default()
     }
 
-    /// The most connections that were accepted within one second.
+    /// The most connections that were accepted in a second: the steepest rise between two looks that
+    /// are a second apart, or a little more. It may all have been over in less.
     pub(crate) fn peak_connects(&self) -> u64 {
-        let connections = |look: &Look| look.totals.connections;
-        let later = self.0.iter().skip(A_SECOND).map(connections);
-        let first = self.0.iter().map(connections);
-        let within = first.zip(later).map(|(then, now)| now.saturating_sub(then)).max();
-        // It may all have been over in less.
+        let rises = self.0.iter().enumerate().filter_map(|(n, then)| {
+            let mut later = self.0.iter().skip(n);
+            let now = later.find(|now| now.at.since(then.at) >= A_SECOND)?;
+            let connections = now.totals.connections.saturating_sub(then.totals.connections);
+            let millis = u64::try_from(now.at.since(then.at).as_millis()).unwrap_or(u64::MAX);
+            Some(connections.saturating_mul(1000) / millis.max(1))
+        });
         let whole = self.end().totals.connections - self.begin().totals.connections;
-        within.unwrap_or(whole)
+        rises.max().unwrap_or(whole)
     }
 }
 

@@ -84,12 +84,16 @@ impl Account {
 
     /// Memory is bounded: the oldest gap is given up, and counted.
     fn forget_the_oldest_gap(&mut self) {
-        let missing = self.missing();
-        self.seen.take_lowest();
-        let Some((first, _)) = self.seen.iter().next() else { return };
-        let above = [(first, u64::MAX)].into_iter().collect();
-        self.forgotten += missing.minus(&above).count();
-        self.first = first;
+        let Some((lowest, end)) = self.seen.take_lowest() else { return };
+        let Some((next, _)) = self.seen.iter().next() else { return };
+        // Before the lowest range and behind it, without what was told.
+        let gaps = [(self.first, lowest.saturating_sub(1)), (end.saturating_add(1), next - 1)];
+        let gaps = self
+            .told
+            .values()
+            .fold(gaps.into_iter().collect(), |gaps: Ranges, told| gaps.minus(told));
+        self.forgotten += gaps.count();
+        self.first = next;
     }
 
     /// The gateway says that these are lost.
@@ -98,6 +102,24 @@ impl Account {
         let highest = ranges.iter().next_back().map_or(0, |(_, last)| last);
         self.last = self.last.max(highest);
         self.nameless += count.saturating_sub(ranges.count());
+    }
+
+    /// The epoch begins there.
+    fn begin(&mut self, first: u64) {
+        self.first = self.first.max(first);
+    }
+
+    /// Takes out what was told of numbers before the beginning.
+    fn told_before(&mut self) -> Vec<(String, Ranges)> {
+        let own = [(self.first, u64::MAX)].into_iter().collect();
+        let before = |(why, told): (&String, &mut Ranges)| {
+            let before = told.minus(&own);
+            *told = told.within(&own);
+            (why.clone(), before)
+        };
+        let taken: Vec<_> = self.told.iter_mut().map(before).collect();
+        self.told.retain(|_, told| !told.is_empty());
+        taken.into_iter().filter(|(_, before)| !before.is_empty()).collect()
     }
 
     /// What the gateway has told and we have not: an acknowledgement may have been lost, not the
@@ -142,6 +164,7 @@ impl Account {
             }
             found.insert(state, ranges);
         }
+        self.begin(number(answer, "first")?);
         (self.answer, self.asked) = (found, [(from, to)].into_iter().collect());
         self.last = self.last.max(last);
         Ok(())
@@ -224,17 +247,16 @@ impl Book {
         // What cannot be read is not half taken.
         let losses = match text(event, "type")? {
             "io.beacon-gateway.gateway.records_dropped.v1" => {
-                let epoch =
-                    if data.get("epoch").is_some() { number(data, "epoch")? } else { epoch };
-                Some((epoch, text(data, "why")?, number(data, "count")?, ranges(data, "ranges")?))
+                Some((text(data, "why")?, number(data, "count")?, ranges(data, "ranges")?))
             }
             _ => None,
         };
         if !self.account(source, epoch, sequence).take(sequence, replayed) {
             return Ok(false);
         }
-        if let Some((epoch, why, count, ranges)) = losses {
+        if let Some((why, count, ranges)) = losses {
             self.account(source, epoch, sequence).tell(why, count, &ranges);
+            self.hand_down(source, epoch);
         }
         Ok(true)
     }
@@ -246,8 +268,11 @@ impl Book {
             return Ok(());
         }
         let (epoch, last) = (number(outbox, "epoch")?, number(outbox, "last_sequence")?);
+        let first = number(outbox, "first_sequence")?;
         let account = self.account(source, epoch, last.saturating_add(1));
+        account.begin(first);
         account.last = account.last.max(last);
+        self.hand_down(source, epoch);
         Ok(())
     }
 
@@ -256,7 +281,23 @@ impl Book {
         let (epoch, last) = (number(answer, "epoch")?, number(answer, "last")?);
         let account = self.account(source, epoch, last.saturating_add(1));
         account.learn(answer)?;
-        Ok(account)
+        self.hand_down(source, epoch);
+        Ok(self.account(source, epoch, last.saturating_add(1)))
+    }
+
+    /// What is told of numbers before the beginning of an epoch is about the one before.
+    fn hand_down(&mut self, source: &str, epoch: u64) {
+        let mut accounts = self.accounts.range_mut(..=(source.to_owned(), epoch));
+        let (Some((_, account)), Some((key, before))) =
+            (accounts.next_back(), accounts.next_back())
+        else {
+            return;
+        };
+        if key.0 == source {
+            for (why, ranges) in account.told_before() {
+                before.tell(&why, ranges.count(), &ranges);
+            }
+        }
     }
 
     fn account(&mut self, source: &str, epoch: u64, number: u64) -> &mut Account {
@@ -311,7 +352,7 @@ mod tests {
 
     fn answer(last: u64, pending: &[(u64, u64)], held: &[(u64, u64)], cut: bool) -> Value {
         let told = |ranges: &[(u64, u64)]| json!({"count": 0, "ranges": ranges, "cut": cut});
-        json!({"epoch": 1, "last": last.to_string(), "from": "4", "to": last.to_string(),
+        json!({"epoch": 1, "first": "1", "last": last.to_string(), "from": "4", "to": last.to_string(),
                "pending": told(pending), "held": told(held), "set_aside": told(&[]),
                "told": told(&[]), "untold": told(&[])})
     }
@@ -351,7 +392,11 @@ mod tests {
     fn what_is_missing_is_where_the_gateway_says_or_unexplained() {
         let mut book = Book::default();
         book.event(&event(1)).unwrap();
-        book.state("/t/s/g", &json!({"outbox": {"epoch": 1, "last_sequence": "8"}})).unwrap();
+        book.state(
+            "/t/s/g",
+            &json!({"outbox": {"epoch": 1, "first_sequence": "1", "last_sequence": "8"}}),
+        )
+        .unwrap();
         assert_eq!(only(&book)["missing"], 7, "a gap at the end");
         assert_eq!(only(&book)["unexplained"], 0, "nobody was asked");
         book.answer("/t/s/g", &answer(9, &[(8, 9)], &[(1, 4)], false)).unwrap();
@@ -365,7 +410,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_is_given_up_is_counted() {
         let mut book = Book::default();
-        let gaps = 2 * MOST_RANGES as u64;
+        let gaps = MOST_RANGES as u64 + 100;
         for number in 0..gaps {
             book.event(&event(2 + 2 * number)).unwrap();
         }
@@ -380,6 +425,31 @@ mod tests {
         book.event(&event(500)).unwrap();
         book.event(&event(502)).unwrap();
         assert_eq!(only(&book)["gaps"], json!([["501", "501"]]));
+    }
+
+    #[test]
+    fn a_new_epoch_may_go_on_counting_where_the_old_one_ended() {
+        let mut book = Book::default();
+        book.event(&event(1)).unwrap();
+        let mut renewed = event(12);
+        renewed["epoch"] = 2.into();
+        book.event(&renewed).unwrap();
+        book.state(
+            "/t/s/g",
+            &json!({"outbox": {"epoch": 2, "first_sequence": "11", "last_sequence": "12"}}),
+        )
+        .unwrap();
+        let missing: Vec<_> = book.accounts().map(|it| it.summary()["gaps"].clone()).collect();
+        assert_eq!(missing, [json!([]), json!([["11", "11"]])]);
+        // What was saved of the old store has its old name; what was not is told under the new one.
+        book.event(&event(3)).unwrap();
+        assert_eq!(only(&book)["gaps"], json!([["2", "2"]]));
+        let mut told = dropped(13, "damaged", 2, &[(2, 2), (11, 11)]);
+        told["epoch"] = 2.into();
+        book.event(&told).unwrap();
+        let told: Vec<_> = book.accounts().map(|it| it.summary()["told"].clone()).collect();
+        assert_eq!(told, [json!({"damaged": 1}), json!({"damaged": 1})]);
+        assert!(book.accounts().all(|it| it.summary()["missing"] == 0));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct Errand {
 pub struct Answer {
     /// The present epoch.
     pub epoch: u32,
+    /// The first number of it.
+    pub first: Sequence,
     /// The last number that was given in it; 0 before the first.
     pub last: Sequence,
     /// The first number that was looked at.

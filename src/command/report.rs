@@ -78,12 +78,13 @@ pub(super) fn answered(
     answer: &Answer,
     standing: Standing,
 ) -> Vec<u8> {
-    let Answer { epoch, last, from, to, numbers } = answer;
+    let Answer { epoch, first, last, from, to, numbers } = answer;
     let mut told = json!({
         "command": command.word(),
         "number": number,
         "outcome": "done",
         "epoch": epoch,
+        "first": first.0.to_string(),
         "last": last.0.to_string(),
         "from": from.0.to_string(),
         "to": to.0.to_string(),

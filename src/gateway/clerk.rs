@@ -116,8 +116,15 @@ fn resync(errand: Errand, account: &Account) -> Answer {
 }
 
 fn answer(errand: Errand, account: &Account, numbers: Vec<(&'static str, Numbers)>) -> Answer {
-    let last = account.last.unwrap_or(Sequence(0));
-    Answer { epoch: account.epoch, last, from: errand.from, to: errand.to.min(last), numbers }
+    let (first, last) = (account.first.unwrap_or(Sequence(1)), account.last.unwrap_or(Sequence(0)));
+    Answer {
+        epoch: account.epoch,
+        first,
+        last,
+        from: errand.from,
+        to: errand.to.min(last),
+        numbers,
+    }
 }
 
 /// The part of ranges that is in a span.
@@ -129,18 +136,28 @@ fn cut(ranges: &Ranges, from: Sequence, to: Sequence) -> Ranges {
     part
 }
 
-/// The ranges without those of others.
+/// The ranges without those of others. Each is gone through once: there may be very many.
 fn without(ranges: &Ranges, others: &Ranges) -> Ranges {
     let mut rest = Ranges::new();
+    let mut others = others.iter().peekable();
     for (first, last) in ranges.iter() {
-        let mut next = first.0;
-        for (other, end) in others.iter().filter(|(other, end)| *end >= first && *other <= last) {
-            if let Some(before) = other.0.checked_sub(1) {
-                rest.add_range(Sequence(next), Sequence(before));
+        let mut next = Some(first.0);
+        while let Some(&(from, to)) = others.peek()
+            && from <= last
+            && let Some(at) = next
+        {
+            if let Some(before) = from.0.checked_sub(1) {
+                rest.add_range(Sequence(at), Sequence(before));
             }
-            next = next.max(end.0.saturating_add(1));
+            next = if to < last { Some(at.max(to.0.saturating_add(1))) } else { None };
+            // One that reaches beyond this range may cover some of the next one.
+            if next.is_some() {
+                others.next();
+            }
         }
-        rest.add_range(Sequence(next), last);
+        if let Some(at) = next {
+            rest.add_range(Sequence(at), last);
+        }
     }
     rest
 }
@@ -162,6 +179,7 @@ mod tests {
     fn account() -> Account {
         Account {
             epoch: 3,
+            first: Some(Sequence(4)),
             last: Some(Sequence(100)),
             pending: ranges(&[(61, 70), (81, 100)]),
             acknowledged: ranges(&[(21, 40), (51, 60)]),
@@ -183,7 +201,7 @@ mod tests {
                 match read {
                     Read::Account { reply } => drop(reply.send(account.clone())),
                     Read::BringBack { from, to, reply } => {
-                        drop(reply.send(cut(&account.set_aside, from, to).count()));
+                        reply.send(cut(&account.set_aside, from, to).count()).ok();
                     }
                     other => panic!("{other:?}"),
                 }
@@ -238,7 +256,7 @@ mod tests {
         let (outbox, _serving) = outbox(account());
         let clerk = Clerk { outbox, replays: mpsc::channel(1).0 };
         let answer = clerk.run(errand(ErrandName::Resync, 31, u64::MAX)).await.unwrap();
-        assert_eq!((answer.from.0, answer.to.0), (31, 100));
+        assert_eq!((answer.from.0, answer.to.0, answer.first.0), (31, 100, 4));
         assert_eq!(told(&answer, "pending"), [(61, 70), (81, 100)]);
         assert_eq!(told(&answer, "held"), [(31, 40), (51, 60)]);
         assert_eq!(told(&answer, "set_aside"), [(71, 72)]);

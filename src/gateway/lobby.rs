@@ -122,7 +122,8 @@ impl<'a> Lobby<'a> {
     }
 
     fn state(&self, disk: DiskState) -> Vec<u8> {
-        report::waiting(&self.clock.wall(), &self.started, disk)
+        let (wall, account) = (self.clock.wall(), self.clock.account());
+        report::waiting((&wall, &account), &self.started, disk)
     }
 
     fn herald(&self, disk: DiskState) -> Result<Herald, GatewayError> {

@@ -51,7 +51,7 @@ impl Report<'_> {
             "time": utc(self.wall.unix_at(self.wall.at)),
             "started": self.started,
             "version": env!("CARGO_PKG_VERSION"),
-            "clock": self.clock(),
+            "clock": clock(&self.clock),
             "radio": self.radio(),
             "receivers": self.receivers(),
             "visits_open": self.pulse.visits_open,
@@ -71,6 +71,7 @@ impl Report<'_> {
             "outbox": {
                 "disk": self.outbox.disk.name(),
                 "epoch": self.outbox.epoch,
+                "first_sequence": self.outbox.first.map(|sequence| sequence.0.to_string()),
                 "last_sequence": self.outbox.durable_up_to.map(|sequence| sequence.0.to_string()),
                 "pending": self.outbox.pending.records,
                 "pending_bytes": self.outbox.pending.bytes,
@@ -104,7 +105,7 @@ impl Report<'_> {
             refused.map(|(reason, count)| (reason.word().to_owned(), (*count).into())).collect();
         json!({
             "time": utc(self.wall.unix_at(self.wall.at)),
-            "clock": self.clock(),
+            "clock": clock(&self.clock),
             "scan": {
                 "heard": scan.heard,
                 "dropped": scan.dropped,
@@ -194,25 +195,6 @@ impl Report<'_> {
             "bytes_per_event": written.checked_div(appended),
             "bytes_per_day": per_day,
             "card_years": per_day.and_then(|per_day| self.wear.years(per_day)),
-        })
-    }
-
-    /// How far the wall clock is to be trusted, and why.
-    fn clock(&self) -> Value {
-        let Account { at, basis, anchor, jumps, last_jump, error_us, .. } = &self.clock;
-        let seconds_since = |then: Uptime| at.since(then).as_secs();
-        // A clock that is believed without a source was never confirmed by one.
-        let confirmed = anchor.filter(|_| *basis != Basis::Trusted);
-        json!({
-            "quality": basis.quality().to_string(),
-            "basis": basis.name(),
-            "since_sync_s": confirmed.map(|anchor| seconds_since(anchor.at)),
-            "error_us": error_us,
-            "jumps": jumps,
-            "last_jump": last_jump.map(|jump| json!({
-                "by_ms": jump.by_us / 1000,
-                "age_s": seconds_since(jump.at),
-            })),
         })
     }
 
@@ -319,15 +301,38 @@ pub(super) fn offline(clean: bool) -> Vec<u8> {
 }
 
 /// The retained document while the gateway waits for its disk, and can say nothing else.
-pub(super) fn waiting(wall: &WallClock, started: &str, disk: DiskState) -> Vec<u8> {
+pub(super) fn waiting(
+    (wall, account): (&WallClock, &Account),
+    started: &str,
+    disk: DiskState,
+) -> Vec<u8> {
     bytes(&json!({
         "state": "online",
         "time": utc(wall.unix_at(wall.at)),
         "started": started,
         "version": env!("CARGO_PKG_VERSION"),
-        "clock": wall.quality.to_string(),
+        "clock": clock(account),
         "outbox": {"disk": disk.name()},
     }))
+}
+
+/// How far the wall clock is to be trusted, and why.
+fn clock(account: &Account) -> Value {
+    let Account { at, basis, anchor, jumps, last_jump, error_us, .. } = account;
+    let seconds_since = |then: Uptime| at.since(then).as_secs();
+    // A clock that is believed without a source was never confirmed by one.
+    let confirmed = anchor.filter(|_| *basis != Basis::Trusted);
+    json!({
+        "quality": basis.quality().to_string(),
+        "basis": basis.name(),
+        "since_sync_s": confirmed.map(|anchor| seconds_since(anchor.at)),
+        "error_us": error_us,
+        "jumps": jumps,
+        "last_jump": last_jump.map(|jump| json!({
+            "by_ms": jump.by_us / 1000,
+            "age_s": seconds_since(jump.at),
+        })),
+    })
 }
 
 /// All that one receiver counts, by its names.

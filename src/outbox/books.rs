@@ -31,6 +31,8 @@ pub(super) struct Books {
     pub(super) erasures: VecDeque<Erasure>,
     pub(super) returns: VecDeque<Return>,
     pub(super) accounts: VecDeque<Accounting>,
+    /// The epoch of the first journal, which was told to everybody.
+    pub(super) epoch: Option<u32>,
     /// The last sequence given, durable or not.
     pub(super) last: u64,
     /// The accounts, including what is staged.
@@ -114,6 +116,7 @@ impl Books {
             erasures: VecDeque::new(),
             returns: VecDeque::new(),
             accounts: VecDeque::new(),
+            epoch: None,
             last: 0,
             totals: Totals::default(),
             durable: None,

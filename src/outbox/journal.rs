@@ -32,6 +32,12 @@ pub trait Journal {
     /// the pair of epoch and sequence names a record.
     fn epoch(&self) -> u32;
 
+    /// The first sequence of this epoch. A store that takes the place of another goes on counting
+    /// where that one ended, if it could be read so far.
+    fn first(&self) -> Sequence {
+        Sequence(1)
+    }
+
     /// Under which epoch a sequence was given. That is another one for records that were saved from
     /// a store that could not be read any more: a fresh store goes on counting where that one ended,
     /// so a sequence still names one record only.

@@ -75,6 +75,7 @@ impl<J: Journal> Room<J> {
             }
             Some(durable) => self.resume(durable.mark, found)?,
         };
+        self.books.epoch.get_or_insert(found.epoch);
         self.books.begin_at(found);
         let ranges = self.journal.damaged()?;
         let unnumbered = lost.saturating_sub(ranges.count());
@@ -421,6 +422,7 @@ impl<J: Journal> Room<J> {
         totals.written = totals.written.saturating_add(self.journal.written());
         let status = Status {
             epoch: mark.epoch,
+            first: Some(self.journal.first()),
             disk: self.books.disk,
             durable_up_to,
             pending: mark.pending(),

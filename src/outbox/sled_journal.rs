@@ -64,6 +64,10 @@ const PART: usize = 512;
 /// A journal in a directory of its own. To be opened, used and dropped by one thread.
 ///
 /// After an error of the disk it can be dropped, and the directory opened again by the same process.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none excludes another"
+)]
 pub struct SledJournal {
     // Dropped in this order: the lock on the directory goes last.
     renewal: Renewal,
@@ -374,6 +378,10 @@ impl SledJournal {
 impl Journal for SledJournal {
     fn epoch(&self) -> u32 {
         self.volume.head.epoch
+    }
+
+    fn first(&self) -> Sequence {
+        self.volume.head.first()
     }
 
     fn epoch_of(&self, sequence: Sequence) -> u32 {

@@ -11,6 +11,8 @@ use super::{DiskState, Pending, Sequence};
 pub struct Status {
     /// Which life of the store this is.
     pub epoch: u32,
+    /// The first sequence of it; `None` before the store was opened.
+    pub first: Option<Sequence>,
     /// How the disk is.
     pub disk: DiskState,
     /// The last sequence that was made durable; `None` before the first. A reader who has seen a

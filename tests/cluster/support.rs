@@ -6,7 +6,7 @@ use std::{future::Future, time::Duration};
 pub(crate) type Outcome<T> = Result<T, String>;
 
 /// How long anything may take. Only a failing test waits for it; a busy machine needs some of it.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Any error, in words, with all that caused it.
 pub(crate) fn text(error: impl std::error::Error) -> String {

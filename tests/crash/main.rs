@@ -56,8 +56,9 @@ fn killed_again_and_again(durability: &str) -> Result<(), String> {
     rounds::round(&outbox, random.u64(..), durability, look, &mut ledger)
         .map_err(|why| format!("after the last round of seed {seed}: {why}"))?;
     say(&format!(
-        "{durability}: {rounds} kills, {} commits, opened {} times, nothing lost",
-        ledger.commits, ledger.opened
+        "{durability}: {rounds} kills, {} of them while it opened, {} commits, {} times emptied, \
+         opened {} times, nothing lost",
+        ledger.killed_early, ledger.commits, ledger.drains, ledger.opened
     ));
     Ok(())
 }

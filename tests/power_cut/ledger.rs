@@ -30,6 +30,12 @@ pub(crate) struct Ledger {
     pub(crate) commits: u64,
     /// Times the store was opened and found right.
     pub(crate) opened: u64,
+    /// Times the worker was killed before it had opened the store.
+    pub(crate) killed_early: u64,
+    /// Commits that left nothing in a store that had something in it.
+    pub(crate) drains: u64,
+    /// Whether the worker that runs has opened the store.
+    ready: bool,
 }
 
 impl Ledger {
@@ -64,6 +70,7 @@ impl Ledger {
     /// The worker is gone; whatever it had not begun to make durable never was.
     pub(crate) fn killed(&mut self) {
         self.found = None;
+        self.killed_early += u64::from(!std::mem::take(&mut self.ready));
         if !self.in_doubt {
             self.next = self.durable.clone();
         }
@@ -97,6 +104,7 @@ impl Ledger {
             return Err(self.explain(&found));
         }
         self.opened += 1;
+        self.ready = true;
         self.in_doubt = false;
         self.durable.clone_from(&found);
         self.next = found;
@@ -118,6 +126,7 @@ impl Ledger {
         }
         self.in_doubt = false;
         self.commits += 1;
+        self.drains += u64::from(self.next.held.is_empty() && !self.durable.held.is_empty());
         self.durable.clone_from(&self.next);
         Ok(())
     }

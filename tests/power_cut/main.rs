@@ -141,8 +141,11 @@ impl Bench {
         rounds::round(&outbox, random.u64(..), self.durability, look, &mut ledger)
             .map_err(|why| format!("after the last round of seed {seed}: {why}"))?;
         Ok(format!(
-            "{rounds} power cuts, {} commits, {} syncs, opened {} times, nothing lost",
+            "{rounds} power cuts, {} of them while it opened, {} commits, {} times emptied, {} syncs, \
+             opened {} times, nothing lost",
+            ledger.killed_early,
             ledger.commits,
+            ledger.drains,
             self.disk.syncs(),
             ledger.opened
         ))

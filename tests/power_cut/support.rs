@@ -1,6 +1,5 @@
 //! What is shared with the integration tests.
 
-#[expect(dead_code, reason = "the integration tests need more of it")]
 #[path = "../it/support/mosquitto.rs"]
 pub(crate) mod mosquitto;
 #[expect(dead_code, reason = "the integration tests need more of it")]

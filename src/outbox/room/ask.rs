@@ -13,6 +13,10 @@ const TOGETHER: usize = 128;
 impl<J: Journal> Room<J> {
     /// Answers a request, or makes a note of it. When that fails the request is given back, so that
     /// it can be answered when the journal is there again.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an error is once in a long while, and a box for it in every signature is not clearer"
+    )]
     pub(in crate::outbox) fn answer(
         &mut self,
         read: Read,
@@ -109,7 +113,9 @@ impl<J: Journal> Room<J> {
     fn stored(&self, held: Held) -> Stored {
         let Held { sequence, about, class, bytes, .. } = held;
         let epoch = self.journal.epoch_of(sequence);
-        let epoch = (epoch != self.journal.epoch()).then_some(epoch);
+        // Who reads knows the epoch of the journal that was opened first.
+        let known = self.books.epoch.unwrap_or(epoch);
+        let epoch = (epoch != known).then_some(epoch);
         Stored { sequence, about: about.tag(), class, epoch, bytes }
     }
 }

@@ -130,6 +130,7 @@ impl<J: Journal> Room<J> {
             account.untold.extend_from(&dropped.ranges);
         }
         account.epoch = self.journal.epoch();
+        account.first = Some(self.journal.first());
         account.last = self.books.status.borrow().durable_up_to;
         if let Some(accounting) = self.books.accounts.pop_front() {
             accounting.reply.send(accounting.account).ok();

@@ -62,6 +62,11 @@ impl Head {
         Self { epoch, last, epochs, ..Self::default() }
     }
 
+    /// The first sequence of this store's own epoch.
+    pub(super) fn first(&self) -> Sequence {
+        Sequence(self.epochs.last().map_or(1, |(first, _)| *first))
+    }
+
     /// Under which epoch a sequence was given.
     pub(super) fn epoch_of(&self, sequence: Sequence) -> u32 {
         let begun = self.epochs.iter().rev().find(|(first, _)| *first <= sequence.0);
@@ -130,5 +135,6 @@ mod tests {
         let head = Head::beginning(2, 0).succeeding(3, 100).succeeding(7, 100).succeeding(9, 150);
         let epochs = [1, 100, 101, 150, 151, u64::MAX].map(|n| head.epoch_of(Sequence(n)));
         assert_eq!(epochs, [2, 2, 7, 7, 9, 9]);
+        assert_eq!((head.first(), Head::default().first()), (Sequence(151), Sequence(1)));
     }
 }

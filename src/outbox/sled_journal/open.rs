@@ -86,7 +86,7 @@ pub(super) fn witness(
     let log = place.store(number).join("db");
     match key(place, number, keys)? {
         Some(key) => salvage::witness(&log, &key).map_err(at(&place.dir)),
-        // Not even sled may see it then, which overwrites what it cannot read.
+        // Its key is gone; that is for a human to see to.
         None if salvage::is_sealed(&log).map_err(at(&place.dir))? => {
             Err(OutboxError::KeyMissing { path: place.key(number) })
         }

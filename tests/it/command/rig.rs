@@ -135,7 +135,7 @@ fn answer(errand: Errand) -> Answer {
     let Errand { from, to, .. } = errand;
     let even = (0..500).map(|n| Sequence(2 * n)).collect();
     let numbers = vec![("held", Numbers::Which(even)), ("brought_back", Numbers::Count(7))];
-    Answer { epoch: 3, last: Sequence(998), from, to, numbers }
+    Answer { epoch: 3, first: Sequence(1), last: Sequence(998), from, to, numbers }
 }
 
 fn describe(task: &Task) -> String {

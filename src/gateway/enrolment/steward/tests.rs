@@ -103,12 +103,16 @@ fn a_steward_does_over_the_pipe_what_the_vault_does() {
     assert_eq!(here, lines);
 
     let all = [
-        task(Work::replace(&order(3))),
+        task(Work::replace(&order(1))),
         ToSteward::Enrol(a.as_bytes()),
         ToSteward::Enrol(c.as_bytes()),
         ToSteward::End,
     ];
-    assert_eq!(run(&all).1.unwrap().kept().passed_over, 1, "one had withdrawn");
+    assert_eq!(
+        run(&all).1.unwrap().kept().passed_over,
+        1,
+        "it is older than the withdrawal of one"
+    );
     assert_eq!(names(&run(&[task(Work::Lines), ToSteward::End]).0), ["c", "of_the_file"]);
 }
 
