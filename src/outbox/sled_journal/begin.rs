@@ -123,13 +123,12 @@ pub(super) fn succeed(
     (cause, witness): (&dyn Error, Witness),
 ) -> Result<(Live, Quarantined), OutboxError> {
     let log = place.store(number).join("db");
-    let carved = match open::key(place, number, keys)? {
-        Some(key) => Some(salvage::carve(&log, key, witness).map_err(place::at(&place.dir))?),
+    let carved = if let Some(key) = open::key(place, number, keys)? {
+        Some(salvage::carve(&log, key, witness).map_err(place::at(&place.dir))?)
+    } else {
         // It was made before stores were sealed.
-        None => {
-            has_keys(place, keys)?;
-            None
-        }
+        has_keys(place, keys)?;
+        None
     };
     let before = place.epoch().map_err(place::at(&place.dir))?.ok().flatten();
     let epoch = fresh_epoch(place, options, clock, true)?;
