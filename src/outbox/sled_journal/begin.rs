@@ -123,16 +123,12 @@ pub(super) fn succeed(
     (cause, witness): (&dyn Error, Witness),
 ) -> Result<(Live, Quarantined), OutboxError> {
     let log = place.store(number).join("db");
-    let carved = match open::key(place, number, keys)? {
-        Some(key) => Some(salvage::carve(&log, key, witness).map_err(place::at(&place.dir))?),
-        // It was made before stores were sealed, or its key is gone; that is for a human to see to.
-        None if salvage::is_sealed(&log).map_err(place::at(&place.dir))? => {
-            return Err(OutboxError::KeyMissing { path: place.key(number) });
-        }
-        None => {
-            has_keys(place, keys)?;
-            None
-        }
+    let carved = if let Some(key) = open::key(place, number, keys)? {
+        Some(salvage::carve(&log, key, witness).map_err(place::at(&place.dir))?)
+    } else {
+        // It was made before stores were sealed.
+        has_keys(place, keys)?;
+        None
     };
     let before = place.epoch().map_err(place::at(&place.dir))?.ok().flatten();
     let epoch = fresh_epoch(place, options, clock, true)?;

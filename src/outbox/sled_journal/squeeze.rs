@@ -42,6 +42,9 @@ const COUNTED_FROM: usize = 3;
 /// From here on a length has a number of its own.
 const LONG: usize = 15;
 
+/// How many bytes are compared at once.
+const PIECE: usize = 16;
+
 /// How many places that begin alike are remembered, as a power of two.
 const PLACES: u32 = 12;
 
@@ -96,9 +99,13 @@ pub(super) fn expand(short: &[u8], most: usize) -> Option<Vec<u8>> {
         if said.len().checked_add(end - from)? > most {
             return None;
         }
-        // They may reach into what they make themselves.
-        for at in from..end {
-            said.push(*said.get(at)?);
+        if end <= said.len() {
+            said.extend_from_within(from..end);
+        } else {
+            // They reach into what they make themselves.
+            for at in from..end {
+                said.push(*said.get(at)?);
+            }
         }
     }
 }
@@ -129,7 +136,10 @@ fn length(count: usize, rest: &mut Rest<'_>) -> Option<usize> {
 fn alike(said: &[u8], one: usize, other: usize) -> usize {
     let one = said.get(one..).unwrap_or_default();
     let other = said.get(other..).unwrap_or_default();
-    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+    let pieces = one.chunks_exact(PIECE).zip(other.chunks_exact(PIECE));
+    let whole = pieces.take_while(|(one, other)| one == other).count() * PIECE;
+    let rest = one.iter().zip(other).skip(whole);
+    whole + rest.take_while(|(one, other)| one == other).count()
 }
 
 fn hash(bytes: &[u8]) -> usize {
