@@ -115,11 +115,12 @@ class Account:
         self.replayed += replayed
         if len(self.seen.pairs) > MOST_RANGES:
             # Memory is bounded: the oldest gap is given up, and counted.
-            first = self.seen.pairs[1][0]
-            below = self.missing().minus(Ranges([[first, self.last]]))
-            self.forgotten += len(below)
-            self.first = first
-            self.seen.pairs.pop(0)
+            (lowest, end), (following, _) = self.seen.pairs.pop(0), self.seen.pairs[0]
+            gaps = Ranges([[self.first, lowest - 1], [end + 1, following - 1]])
+            for told in self.told.values():
+                gaps = gaps.minus(told)
+            self.forgotten += len(gaps)
+            self.first = following
         return True
 
     def tell(self, why, count, pairs):

@@ -242,6 +242,12 @@ impl Clock {
     fn read_once(self) -> (Reading, Duration) {
         let before = self.now();
         let (unix_us, discipline) = match &self.0.source {
+            Source::Machine { machine, started_us, .. } => {
+                let (up_us, unix_us) = machine.both_us();
+                let at = Uptime::from_micros(up_us.saturating_sub(*started_us));
+                let discipline = machine.discipline();
+                return (Reading { at, unix_us, discipline }, Duration::ZERO);
+            }
             Source::Kernel(_) => {
                 let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
                 let us = |since: Duration| i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
@@ -251,7 +257,6 @@ impl Clock {
                 };
                 (unix_us, kernel::discipline())
             }
-            Source::Machine { machine, .. } => (machine.unix_us(), machine.discipline()),
         };
         let took = self.now().since(before);
         (Reading { at: before + took / 2, unix_us, discipline }, took)

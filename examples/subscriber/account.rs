@@ -84,12 +84,16 @@ impl Account {
 
     /// Memory is bounded: the oldest gap is given up, and counted.
     fn forget_the_oldest_gap(&mut self) {
-        let missing = self.missing();
-        self.seen.take_lowest();
-        let Some((first, _)) = self.seen.iter().next() else { return };
-        let above = [(first, u64::MAX)].into_iter().collect();
-        self.forgotten += missing.minus(&above).count();
-        self.first = first;
+        let Some((lowest, end)) = self.seen.take_lowest() else { return };
+        let Some((next, _)) = self.seen.iter().next() else { return };
+        // Before the lowest range and behind it, without what was told.
+        let gaps = [(self.first, lowest.saturating_sub(1)), (end.saturating_add(1), next - 1)];
+        let gaps = self
+            .told
+            .values()
+            .fold(gaps.into_iter().collect(), |gaps: Ranges, told| gaps.minus(told));
+        self.forgotten += gaps.count();
+        self.first = next;
     }
 
     /// The gateway says that these are lost.
@@ -406,7 +410,7 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_is_given_up_is_counted() {
         let mut book = Book::default();
-        let gaps = 2 * MOST_RANGES as u64;
+        let gaps = MOST_RANGES as u64 + 100;
         for number in 0..gaps {
             book.event(&event(2 + 2 * number)).unwrap();
         }

@@ -129,9 +129,16 @@ impl Machine {
         UnixTime::from_millis(self.unix_us().div_euclid(1000))
     }
 
-    pub(super) fn unix_us(&self) -> i64 {
-        let up_us = self.up_us();
-        self.state().origin_us.saturating_add(up_us)
+    fn unix_us(&self) -> i64 {
+        self.both_us().1
+    }
+
+    /// How long it has been up, and what the wall clock says, of one and the same moment: where time
+    /// passes thousands of times as fast, two readings would lie seconds apart.
+    #[expect(clippy::disallowed_methods, reason = "this is a clock")]
+    pub(super) fn both_us(&self) -> (i64, i64) {
+        let up_us = self.up_us_at(tokio::time::Instant::now());
+        (up_us, self.state().origin_us.saturating_add(up_us))
     }
 
     /// How long it has been up, asleep or not, in microseconds.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     engine::Uptime,
-    uplink::{Door, Fault, Leave, Lesson},
+    uplink::{Door, Fault, Leave, Lesson, Topic, Topics},
 };
 
 /// How many messages, and how many bytes of them, may wait in our own queue before nothing more is
@@ -215,6 +215,12 @@ impl<'a> Session<'a> {
                 }
             }
             Signal::Arrived(message) => {
+                if message.topic == self.joining.fence_topic() {
+                    // What waited before it is here. As long as something of that may change the
+                    // registry the gate is closed for it, so a question that takes its time does
+                    // not have to be waited for. An old one, or somebody else's, means nothing.
+                    self.joining.came_back(&message.payload);
+                }
                 self.waiting_bytes += message.payload.len();
                 self.waiting.push_back(message);
             }
@@ -307,7 +313,7 @@ impl<'a> Session<'a> {
         self.gate.without = self.joining.without();
         // While only the outbox is asked something, nothing about anybody changes.
         let changing = self.kept.under_way.as_ref().is_some_and(UnderWay::changes_the_registry);
-        self.gate.busy = !self.waiting.is_empty() || changing;
+        self.gate.busy = changing || self.waiting.iter().any(may_change_the_registry);
         let open = self.gate.is_open();
         let changed =
             self.command.caught_up.send_if_modified(|was| std::mem::replace(was, open) != open);
@@ -320,6 +326,11 @@ impl<'a> Session<'a> {
     fn now(&self) -> Uptime {
         self.command.clock.now()
     }
+}
+
+/// Whoever withdraws does so on a topic of the store's, not of one gateway.
+fn may_change_the_registry(message: &Message) -> bool {
+    !matches!(Topics::read(&message.topic), Ok((_, Topic::Command(_))))
 }
 
 /// Takes leave, so that the broker knows at once; it keeps the session.

@@ -74,11 +74,6 @@ impl Holdings {
         }
     }
 
-    /// Everything.
-    pub(super) fn all(&self) -> Pending {
-        self.standing(Standing::Pending).and(self.acknowledged).and(self.set_aside)
-    }
-
     pub(super) fn of(&mut self, class: Class, standing: Standing) -> &mut Pending {
         let [gateway, moment, presence, sensor, count] = &mut self.pending;
         match (standing, class) {

@@ -209,8 +209,8 @@ impl fmt::Display for DropReason {
 mod tests {
     use super::*;
 
-    fn at(millis: i64) -> Option<UnixTime> {
-        Some(UnixTime::from_millis(millis))
+    fn at(millis: i64) -> UnixTime {
+        UnixTime::from_millis(millis)
     }
 
     fn account(ranges: &[(u64, u64)]) -> Dropped {
@@ -223,14 +223,15 @@ mod tests {
 
     #[test]
     fn an_account_that_absorbs_another_tells_of_exactly_both() {
-        let mut later = Dropped::one(DropReason::TooOld, Sequence(90), at(900));
-        let earlier = Dropped { unnumbered: 2, first_made: at(30), ..account(&[(3, 9), (89, 89)]) };
+        let mut later = Dropped::one(DropReason::TooOld, Sequence(90), Some(at(900)));
+        let earlier =
+            Dropped { unnumbered: 2, first_made: Some(at(30)), ..account(&[(3, 9), (89, 89)]) };
         later.absorb(&earlier);
         let both = Dropped {
             why: DropReason::TooOld,
             unnumbered: 2,
-            first_made: at(30),
-            last_made: at(900),
+            first_made: Some(at(30)),
+            last_made: Some(at(900)),
             ..account(&[(3, 9), (89, 90)])
         };
         assert_eq!((later.count(), later), (11, both));
@@ -250,7 +251,7 @@ mod tests {
     fn what_is_kept_is_read_back_and_nothing_else_is_taken_for_it() {
         for why in DropReason::ALL {
             let all = account(&[(0, 0), (7, 9), (1 << 40, u64::MAX - 3), (u64::MAX, u64::MAX)]);
-            let dropped = Dropped { why, unnumbered: 5, first_made: at(-1), ..all };
+            let dropped = Dropped { why, unnumbered: 5, first_made: Some(at(-1)), ..all };
             let bytes = dropped.encode();
             assert_eq!(Dropped::decode(&bytes), Some(dropped));
             for length in 0..bytes.len() {

@@ -12,6 +12,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error,
     fmt,
     fs::{self, File},
     io,
@@ -63,6 +64,10 @@ const PART: usize = 512;
 /// A journal in a directory of its own. To be opened, used and dropped by one thread.
 ///
 /// After an error of the disk it can be dropped, and the directory opened again by the same process.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none excludes another"
+)]
 pub struct SledJournal {
     // Dropped in this order: the lock on the directory goes last.
     renewal: Renewal,
@@ -167,23 +172,27 @@ impl SledJournal {
         let (mut quarantined, mut missing) = (None, 0);
         let (volume, number) = match place.live()? {
             None => begin::begin(&place, &options, &keys, clock)?,
-            Some(live) => match open::open(&place, live, &keys, options.cache) {
-                Ok(Found::Volume(volume)) => {
-                    begin::adopt(&place, volume.head.epoch)?;
-                    (*volume, live)
+            Some(live) => {
+                let witness = open::witness(&place, live, &keys)?;
+                match open::open(&place, live, &keys, options.cache, &witness) {
+                    Ok(Found::Volume(volume)) => {
+                        begin::adopt(&place, volume.head.epoch)?;
+                        (*volume, live)
+                    }
+                    Ok(Found::Legacy(legacy)) => {
+                        missing = legacy.missing;
+                        begin::migrate(&place, live, &legacy, &options, &keys)?
+                    }
+                    Err(Trouble::Around(error)) => return Err(error),
+                    Err(Trouble::Store(cause)) => {
+                        let why = (&*cause as &dyn Error, witness);
+                        let (live, aside) =
+                            begin::succeed(&place, live, &options, &keys, clock, why)?;
+                        quarantined = Some(aside);
+                        live
+                    }
                 }
-                Ok(Found::Legacy(legacy)) => {
-                    missing = legacy.missing;
-                    begin::migrate(&place, live, &legacy, &options, &keys)?
-                }
-                Err(Trouble::Around(error)) => return Err(error),
-                Err(Trouble::Store(cause)) => {
-                    let (live, aside) =
-                        begin::succeed(&place, live, &options, &keys, clock, cause.as_ref())?;
-                    quarantined = Some(aside);
-                    live
-                }
-            },
+            }
         };
         place.clean(number);
         missing += volume.lost().count();
@@ -203,7 +212,8 @@ impl SledJournal {
         let by_us = take_charge(options.durability);
         let place = Place::enter_existing(dir)?;
         let number = place.live()?.ok_or_else(|| OutboxError::Absent { dir: dir.to_owned() })?;
-        match open::open(&place, number, &keys, options.cache) {
+        let witness = open::witness(&place, number, &keys)?;
+        match open::open(&place, number, &keys, options.cache, &witness) {
             Ok(Found::Volume(volume)) => {
                 Self::assemble(place, options, keys, (*volume, number), by_us)
             }

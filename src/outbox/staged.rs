@@ -74,7 +74,7 @@ impl Staged {
         } else if let Some(held) = durable()? {
             let standing = self.standing_of(sequence).unwrap_or(held.standing);
             let was = (held.class, standing, held.bytes.len());
-            self.replaced.insert(sequence, Held { bytes, standing, ..held });
+            self.replaced.insert(sequence, Held { standing, bytes, ..held });
             was
         } else {
             return Ok(false);

@@ -246,7 +246,7 @@ mod tests {
             *seconds.entry(at.as_secs()).or_default() += 1;
             busy = busy.max(at);
             let taken = busy + Duration::from_secs_f64(1.0 / capacity);
-            if at >= gone && taken - at <= timeout {
+            if at >= gone && taken.saturating_sub(at) <= timeout {
                 busy = taken;
                 settled = settled.max(taken);
                 continue;
@@ -260,7 +260,7 @@ mod tests {
         Storm {
             peak: most((Bound::Included(outage), Bound::Unbounded)),
             before: most((Bound::Unbounded, Bound::Excluded(outage))),
-            settled: (settled - gone).as_secs_f64(),
+            settled: settled.saturating_sub(gone).as_secs_f64(),
         }
     }
 
@@ -277,6 +277,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stdout, reason = "the table of docs/uplink.md")]
     fn a_fleet_comes_back_without_overrunning_the_broker() {
         for (gateways, outage, spread, most, within) in [
             // A restart: nobody needs a second attempt, and all are back within the spread.

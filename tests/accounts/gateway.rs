@@ -26,8 +26,8 @@ use crate::process::pid;
 const DIRECTORY: &str = "ACCOUNTS_GATEWAY";
 
 /// How many people come to the shop, and how often one of them is heard.
-pub(crate) const SUBJECTS: u16 = 40;
-const PACE: Duration = Duration::from_millis(5);
+pub(crate) const SUBJECTS: u16 = 20;
+const PACE: Duration = Duration::from_millis(10);
 
 /// Everybody is heard so many times in a row, going to the counter and back between each two of
 /// them, and is then away for so many turns, which is longer than `exit_timeout`.

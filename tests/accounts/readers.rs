@@ -82,7 +82,7 @@ impl Reader {
         command.args(["--protocol", self.protocol, "--client-id", &name, "--key-id", "k"]);
         command.arg("--state").arg(self.directory.join(format!("{name}.json")));
         command.arg("--key").arg(self.directory.join("key"));
-        command.args(["--json", "--show-every", "0.2", "--ask-every", "0.5", "--retry", "0.1"]);
+        command.args(["--json", "--show-every", "0.2", "--ask-every", "1", "--retry", "0.1"]);
         let log = std::fs::OpenOptions::new()
             .append(true)
             .create(true)

@@ -1,15 +1,20 @@
 //! Three nodes that are one broker.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
+    harness::say,
     network::{Hosts, NODES},
     node::{self, Node},
     platform::CLIENT,
     support::{Outcome, SELDOM, every, until},
 };
+
+/// How long a node may take to start before it is started once more: a quarter of a minute is usual.
+const BOOT: Duration = Duration::from_mins(2);
 
 /// The cluster.
 pub(crate) struct Cluster {
@@ -17,24 +22,37 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts all nodes at once and waits until each of them sees the others.
+    /// Starts one node after the other, and waits until each of them sees the others. All at once
+    /// would be quicker, but then the trackers of client identifiers, which join one at a time, can
+    /// wait for each other for good.
     pub(crate) async fn start(hosts: &Hosts, directory: &Path) -> Outcome<Self> {
         let nodes = NODES.iter().map(|node| Node::new(hosts, *node, directory));
         let mut cluster = Self { nodes: nodes.collect::<Outcome<_>>()? };
-        for node in &mut cluster.nodes {
-            node.start()?;
-        }
-        match cluster.all_whole().await {
+        match cluster.start_all().await {
             Ok(()) => Ok(cluster),
             Err(why) => Err(format!("{why}\n{}", cluster.last_words())),
         }
     }
 
-    async fn all_whole(&self) -> Outcome<()> {
+    async fn start_all(&mut self) -> Outcome<()> {
+        for node in &mut self.nodes {
+            node.start()?;
+            if timeout(BOOT, Self::takes_clients(node)).await.is_ok_and(|it| it.is_ok()) {
+                continue;
+            }
+            say(&format!("  node {} did not start; once more", node.number));
+            node.kill().await?;
+            node.start()?;
+            Self::takes_clients(node).await?;
+        }
         for node in &self.nodes {
             Self::whole(node).await?;
         }
         Ok(())
+    }
+
+    async fn takes_clients(node: &Node) -> Outcome<()> {
+        until(&format!("node {} takes clients", node.number), || node.is_listening()).await
     }
 
     pub(crate) fn node(&mut self, number: u8) -> &mut Node {
@@ -44,10 +62,9 @@ impl Cluster {
 
     /// Waits until a node takes clients and sees all others.
     pub(crate) async fn whole(node: &Node) -> Outcome<()> {
-        let number = node.number;
-        until(&format!("node {number} takes clients"), || node.is_listening()).await?;
+        Self::takes_clients(node).await?;
         let sees_all = async || node.running_nodes().await == NODES;
-        every(SELDOM, &format!("node {number} sees all others"), sees_all).await
+        every(SELDOM, &format!("node {} sees all others", node.number), sees_all).await
     }
 
     /// Waits until every queue would go on without this node.

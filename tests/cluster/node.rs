@@ -36,6 +36,9 @@ pub(crate) const PREFETCH: u64 = 200;
 /// Who may connect, with this password, too.
 pub(crate) const USER: &str = "gateway";
 
+/// How long one of the broker's own tools may take: two seconds are usual.
+const TOOL: Duration = Duration::from_secs(40);
+
 /// A node, running or not.
 pub(crate) struct Node {
     pub(crate) number: u8,
@@ -91,9 +94,17 @@ impl Node {
 
     /// Stops it in good order, as an operator does.
     pub(crate) async fn stop(&mut self) -> Outcome<()> {
-        self.control("rabbitmqctl", &["stop"]).await?;
         let Some(mut child) = self.running.take() else { return Ok(()) };
-        match timeout(PATIENCE, child.wait()).await {
+        let stopping = async {
+            // The tool fails when the node has ended meanwhile, or when it took too long itself.
+            while self.control("rabbitmqctl", &["stop"]).await.is_err() {
+                if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    break;
+                }
+            }
+            child.wait().await
+        };
+        match timeout(PATIENCE, stopping).await {
             Ok(ended) => ended.map(drop).map_err(text),
             Err(_) => Err(format!("node {} does not stop", self.number)),
         }
@@ -143,6 +154,8 @@ impl Node {
         serde_json::from_str(&said).map_err(|error| format!("{tool} said {said:?}: {error}"))
     }
 
+    /// Its tools have been seen to hang while starting, on a machine that was very busy: so one that
+    /// takes too long has failed, and who asks, asks again.
     async fn control(&self, tool: &str, arguments: &[&str]) -> Outcome<String> {
         let mut command = network::on(&self.hosts.node(self.number));
         command
@@ -152,7 +165,7 @@ impl Node {
             .envs(self.environment())
             .stdin(Stdio::null());
         let mut command = Command::from(command);
-        let output = match timeout(PATIENCE, command.kill_on_drop(true).output()).await {
+        let output = match timeout(TOOL, command.kill_on_drop(true).output()).await {
             Ok(output) => output.map_err(text)?,
             Err(_) => return Err(format!("`{tool} {}` does not end", arguments.join(" "))),
         };

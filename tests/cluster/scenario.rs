@@ -38,6 +38,9 @@ const HEAD: &str = "  fault       gateway     events  delivered  lost  duplicate
 /// How long the nodes may take to arrange themselves before the operator helps.
 const OPERATOR: Duration = Duration::from_mins(1);
 
+/// How often the operator restarts a node before the test gives it up.
+const RESTARTS: u32 = 2;
+
 /// What is done to the cluster.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -205,7 +208,7 @@ impl Stage {
                 self.cluster.node(victim).kill().await?;
                 self.go_on().await?;
                 self.cluster.node(victim).start()?;
-                Cluster::whole(self.cluster.node(victim)).await
+                self.come_back(victim).await
             }
             Fault::Unplugged => {
                 let victim = self.where_the_list_led()?;
@@ -230,7 +233,7 @@ impl Stage {
                     node.stop().await?;
                     self.go_on().await?;
                     self.cluster.node(number).start()?;
-                    Cluster::whole(self.cluster.node(number)).await?;
+                    self.come_back(number).await?;
                 }
                 Ok(())
             }
@@ -252,17 +255,23 @@ impl Stage {
         let other = NODES.into_iter().find(|node| *node != victim).unwrap_or(victim);
         self.has_tracker(other).await?;
         self.hosts.mend(victim, Net::Back)?;
-        let whole = Cluster::whole(self.cluster.node(victim));
-        if timeout(OPERATOR, whole).await.is_ok_and(|whole| whole.is_ok()) {
-            return Ok(());
+        self.come_back(victim).await
+    }
+
+    /// Waits until a node is back; one that takes too long is restarted, as a liveness check would.
+    async fn come_back(&mut self, victim: u8) -> Outcome<()> {
+        let other = NODES.into_iter().find(|node| *node != victim).unwrap_or(victim);
+        for _ in 0..RESTARTS {
+            let whole = Cluster::whole(self.cluster.node(victim));
+            if timeout(OPERATOR, whole).await.is_ok_and(|whole| whole.is_ok()) {
+                return Ok(());
+            }
+            say(&format!("  node {victim} does not come back; the operator restarts it"));
+            self.cluster.node(victim).kill().await?;
+            self.has_tracker(other).await?;
+            self.cluster.node(victim).start()?;
         }
-        say(&format!("  node {victim} does not find back; the operator restarts it"));
-        let node = self.cluster.node(victim);
-        node.kill().await?;
-        self.has_tracker(other).await?;
-        let node = self.cluster.node(victim);
-        node.start()?;
-        Cluster::whole(node).await
+        Cluster::whole(self.cluster.node(victim)).await
     }
 
     /// Waits until there is somebody who keeps the identifiers of all clients.
@@ -276,7 +285,8 @@ impl Stage {
         say(
             "  nobody keeps the identifiers of clients; the operator lets the nodes elect somebody",
         );
-        node.elect_tracker().await?;
+        // It fails where somebody was elected meanwhile.
+        node.elect_tracker().await.ok();
         every(SELDOM, what, || node.has_tracker()).await
     }
 

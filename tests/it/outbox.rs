@@ -1,7 +1,6 @@
 //! The outbox as the rooms around it see it.
 
 mod corruption;
-mod damage;
 mod erasing;
 mod faults;
 mod faulty;

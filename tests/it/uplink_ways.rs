@@ -1,4 +1,4 @@
-//! Roundabout ways to the broker: WebSockets, with and without TLS, and HTTP proxies.
+//! Roundabout ways to the broker: a WebSocket, with and without TLS, and HTTP proxies.
 
 use std::fs;
 
@@ -207,6 +207,7 @@ async fn bytes_sent(aliases: u16) -> u64 {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "the figures of docs/uplink.md")]
 async fn a_topic_that_the_broker_knows_by_a_number_is_not_spelled_again() {
     let (spelled, numbered) = (bytes_sent(0).await, bytes_sent(10).await);
     let saved = spelled.saturating_sub(numbered) / 2000;

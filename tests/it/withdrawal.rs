@@ -121,7 +121,8 @@ async fn who_was_struck_from_the_registry_while_the_gateway_was_off_is_erased_wi
     running.hear().await;
     let outcome = running.stop().await.unwrap();
     assert!(outcome.outbox.pending.records >= 3, "{outcome:?}");
-    assert!(in_files(shop.0.path().join("state").as_path(), ANN.as_bytes()), "it waits there");
+    let named = || in_files(shop.0.path().join("state").as_path(), ANN.as_bytes());
+    assert!(!named(), "what waits is sealed");
 
     std::fs::remove_file(shop.0.path().join("registry.jsonl")).unwrap();
     let running = shop.start(mosquitto.port(), Protocol::V5, &signer);
@@ -131,10 +132,8 @@ async fn who_was_struck_from_the_registry_while_the_gateway_was_off_is_erased_wi
         (&receipt["cause"], &receipt["records_erased"]),
         (&"not_enrolled".into(), &2.into())
     );
-    // The receipt itself names her until it is delivered; then no file does.
-    let named = || in_files(shop.0.path().join("state").as_path(), ANN.as_bytes());
-    eventually("files without her name", || !named()).await;
     running.stop().await.unwrap();
+    assert!(!named(), "nor does the receipt leave her name behind");
     assert_eq!(about(&heard_by_all, ANN, "/event/zone/"), 0);
 }
 

@@ -204,7 +204,7 @@ impl Shop {
                         _ = steps.tick() => {}
                         _ = stop.wait_for(|&stop| stop) => return,
                     }
-                    let person = ibeacon(&clock, minor);
+                    let person = ibeacon(clock, minor);
                     if heard.send(Heard::Advertisement(person)).await.is_err() {
                         return;
                     }
@@ -287,7 +287,7 @@ impl Running {
 }
 
 /// Somebody who is near.
-fn ibeacon(clock: &Clock, minor: u16) -> Advertisement {
+fn ibeacon(clock: Clock, minor: u16) -> Advertisement {
     let mut data = vec![26, 0xff, 0x4c, 0x00, 0x02, 0x15];
     data.extend([0xab; 16]);
     data.extend([0, 1]);

@@ -77,8 +77,7 @@ impl Session<'_> {
 
     fn deal_with(&mut self, message: Message, sender: &Sender) -> Result<(), End> {
         if message.topic == self.joining.fence_topic() {
-            // An old one, or somebody else's, means nothing.
-            self.joining.came_back(&message.payload);
+            // It was looked at when it came.
             return self.acknowledge(message.receipt, sender);
         }
         let wall = (self.command.wall)();

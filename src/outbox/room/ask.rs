@@ -13,6 +13,10 @@ const TOGETHER: usize = 128;
 impl<J: Journal> Room<J> {
     /// Answers a request, or makes a note of it. When that fails the request is given back, so that
     /// it can be answered when the journal is there again.
+    #[expect(
+        clippy::result_large_err,
+        reason = "an error is once in a long while, and a box for it in every signature is not clearer"
+    )]
     pub(in crate::outbox) fn answer(
         &mut self,
         read: Read,

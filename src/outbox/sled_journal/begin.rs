@@ -19,7 +19,7 @@ use super::{
     open::{self, Trouble},
     place::{self, Place},
     rebuild::Workshop,
-    salvage,
+    salvage::{self, Witness},
     volume::{Cause, Volume},
 };
 
@@ -120,11 +120,11 @@ pub(super) fn succeed(
     options: &StoreOptions,
     keys: &KeySource,
     clock: Clock,
-    cause: &dyn Error,
+    (cause, witness): (&dyn Error, Witness),
 ) -> Result<(Live, Quarantined), OutboxError> {
     let log = place.store(number).join("db");
     let carved = match open::key(place, number, keys)? {
-        Some(key) => Some(salvage::carve(&log, key).map_err(place::at(&place.dir))?),
+        Some(key) => Some(salvage::carve(&log, key, witness).map_err(place::at(&place.dir))?),
         // It was made before stores were sealed, or its key is gone; that is for a human to see to.
         None if salvage::is_sealed(&log).map_err(place::at(&place.dir))? => {
             return Err(OutboxError::KeyMissing { path: place.key(number) });

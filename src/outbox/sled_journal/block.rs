@@ -208,7 +208,7 @@ mod tests {
         }
         let notice = Some(notice);
         let bytes = (0..MAX_RECORD).map(|_| random.u8(..)).collect();
-        block.push(&Held { bytes, notice, ..held(&mut random, u64::MAX) });
+        block.push(&Held { notice, bytes, ..held(&mut random, u64::MAX) });
         let squeezed = block.squeezed();
         assert!(squeezed.len() + 200 < super::super::frame::LONGEST, "{}", squeezed.len());
         assert!(decode(&squeezed).is_some());

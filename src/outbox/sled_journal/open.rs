@@ -21,7 +21,7 @@ use super::{
     head::{self, HEAD, LAYOUT},
     legacy::Legacy,
     place::{Place, at, sync_tree},
-    salvage,
+    salvage::{self, Witness},
     volume::{Cause, Volume},
 };
 
@@ -55,21 +55,42 @@ pub(super) enum Trouble {
 /// Reading everything takes half a second for a million records. It makes the count exact, and a
 /// store whose pages cannot be read is found now, when it can be set aside, and not again and again
 /// after each restart.
+///
+/// `witness` has what the log says before.
 pub(super) fn open(
     place: &Place,
     number: u64,
     keys: &KeySource,
     cache: u64,
+    witness: &Witness,
 ) -> Result<Found, Trouble> {
-    match attempt(place, number, keys, cache) {
+    match attempt(place, number, keys, cache, witness) {
         Err(Trouble::Store(cause)) => {
             let path = place.store(number);
             warn!(cause, store = %path.display(), "The outbox store did not open; trying without its snapshots.");
             remove_files(&path, |name| name.starts_with("snap.") || name == "conf")
                 .map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
-            attempt(place, number, keys, cache)
+            attempt(place, number, keys, cache, witness)
         }
         result => result,
+    }
+}
+
+/// What the log of a store says, before sled opens it; nothing where it has no key, because it was
+/// made before stores were sealed.
+pub(super) fn witness(
+    place: &Place,
+    number: u64,
+    keys: &KeySource,
+) -> Result<Witness, OutboxError> {
+    let log = place.store(number).join("db");
+    match key(place, number, keys)? {
+        Some(key) => salvage::witness(&log, &key).map_err(at(&place.dir)),
+        // Its key is gone; that is for a human to see to.
+        None if salvage::is_sealed(&log).map_err(at(&place.dir))? => {
+            Err(OutboxError::KeyMissing { path: place.key(number) })
+        }
+        None => Ok(Witness::default()),
     }
 }
 
@@ -95,10 +116,16 @@ pub(super) fn config(path: &Path, cache: u64) -> sled::Config {
         .mode(sled::Mode::LowSpace)
 }
 
-fn attempt(place: &Place, number: u64, keys: &KeySource, cache: u64) -> Result<Found, Trouble> {
+fn attempt(
+    place: &Place,
+    number: u64,
+    keys: &KeySource,
+    cache: u64,
+    witness: &Witness,
+) -> Result<Found, Trouble> {
     let path = place.store(number);
     prepare(&path).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
-    match catch(|| read_through(place, number, keys, cache)) {
+    match catch(|| read_through(place, number, keys, cache, witness)) {
         Ok(result) => result,
         Err(panic) => Err(Trouble::Store(panic.into())),
     }
@@ -125,6 +152,7 @@ fn read_through(
     number: u64,
     keys: &KeySource,
     cache: u64,
+    witness: &Witness,
 ) -> Result<Found, Trouble> {
     let path = place.store(number);
     let trouble = |cause| trouble(&place.dir, cause);
@@ -137,10 +165,7 @@ fn read_through(
             let missing = || OutboxError::KeyMissing { path: place.key(number) };
             let key = key.ok_or_else(missing).map_err(Trouble::Around)?;
             let volume = Volume::read_through(db, key).map_err(trouble)?;
-            // Where the log is damaged near its end, sled takes that for the end.
-            let log = path.join("db");
-            let lost = salvage::has_later(&log, volume.key(), volume.durable());
-            if lost.map_err(|error| trouble(error.into()))? {
+            if witness.proven > volume.durable() {
                 return Err("commits have vanished from the end of it".into());
             }
             Found::Volume(Box::new(volume))

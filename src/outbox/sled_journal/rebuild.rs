@@ -186,12 +186,11 @@ impl Rebuild {
             bytes += gist.size;
             let read = guard::catch(|| old.record(sequence, &gist));
             let read = read.map_err(Into::into).and_then(|read| read);
-            match read.map_err(OutboxError::Read)? {
-                Some(held) => records.push(held),
-                None => {
-                    self.unreadable.insert(sequence, (gist.class, gist.standing, gist.size));
-                    lost.add(sequence);
-                }
+            if let Some(held) = read.map_err(OutboxError::Read)? {
+                records.push(held);
+            } else {
+                self.unreadable.insert(sequence, (gist.class, gist.standing, gist.size));
+                lost.add(sequence);
             }
         }
         if lost.count() > before || !self.unreadable.is_empty() {

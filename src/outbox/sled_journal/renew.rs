@@ -11,6 +11,7 @@ use super::{SledJournal, count_blobs, rebuild::Rebuild};
 
 /// Where the renewal of a store stands.
 #[derive(Default)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a journal")]
 pub(super) enum Renewal {
     /// Nothing is going on.
     #[default]

@@ -40,6 +40,13 @@ const WINDOW: usize = 1 << 20;
 /// How often the length of the log may be tried in vain.
 const TRIES: u64 = 4;
 
+/// How many bytes of values of the latest commits are kept while sled opens a log: it may overwrite
+/// what was written since its last snapshot, a few of its segments.
+const WITNESSED: usize = 8 << 20;
+
+/// From here on a place is not one in the log, but among what was kept of it in memory.
+const IN_MEMORY: u64 = 1 << 48;
+
 /// How many records are saved in one part.
 const PART: usize = 1024;
 
@@ -54,6 +61,8 @@ pub(super) struct Carved {
     records: BTreeMap<Sequence, (u64, u64)>,
     kept: BTreeMap<[u8; 16], (u64, Kept)>,
     blocks: HashSet<(u32, u64)>,
+    /// What was kept of the log before it was opened.
+    memory: Vec<Vec<u8>>,
     /// How many more bytes may be tried in vain.
     patience: u64,
 }
@@ -61,28 +70,61 @@ pub(super) struct Carved {
 /// Whether a log has a sealed value in it.
 pub(super) fn is_sealed(log: &Path) -> io::Result<bool> {
     let mut found = false;
-    scan(&File::open(log)?, |_, bytes| {
+    let file = match File::open(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    scan(&file, |_, bytes| {
         found |= frame::label(bytes).is_some();
         !found
     })?;
     Ok(found)
 }
 
-/// Whether a log proves that there was a durable commit behind the one with this number.
-pub(super) fn has_later(log: &Path, key: &StoreKey, durable: u64) -> io::Result<bool> {
-    let mut found = false;
-    scan(&File::open(log)?, |_, bytes| {
-        let later = frame::label(bytes)
-            .filter(|label| label.spot == Spot::Head && label.commit > durable)
-            .and_then(|_| Head::decode(&frame::open(key, bytes)?.1));
-        found |= later.is_some_and(|head| head.previous > durable);
-        !found
+/// What a log says before sled opens it. Where a log is damaged near its end, sled takes that for
+/// the end, and overwrites what lies behind with zeros.
+#[derive(Default)]
+pub(super) struct Witness {
+    /// The number of the last commit that is proved to have been durable: a later one was begun.
+    pub(super) proven: u64,
+    /// The values of the latest commits, whether they were durable or not.
+    recent: Vec<Vec<u8>>,
+}
+
+/// Hears a log before it is opened.
+pub(super) fn witness(log: &Path, key: &StoreKey) -> io::Result<Witness> {
+    let file = match File::open(log) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Witness::default()),
+        file => file?,
+    };
+    let mut recent: BTreeMap<(u64, Spot), Vec<u8>> = BTreeMap::new();
+    let (mut size, mut forgotten) = (0, 0);
+    scan(&file, |_, bytes| {
+        if let Some(label) = frame::label(bytes)
+            && label.commit > forgotten
+            && let Some(value) = bytes.get(..label.length)
+        {
+            size += value.len();
+            let before = recent.insert((label.commit, label.spot), value.to_vec());
+            size -= before.map_or(0, |before| before.len());
+            while size > WITNESSED
+                && let Some(((commit, _), value)) = recent.pop_first()
+            {
+                size -= value.len();
+                forgotten = commit;
+            }
+        }
+        true
     })?;
-    Ok(found)
+    let heads = recent.iter().filter(|((_, spot), _)| *spot == Spot::Head);
+    let heads = heads.filter_map(|(_, value)| Head::decode(&frame::open(key, value)?.1));
+    let proven = heads.map(|head| head.previous).max().unwrap_or(0);
+    Ok(Witness { proven, recent: recent.into_values().collect() })
 }
 
 /// Goes through a log.
-pub(super) fn carve(log: &Path, key: StoreKey) -> io::Result<Carved> {
+/// What `witness` knows of it is looked at too.
+pub(super) fn carve(log: &Path, key: StoreKey, witness: Witness) -> io::Result<Carved> {
     let file = File::open(log)?;
     let mut carved = Carved {
         patience: file.metadata()?.len().saturating_mul(TRIES),
@@ -94,7 +136,12 @@ pub(super) fn carve(log: &Path, key: StoreKey) -> io::Result<Carved> {
         records: BTreeMap::new(),
         kept: BTreeMap::new(),
         blocks: HashSet::new(),
+        memory: Vec::new(),
     };
+    for (place, value) in (IN_MEMORY..).zip(&witness.recent) {
+        carved.look_at(place, value);
+    }
+    carved.memory = witness.recent;
     scan(&file, |offset, bytes| {
         carved.look_at(offset, bytes);
         carved.patience > 0
@@ -294,6 +341,11 @@ impl Carved {
     }
 
     fn block(&self, offset: u64) -> Result<Vec<Held>, Cause> {
+        if let Some(at) = offset.checked_sub(IN_MEMORY) {
+            let value = self.memory.get(usize::try_from(at)?).ok_or("a value was forgotten")?;
+            let (_, plain) = frame::open(&self.key, value).ok_or("a value changed")?;
+            return Ok(block::decode(&plain).ok_or("a block cannot be understood")?);
+        }
         let mut bytes = vec![0; LONGEST];
         let mut length = 0;
         while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {

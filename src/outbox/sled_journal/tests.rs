@@ -38,7 +38,8 @@ fn append(journal: &mut SledJournal, count: usize) {
 fn in_log(dir: &Path, number: u64) -> Vec<u64> {
     let keys = KeySource::new(dir, None);
     let key = keys.unwrap(&dir.join(format!("store-{number}.sealed-key"))).unwrap().unwrap();
-    let carved = salvage::carve(&dir.join(format!("store-{number}/db")), key).unwrap();
+    let log = dir.join(format!("store-{number}/db"));
+    let carved = salvage::carve(&log, key, salvage::Witness::default()).unwrap();
     carved.sequences().map(|sequence| sequence.0).collect()
 }
 
@@ -102,7 +103,7 @@ fn a_block_that_does_not_open_costs_its_records_and_nothing_else() {
     let damaged = journal.damaged().unwrap();
     assert_eq!(damaged, lost.iter().copied().collect());
     assert!(journal.damaged().unwrap().is_empty(), "it is told once");
-    assert_eq!(journal.pending().records as usize, found.len());
+    assert_eq!(journal.pending().records, found.len() as u64);
     // A power cut before the commit, and it is told again; after it, no more.
     drop(journal);
     for (told, commits) in [(lost.len(), false), (lost.len(), true), (0, true)] {
@@ -130,6 +131,6 @@ fn damaged_records_do_not_stop_a_scrub_and_are_still_told_after_it() {
     journal.sync().unwrap();
     while journal.scrub().unwrap() == Scrub::Underway {}
     assert_eq!(journal.oldest(None, usize::MAX).unwrap().len() + lost, 299);
-    assert_eq!(journal.pending().records as usize + lost, 299);
-    assert_eq!(journal.damaged().unwrap().count() as usize, lost);
+    assert_eq!(journal.pending().records + lost as u64, 299);
+    assert_eq!(journal.damaged().unwrap().count(), lost as u64);
 }

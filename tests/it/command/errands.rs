@@ -56,13 +56,14 @@ async fn the_gate_stays_open_and_the_registry_counts_for_itself() {
     rig.mood.send_replace(Mood::Slow);
     platform.ask("resync", 900, &json!({})).await;
     rig.ordered(1).await;
+    platform.ask("resync", 901, &json!({})).await;
     assert!(rig.gate(), "nobody's consent is in question");
     // What may be a withdrawal waits behind it: that closes the gate.
     platform.tell(Upsert, &platform.signer.upsert(1, &["ann"])).await;
     eventually("a closed gate", || !rig.gate()).await;
     rig.mood.send_replace(Mood::Willing);
     platform.result(&[("command", json!("upsert")), ("have", json!(1))]).await;
-    assert_eq!(corridor.standing(), Standing { last: 1, gateway: 900, ..Standing::default() });
+    assert_eq!(corridor.standing(), Standing { last: 1, gateway: 901, ..Standing::default() });
     let happened = corridor.happened().split_off(before);
     let resync = format!("resync 1 {}", u64::MAX);
     assert_eq!(happened[0], Happened::Ordered(900, resync), "and the gate was not touched");
@@ -70,7 +71,7 @@ async fn the_gate_stays_open_and_the_registry_counts_for_itself() {
     platform.ask("resync", 899, &json!({})).await;
     let refused = platform.result(&[("number", json!(899))]).await;
     assert_eq!((&refused["outcome"], &refused["reason"]), (&json!("refused"), &json!("replayed")));
-    assert_eq!(refused["have"], 900);
+    assert_eq!(refused["have"], 901);
     assert_eq!(rig.stop().await.refused_for(Reason::Replayed), 1);
 }
 

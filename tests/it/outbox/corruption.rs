@@ -1,7 +1,7 @@
 //! A damaged byte anywhere in a store: it opens or is set aside, nothing panics, nothing hangs, and
 //! every record is there as it was made or is told as lost.
 //!
-//! `CORRUPTION_BYTES` (1 MiB) is how large the store is at least, `CORRUPTION_STEP` (48 KiB) how far
+//! `CORRUPTION_BYTES` (1 MiB) is how large the store is at least, `CORRUPTION_STEP` (128 KiB) how far
 //! apart the damage is; 10485760 and 4096 take a quarter of an hour. `CORRUPTION_SEED` (1) makes it
 //! another one.
 
@@ -230,7 +230,7 @@ fn spoil(file: &Path, at: u64, damage: Damage) {
 #[test]
 #[expect(clippy::print_stdout, reason = "the numbers are for whoever asks")]
 fn a_damaged_byte_anywhere_costs_at_most_what_is_told_as_lost() {
-    let (size, step) = (number("CORRUPTION_BYTES", 1 << 20), number("CORRUPTION_STEP", 48 << 10));
+    let (size, step) = (number("CORRUPTION_BYTES", 1 << 20), number("CORRUPTION_STEP", 128 << 10));
     let mut random = fastrand::Rng::with_seed(number("CORRUPTION_SEED", 1));
     let directory = tempfile::tempdir().unwrap();
     let original = Original::make(directory.path().join("outbox"), size);

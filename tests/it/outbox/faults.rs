@@ -79,9 +79,8 @@ impl Day {
 
     async fn erase(&self, who: &'static str) -> Erased {
         let (reply, answer) = oneshot::channel();
-        let judge = Judge::new(move |bytes: &[u8]| match bytes.starts_with(who.as_bytes()) {
-            true => Verdict::Erase,
-            false => Verdict::Keep,
+        let judge = Judge::new(move |bytes: &[u8]| {
+            if bytes.starts_with(who.as_bytes()) { Verdict::Erase } else { Verdict::Keep }
         });
         let who = Some(vec![Tag::of(who)]);
         self.writes.send(Write::Erase { who, judge, reply }).await.unwrap();
@@ -116,7 +115,7 @@ async fn a_bit_of_everything(day: &Day) {
         ("bob 6", Class::Gateway),
     ] {
         day.append(text, class).await;
-        day.keep("last", text.as_bytes()[4]).await;
+        day.keep("last", text.bytes().last().unwrap()).await;
     }
     day.a_while().await;
     let records = day.oldest().await;

@@ -97,13 +97,11 @@ impl Disk {
                 inner.opened += u32::from(error.is_none());
                 error
             };
-            match error {
-                Some(error) => Err(error),
-                None => {
-                    disk.cut_power();
-                    Ok(disk.clone().into())
-                }
+            if let Some(error) = error {
+                return Err(error);
             }
+            disk.cut_power();
+            Ok(disk.clone().into())
         }
     }
 

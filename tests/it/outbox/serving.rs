@@ -83,7 +83,7 @@ async fn a_lone_record_is_durable_after_the_commit_interval_and_not_seen_before(
     let interval = Settings::default().commit_interval.0;
     let mut running = run(MemoryJournal::default(), Settings::default());
     running.append("alone").await;
-    tokio::time::sleep(interval - Duration::from_millis(1)).await;
+    tokio::time::sleep(interval.saturating_sub(Duration::from_millis(1))).await;
     assert_eq!(running.texts().await, [""; 0]);
     running.status.mark_unchanged();
     tokio::time::sleep(Duration::from_millis(2)).await;

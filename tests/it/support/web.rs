@@ -1,4 +1,4 @@
-//! A web server that takes WebSockets with MQTT, and carries what is in them to a broker's port.
+//! A web server whose every WebSocket carries MQTT: what is in it goes to the port of a broker.
 //! It sends its frames as awkwardly as a server may: in fragments, with pings between them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its stage up has failed")]
 #![expect(
@@ -169,12 +169,11 @@ async fn wrap(mut broker: impl AsyncRead + Unpin, mut client: impl AsyncWrite + 
 }
 
 fn put(payload: &[u8], frames: &mut Vec<u8>) {
-    match u8::try_from(payload.len()) {
-        Ok(length @ ..=125) => frames.push(length),
-        _ => {
-            frames.push(126);
-            frames.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-        }
+    if let Ok(length @ ..=125) = u8::try_from(payload.len()) {
+        frames.push(length);
+    } else {
+        frames.push(126);
+        frames.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
     }
     frames.extend(payload);
 }
