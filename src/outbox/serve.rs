@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tracing::{debug, error, info};
 
 use crate::{clock::Clock, engine::Uptime};
@@ -146,7 +149,8 @@ async fn live<J: Journal>(
         if inlet.is_closed() {
             break;
         }
-        inlet.take_in(room.wait(), room.is_busy()).await;
+        let clock = room.books.clock;
+        inlet.take_in(clock.instant(clock.now() + room.wait()), room.is_busy()).await;
         inlet.incoming.drain(..).for_each(|write| backlog.put(write));
     }
     while room.is_asked() {
@@ -197,7 +201,8 @@ async fn wait<J>(
             }
             continue;
         }
-        inlet.take_in(again.since(clock.now()).min(LOOK), false).await;
+        let look = again.min(clock.now() + LOOK);
+        inlet.take_in(clock.instant(look), false).await;
         inlet.incoming.drain(..).for_each(|write| backlog.put(write));
         books.totals.lost = books.totals.lost.saturating_add(backlog.trim());
     }
@@ -223,14 +228,14 @@ impl Inlet {
     }
 
     /// Waits for requests for so long, or only looks whether there are any when there is work to do.
-    async fn take_in(&mut self, wait: Duration, busy: bool) {
+    async fn take_in(&mut self, until: Instant, busy: bool) {
         let Self { writes, reads, writing, reading, incoming, arrived, asked } = self;
         let (is_writing, is_reading) = (*writing, *reading && asked.len() < WAITING_READS);
         tokio::select! {
             count = writes.recv_many(incoming, REQUESTS), if is_writing => *writing = count > 0,
             count = reads.recv_many(arrived, REQUESTS), if is_reading => *reading = count > 0,
             () = tokio::task::yield_now(), if busy => {}
-            () = tokio::time::sleep(wait), if !busy => {}
+            () = tokio::time::sleep_until(until), if !busy => {}
         }
         if *reading && !is_reading && reads.is_closed() && reads.is_empty() {
             *reading = false;
