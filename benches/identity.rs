@@ -96,7 +96,7 @@ fn checks_a_second() {
     let timed = |work: &mut dyn FnMut() -> u64| {
         let begin = spent();
         let checks = work();
-        checks as f64 / (spent() - begin).as_secs_f64()
+        checks as f64 / spent().saturating_sub(begin).as_secs_f64()
     };
     for _ in 0..ROUNDS {
         let round = [
