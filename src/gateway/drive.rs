@@ -282,8 +282,8 @@ pub fn append(record: Record) -> Write {
     Write::Append(Entry { bytes: record.encode(), made, about, class })
 }
 
-/// Whose order a record keeps at the platform: the same as its `partitionkey`, but that a count keeps
-/// its zone's. For a person it is also what an erasure finds the record by.
+/// Whose order a record keeps at the platform: the same as its `partitionkey`. For a person it is also
+/// what an erasure finds the record by.
 fn whose_order(record: &Record) -> Tag {
     match &record.body {
         Body::Presence(presence) => Tag::of(&presence.subject),

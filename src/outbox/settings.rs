@@ -27,12 +27,13 @@ pub struct Settings {
     pub commit_records: usize,
     /// How many records are held before the oldest are dropped; at least twice `commit_records`.
     ///
-    /// `1000000`: about a month of a busy shop (30,000 events a day) without a network.
+    /// `1500000`: eight days of a large shop (two events a second) without a network, and seven weeks of
+    /// a busy one (30,000 events a day).
     pub max_records: u64,
     /// How many bytes of records are held before the oldest are dropped; at least 2 KiB for each
     /// of twice `commit_records`, at most `64GiB`. On disk they take about as much.
     ///
-    /// `256MiB`: room for a million records of the usual size, and less than a tenth of the
+    /// `384MiB`: room for as many records of the usual size, and less than a tenth of the
     /// smallest card.
     pub max_bytes: ByteSize,
     /// How old a record may become before it is dropped unsent; at least `1m`. Counts only for
@@ -75,8 +76,8 @@ impl Default for Settings {
         Self {
             commit_interval: Span::secs(1),
             commit_records: 256,
-            max_records: 1_000_000,
-            max_bytes: ByteSize(256 << 20),
+            max_records: 1_500_000,
+            max_bytes: ByteSize(384 << 20),
             max_age: Span::secs(30 * 86_400),
             keep_acknowledged: Span::secs(86_400),
             memory_records: 4096,

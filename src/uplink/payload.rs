@@ -178,6 +178,11 @@ impl Origin {
             Body::Measured { fixture, .. } => Some(fixture.as_str()),
             _ => None,
         };
+        // What has this in common arrives in order, and lies in one partition of a stream behind.
+        let key = match &record.body {
+            Body::Counted(counted) => counted.zone.as_str(),
+            _ => subject.unwrap_or(&self.gateway),
+        };
         let envelope = Envelope {
             specversion: "1.0",
             id: self.event_id(sequence),
@@ -189,7 +194,7 @@ impl Origin {
             datacontenttype: "application/json",
             sequence: sequence.0.to_string(),
             epoch: self.epoch,
-            partitionkey: subject.unwrap_or(&self.gateway),
+            partitionkey: key,
             replayed: sending.replayed,
             data,
         };
