@@ -19,6 +19,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::MissedTickBehavior;
+
 /// Long enough for a busy machine; only a failing test waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -26,6 +28,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let looking = async {
         let mut interval = tokio::time::interval(Duration::from_millis(2));
+        // A condition that takes long itself is not to be looked at without a pause: what it waits
+        // for may run in the same thread.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !condition() {
             interval.tick().await;
         }
