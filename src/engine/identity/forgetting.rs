@@ -12,8 +12,9 @@ use crate::{
     forget::debugger::{self, Debugger, Sought},
 };
 
-/// Eight of each kind of identifier.
-const MEMBERS: u8 = 64;
+/// Eight of each kind of identifier, and forty who are recognised by an identity resolving key, of
+/// which the most is kept.
+const MEMBERS: u8 = 96;
 
 /// How often minds are changed.
 const ROUNDS: u64 = 12;
@@ -29,7 +30,7 @@ fn device(n: u8) -> Identifier {
         std::array::from_fn(|_| random.u8(1..))
     }
     let random = &mut fastrand::Rng::with_seed(0x5eed_0000 + u64::from(n));
-    match n % 8 {
+    match n % 12 {
         0 => {
             let mut octets = drawn::<6>(random);
             octets[0] |= 0xc0;
@@ -43,9 +44,9 @@ fn device(n: u8) -> Identifier {
             rotation_exponent: 10,
             clock_zero: UnixTime::default(),
         },
-        5 => Identifier::Irk(Key::new(drawn(random))),
-        6 => Identifier::ServiceToken(MemberKey::new(drawn(random))),
-        _ => Identifier::RollingUuid(MemberKey::new(drawn(random))),
+        5 => Identifier::ServiceToken(MemberKey::new(drawn(random))),
+        6 => Identifier::RollingUuid(MemberKey::new(drawn(random))),
+        _ => Identifier::Irk(Key::new(drawn(random))),
     }
 }
 
@@ -199,7 +200,7 @@ fn whoever_looks_at_keys_leaves_a_clean_stack() {
     });
     let mut identity = identity.unwrap();
     soiled("work", &mut || identity.work(Uptime::ZERO, &wall));
-    for n in (0..MEMBERS).filter(|n| n % 8 >= 4) {
+    for n in (0..MEMBERS).filter(|n| n % 12 >= 4) {
         let (address, data) = sent_by(device(n), n, wall.unix);
         let frames = crate::engine::frame::decode(&data).unwrap_or_default();
         let uuids = crate::engine::frame::rolling_uuids(&data);
@@ -211,8 +212,8 @@ fn whoever_looks_at_keys_leaves_a_clean_stack() {
         assert!(matches!(found, Some(Resolution::Subject(_))), "{n}");
     }
     let mut changed = (0..MEMBERS).map(member).collect::<Vec<_>>().into_iter();
-    soiled("upsert", &mut || assert!(identity.upsert(changed.nth(5).unwrap()).is_ok()));
-    let leaver = Pseudonym::new("s5");
+    soiled("upsert", &mut || assert!(identity.upsert(changed.nth(7).unwrap()).is_ok()));
+    let leaver = Pseudonym::new("s7");
     soiled("withdraw", &mut || assert!(identity.withdraw(&leaver).is_some()));
     soiled("replace", &mut || identity.replace(Registry::new(vec![member(3)], vec![]).unwrap()));
 }
