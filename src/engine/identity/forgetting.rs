@@ -9,7 +9,10 @@ use crate::{
         AddressKind, Advertisement, Checkpoint, ClockQuality, Engine, PresenceSettings, ReceiverId,
         Rssi, VisitId, Zone, ZoneId,
     },
-    forget::debugger::{self, Debugger, Sought},
+    forget::{
+        self,
+        debugger::{self, Debugger, Sought},
+    },
 };
 
 /// Eight of each kind of identifier, and forty who are recognised by an identity resolving key, of
