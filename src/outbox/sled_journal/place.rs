@@ -318,7 +318,7 @@ mod tests {
         drop(Place::enter(dir.path()).unwrap());
         let asking = File::open(dir.path().join(LOCK)).unwrap();
         asking.try_lock_shared().unwrap();
-        let (entered_tx, entered) = std::sync::mpsc::channel();
+        let (entered_tx, entered) = std::sync::mpsc::sync_channel(1);
         let path = dir.path();
         thread::scope(|scope| {
             scope.spawn(move || drop(entered_tx.send(Place::enter(path))));
