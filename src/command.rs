@@ -248,6 +248,10 @@ pub async fn run(mut command: Command, stop: oneshot::Receiver<()>) -> Totals {
         let delay = match ended.why {
             End::Stopped => break,
             End::Forgotten => Duration::ZERO,
+            End::Cleared => {
+                debug!("The connection for commands is made anew, so that no keys stay with it.");
+                Duration::ZERO
+            }
             End::Again(why) => {
                 if why == Leave::Return {
                     route.return_to_first();

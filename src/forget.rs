@@ -24,6 +24,8 @@ use std::{
     ptr, slice,
 };
 
+use zeroize::Zeroize;
+
 /// The system's allocator, which clears each block before it is given back.
 #[derive(Debug)]
 pub struct Forgetful;
@@ -35,6 +37,10 @@ static ALLOCATOR: Forgetful = Forgetful;
 /// How much of the stack is overwritten. Deeper than anything that handles an advertisement goes
 /// (`tests/privacy` looks); without optimisation that is several times as deep.
 const BURNT: usize = if cfg!(debug_assertions) { 64 * 1024 } else { 16 * 1024 };
+
+/// How much of it where something is only put in its place: a schedule of AES takes 704 octets, and
+/// is moved two or three times.
+const BURNT_ABOVE: usize = if cfg!(debug_assertions) { 16 * 1024 } else { 4 * 1024 };
 
 #[expect(unsafe_code, reason = "an allocator is unsafe by definition")]
 // SAFETY: every method hands its arguments on to `System` unchanged, or combines calls of `System`
@@ -77,16 +83,43 @@ unsafe impl GlobalAlloc for Forgetful {
 
 /// Overwrites what the functions that were called before from the same place left on the stack.
 ///
-/// To be called when a batch of advertisements was looked at, and before anything is made that
-/// lasts: a value is moved with its padding and with the room of its other variants, and so carries
+/// To be called when a batch of advertisements, or a key, was looked at, and before anything is made
+/// that lasts: a value is moved with its padding and with the room of its other variants, and so carries
 /// what lay on the stack to wherever it is kept. Takes less than a microsecond (four on a Pi 4).
 #[inline(never)]
-#[expect(unsafe_code, reason = "memory that is not initialised is overwritten")]
 pub fn burn_stack() {
-    #[expect(clippy::large_stack_arrays, reason = "the stack is what it is about")]
-    let mut below = [const { MaybeUninit::<u8>::uninit() }; BURNT];
+    burn::<BURNT>();
+}
+
+/// The same, but less deep: before a key is put among others, by functions that do little else.
+///
+/// To be called for each of many keys, where [`burn_stack`] would take longer than all the rest.
+#[inline(never)]
+pub fn burn_stack_above() {
+    burn::<BURNT_ABOVE>();
+}
+
+/// In the frame of whoever is called from outside, or that frame would stay as it is.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "see above")]
+#[expect(unsafe_code, reason = "memory that is not initialised is overwritten")]
+fn burn<const DEPTH: usize>() {
+    let mut below = [const { MaybeUninit::<u8>::uninit() }; DEPTH];
     // SAFETY: the array is of that size and belongs to this call.
-    unsafe { wipe(below.as_mut_ptr().cast(), BURNT) };
+    unsafe { wipe(below.as_mut_ptr().cast(), DEPTH) };
+}
+
+/// Overwrites the room behind the last of a vector's values: that of what was taken out last.
+///
+/// A value that is dropped or moved out leaves its octets where it was, and a vector keeps the room.
+/// `values` is how many have gone since. Values that clear themselves on drop clear what they mean,
+/// and not what lies between.
+pub fn clear_behind<T>(vector: &mut Vec<T>, values: usize) {
+    let room = vector.spare_capacity_mut();
+    let last = values.min(room.len());
+    if let Some(gone) = room.get_mut(..last) {
+        gone.zeroize();
+    }
 }
 
 /// Gives memory back to the system that is free since something large was read.
@@ -137,29 +170,16 @@ unsafe fn wipe(start: *mut u8, length: usize) {
 }
 
 #[cfg(test)]
+pub(crate) mod debugger;
+
+#[cfg(test)]
 mod tests {
-    use std::{fs::File, hint::black_box, os::unix::fs::FileExt};
+    use std::hint::black_box;
 
-    use super::*;
-
-    /// Something that is nowhere else in memory.
-    const MARK: u8 = 0xa7;
-
-    /// How often eight marks stand where something was, read as a debugger would. (One may be
-    /// there by chance, or because it is being looked for.)
-    struct Debugger(File);
-
-    impl Debugger {
-        fn new() -> Self {
-            Self(File::open("/proc/self/mem").unwrap())
-        }
-
-        fn marks<const N: usize>(&self, place: usize) -> usize {
-            let mut found = [0; N];
-            self.0.read_exact_at(&mut found, u64::try_from(place).unwrap()).unwrap();
-            found.as_chunks().0.iter().filter(|eight| **eight == [MARK; 8]).count()
-        }
-    }
+    use super::{
+        debugger::{Debugger, MARK, soil},
+        *,
+    };
 
     #[test]
     fn what_is_freed_is_cleared() {
@@ -203,5 +223,32 @@ mod tests {
         assert!(debugger.marks::<512>(*places.last().unwrap()) > 50, "the test looks elsewhere");
         burn_stack();
         assert_eq!(places.map(|place| debugger.marks::<512>(place)), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_stack_that_is_burnt_above_is_clean_as_far_as_something_small_goes() {
+        const NEAR: usize = BURNT_ABOVE - 512;
+        let debugger = Debugger::new();
+        let begin = soil();
+        assert!(
+            debugger.soil_left_above::<NEAR>(begin) > NEAR / 8 - 200,
+            "the test looks elsewhere"
+        );
+        burn_stack_above();
+        assert_eq!(debugger.soil_left_above::<NEAR>(begin), 0);
+    }
+
+    #[test]
+    fn what_was_taken_out_of_a_vector_is_cleared_behind_it() {
+        let debugger = Debugger::new();
+        let mut vector = black_box(vec![[MARK; 64]; 8]);
+        let place = vector.as_ptr().addr();
+        vector.truncate(5);
+        assert_eq!(debugger.marks::<512>(place), 64, "that alone clears nothing");
+        clear_behind(&mut vector, 2);
+        assert_eq!(debugger.marks::<512>(place), 48, "the sixth and the seventh are cleared");
+        clear_behind(&mut vector, 1000);
+        assert_eq!(debugger.marks::<512>(place), 40);
+        assert_eq!(vector, vec![[MARK; 64]; 5]);
     }
 }

@@ -19,9 +19,12 @@ use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::engine::{
-    Consent, Identifier, Key, MemberKey, Pseudonym, Purpose, Purposes, Subject, SubjectKind,
-    UnixTime, ephemeral_id, parse_octets,
+use crate::{
+    engine::{
+        Consent, Identifier, Key, MemberKey, Pseudonym, Purpose, Purposes, Subject, SubjectKind,
+        UnixTime, ephemeral_id, parse_octets,
+    },
+    forget,
 };
 
 /// Longest pseudonym and longest proof, in bytes, so that a record keeps to its 2 KiB.
@@ -233,7 +236,15 @@ pub fn subject_from_line(line: &[u8]) -> Option<Subject> {
     subject(std::str::from_utf8(line).ok()?).ok()
 }
 
+/// The keys of whoever was read before are not to be in the room that this one does not use.
 fn subject(line: &str) -> Result<Subject, LineProblem> {
+    forget::burn_stack();
+    read_subject(line)
+}
+
+/// Not part of its caller, which clears the stack that this uses.
+#[inline(never)]
+fn read_subject(line: &str) -> Result<Subject, LineProblem> {
     let line: SubjectLine = serde_json::from_str(line).map_err(|error| form(&error))?;
     let pseudonym = Pseudonym::new(name(&line.subject, "subject", MAX_NAME)?);
     if line.identifiers.is_empty() {
@@ -409,11 +420,28 @@ fn name<'a>(text: &'a str, key: &'static str, max: usize) -> Result<&'a str, Lin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forget::debugger::{self, Debugger};
 
     const CONSENT: &str = r#""consent":{"purposes":["presence"],"from":"2026-01-01T00:00:00Z","until":"2027-01-01T00:00:00Z","proof":"form-1"}"#;
 
     fn line(kind: &str, identifiers: &str, consent: &str) -> String {
         format!(r#"{{"subject":"s","kind":"{kind}","identifiers":[{identifiers}],{consent}}}"#)
+    }
+
+    #[test]
+    fn a_line_takes_nothing_along_of_what_was_read_before() {
+        const WHOLE: usize = size_of::<Identifier>();
+        let debugger = Debugger::new();
+        let line = line("customer", r#"{"address":"C0:11:22:33:44:55"}"#, CONSENT);
+        for _ in 0..4 {
+            let begin = debugger::soil();
+            assert!(debugger.soil_left::<8192>(begin) > 900, "the test looks elsewhere");
+            let subject = subject_from_line(line.as_bytes()).unwrap();
+            let place = subject.identifiers.as_ptr().addr();
+            // Six octets of it mean something.
+            assert_eq!(debugger.marks::<WHOLE>(place), 0);
+            assert_eq!(debugger.soil_left::<8192>(begin), 0);
+        }
     }
 
     #[test]

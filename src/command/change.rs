@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     engine::{Pseudonym, Subject, UnixTime},
+    forget,
     registry::{self, LineProblem},
 };
 
@@ -179,6 +180,8 @@ fn entries(values: Vec<Value>) -> (Vec<Subject>, Vec<RefusedEntry>) {
             }
         }
     }
+    // Keys were on the stack. What is made of this waits in a channel, whose places are kept.
+    forget::burn_stack();
     (subjects, refused)
 }
 
@@ -209,5 +212,30 @@ fn word(problem: &LineProblem) -> &'static str {
         LineProblem::Time { .. } => "time",
         LineProblem::EndsBeforeItBegins => "ends_before_it_begins",
         LineProblem::Form(_) => "form",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::forget::debugger::{self, Debugger};
+
+    #[test]
+    fn a_command_that_was_read_leaves_nothing_on_the_stack() {
+        let debugger = Debugger::new();
+        let entry = |name: &str, irk: &str| json!({"subject": name, "kind": "asset", "identifiers": [{"irk": irk}]});
+        let entries = [
+            entry("a", "ec0234a357c8ad05341010a60a397d9b"),
+            entry("b", "not a key"),
+            entry("a", "00112233445566778899aabbccddeeff"),
+        ];
+        let begin = debugger::soil();
+        assert!(debugger.soil_left::<8192>(begin) > 900, "the test looks elsewhere");
+        let (subjects, refused) = super::entries(entries.to_vec());
+        assert_eq!(debugger.soil_left::<8192>(begin), 0);
+        assert_eq!(subjects.len(), 1);
+        let reasons: Vec<_> = refused.iter().map(|entry| entry.reason).collect();
+        assert_eq!(reasons, ["identifier", "named_twice"]);
     }
 }

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     engine::Uptime,
-    uplink::{Door, Fault, Leave, Lesson, Topic, Topics},
+    uplink::{Door, Fault, Leave, Lesson, RegistryTopic, Topic, Topics},
 };
 
 /// How many messages, and how many bytes of them, may wait in our own queue before nothing more is
@@ -36,6 +36,12 @@ const MOST_UNWRITTEN: usize = 64;
 
 /// How often is looked at what only time changes.
 const TICK: Duration = Duration::from_secs(1);
+
+/// For how long what somebody was enrolled by may lie in the buffers of the connection that it came
+/// over. They are rumqttc's, which writes over them only when something else comes; they are cleared
+/// when they are given up, with the connection. Not at once: who enrols many does so in one go, and
+/// the gate is closed for a moment.
+const KEYS_STAY: Duration = Duration::from_mins(5);
 
 /// How long a DISCONNECT may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -60,6 +66,8 @@ pub(super) enum End {
     Forgotten,
     /// It was parted from in good order, to be made anew.
     Again(Leave),
+    /// The same, because keys came over it, and lie in its buffers.
+    Cleared,
     /// It was not made, or it broke.
     Broke(Why),
 }
@@ -84,6 +92,8 @@ pub(super) struct Session<'a> {
     gate: Gate,
     /// When the broker accepted it.
     since: Option<Uptime>,
+    /// When the first keys came over it.
+    keys_since: Option<Uptime>,
     /// Messages that came and were not dealt with.
     waiting: VecDeque<Message>,
     waiting_bytes: usize,
@@ -115,6 +125,7 @@ impl<'a> Session<'a> {
             joining,
             gate,
             since: None,
+            keys_since: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             held: false,
@@ -186,8 +197,8 @@ impl<'a> Session<'a> {
                     Wake::Reply(reply) => self.replied(reply, sender)?,
                     Wake::Tick => {
                         self.tick();
-                        if let Some(why) = self.may_leave() {
-                            return Err(End::Again(why));
+                        if let Some(end) = self.may_leave() {
+                            return Err(end);
                         }
                     }
                     Wake::Stop => return Ok(()),
@@ -221,6 +232,9 @@ impl<'a> Session<'a> {
                     // not have to be waited for. An old one, or somebody else's, means nothing.
                     self.joining.came_back(&message.payload);
                 }
+                if self.may_enrol(&message) {
+                    self.keys_since.get_or_insert(self.command.clock.now());
+                }
                 self.waiting_bytes += message.payload.len();
                 self.waiting.push_back(message);
             }
@@ -233,14 +247,22 @@ impl<'a> Session<'a> {
 
     /// Why the connection is to be made anew, if this is the moment: nothing is under way, so that
     /// no message comes twice for it. There is such a moment between any two commands.
-    fn may_leave(&self) -> Option<Leave> {
-        let why = *self.kept.leave.borrow();
+    fn may_leave(&self) -> Option<End> {
+        let why = self.kept.leave.borrow().map(End::Again);
+        let overdue = self.keys_since.is_some_and(|since| self.now().since(since) >= KEYS_STAY);
+        let why = why.or_else(|| overdue.then_some(End::Cleared));
         let busy = self.since.is_none()
             || !self.joining.is_done()
             || !self.waiting.is_empty()
             || self.kept.under_way.is_some()
             || self.unwritten > 0;
         why.filter(|_| !busy)
+    }
+
+    /// Whether keys may be in it.
+    fn may_enrol(&self, message: &Message) -> bool {
+        let topic = self.command.topics.read_registry(&message.topic);
+        matches!(topic, Some(RegistryTopic::Upsert | RegistryTopic::Snapshot))
     }
 
     /// A broker may keep the session for a shorter time than it was asked for (MQTT 5).
@@ -292,7 +314,7 @@ impl<'a> Session<'a> {
                     self.kept.purge = true;
                 }
             }
-            End::Broke(_) | End::Stopped | End::Again(_) => {}
+            End::Broke(_) | End::Stopped | End::Again(_) | End::Cleared => {}
         }
         // What ends each connection anew must not make us try as fast as we can.
         let lasting = matches!(

@@ -28,6 +28,7 @@ use super::{
     DeviceAddress, UnixTime, Uptime, WallClock,
     frame::{Frame, TokenUuid},
 };
+use crate::forget;
 use doubles::{Doubles, Sent};
 pub(super) use irk::Effort;
 use irk::IrkResolver;
@@ -180,6 +181,10 @@ pub struct Recognition {
 }
 
 /// The room: the registry and everything derived from it.
+///
+/// Whatever looks at keys here clears the stack before it returns: a value is moved with the room
+/// that it does not use, so the next that is made to last would take a key along to where nobody
+/// looks for it. The work itself is in functions of its own, in whose frames the keys were.
 #[derive(Debug)]
 pub struct Identity {
     registry: Registry,
@@ -195,6 +200,8 @@ pub struct Identity {
 struct Match {
     target: Target,
     wide_window: bool,
+    /// A key was looked at to find it.
+    by_key: bool,
     /// What was sent; nothing when the address itself is the identifier.
     sent: Option<Sent>,
 }
@@ -202,18 +209,18 @@ struct Match {
 impl Identity {
     /// Prepares the tables for a registry.
     pub fn new(registry: Registry, settings: IdentitySettings, seed: AddressSeed) -> Self {
-        let lookup = Lookup::new(&registry);
-        let rotating = Rotating::new(&registry, &settings);
-        let irks = IrkResolver::new(&registry, settings, seed);
+        let lookup = cleanly(|| Lookup::new(&registry));
+        let rotating = cleanly(|| Rotating::new(&registry, &settings));
+        let irks = cleanly(|| IrkResolver::new(&registry, settings, seed));
         Self { registry, lookup, rotating, irks, doubles: Doubles::new(seed), settings }
     }
 
     /// Replaces the registry. What was learned about addresses is forgotten.
     pub(super) fn replace(&mut self, registry: Registry) {
-        self.lookup = Lookup::new(&registry);
-        self.rotating = self.rotating.rebuilt(&registry, &self.settings);
-        self.irks = self.irks.rebuilt(&registry);
-        self.registry = registry;
+        self.lookup = cleanly(|| Lookup::new(&registry));
+        self.rotating = cleanly(|| self.rotating.rebuilt(&registry, &self.settings));
+        self.irks = cleanly(|| self.irks.rebuilt(&registry));
+        cleanly(|| self.registry = registry);
     }
 
     /// Enrols a subject, or replaces what is known of one; tells its place, and whether it is new.
@@ -222,6 +229,10 @@ impl Identity {
         &mut self,
         subject: Subject,
     ) -> Result<(SubjectIndex, bool), AmbiguousRegistry> {
+        cleanly(|| self.enrol(subject))
+    }
+
+    fn enrol(&mut self, subject: Subject) -> Result<(SubjectIndex, bool), AmbiguousRegistry> {
         let Upserted { index, before } = self.registry.upsert(subject)?;
         let Self { registry, lookup, rotating, irks, .. } = self;
         let is_new = before.is_none();
@@ -245,6 +256,10 @@ impl Identity {
     /// Takes a subject out of the registry and of every table, and tells the place it had. Nothing
     /// that was learned about it stays.
     pub(super) fn withdraw(&mut self, name: &Pseudonym) -> Option<SubjectIndex> {
+        cleanly(|| self.strike(name))
+    }
+
+    fn strike(&mut self, name: &Pseudonym) -> Option<SubjectIndex> {
         let (index, leaver) = self.registry.withdraw(name)?;
         for identifier in leaver.identifiers() {
             self.lookup.remove(identifier);
@@ -265,8 +280,10 @@ impl Identity {
 
     /// Goes on with what a call does not do at once.
     pub(super) fn work(&mut self, now: Uptime, wall: &WallClock) {
-        self.rotating.work(now, wall);
-        self.irks.work(now);
+        let derived = self.rotating.work(now, wall);
+        if self.irks.work(now) || derived {
+            forget::burn_stack();
+        }
     }
 
     /// When [`Identity::work`] has something to do.
@@ -305,22 +322,13 @@ impl Identity {
         frames: &[Frame<'_>],
         uuids: impl Iterator<Item = [u8; 16]>,
     ) -> Resolution {
-        let plain = |target| Match { target, wide_window: false, sent: None };
-        let found = self
-            .by_frames(frames)
-            .or_else(|| self.by_uuids(uuids))
-            .or_else(|| self.lookup.by_address(address).map(plain));
-        let found = match found {
-            Some(Match { target: Target::Subject(subject), .. }) => {
-                self.vouch(now, subject);
-                found
-            }
-            Some(_) => found,
-            None => self.irks.resolve(now, address).map(Target::Subject).map(plain),
-        };
+        let found = self.find(now, address, frames, uuids);
+        if found.is_some_and(|found| found.by_key) {
+            forget::burn_stack();
+        }
         match found {
             Some(Match { target: Target::Fixture(fixture), .. }) => Resolution::Fixture(fixture),
-            Some(Match { target: Target::Subject(subject), wide_window, sent })
+            Some(Match { target: Target::Subject(subject), wide_window, sent, .. })
                 if self.registry.is_live(subject, wall, now) =>
             {
                 if let Some(sent) = sent {
@@ -329,6 +337,35 @@ impl Identity {
                 Resolution::Subject(Recognition { subject, wide_window })
             }
             _ => Resolution::Anonymous,
+        }
+    }
+
+    /// Not part of its caller, which clears the stack that this uses.
+    #[inline(never)]
+    fn find(
+        &mut self,
+        now: Uptime,
+        address: DeviceAddress,
+        frames: &[Frame<'_>],
+        uuids: impl Iterator<Item = [u8; 16]>,
+    ) -> Option<Match> {
+        let plain = |target| Match { target, wide_window: false, by_key: false, sent: None };
+        let found = self
+            .by_frames(frames)
+            .or_else(|| self.by_uuids(uuids))
+            .or_else(|| self.lookup.by_address(address).map(plain));
+        match found {
+            Some(Match { target: Target::Subject(subject), .. }) => {
+                self.vouch(now, subject);
+                found
+            }
+            Some(_) => found,
+            None => {
+                let before = self.irks.effort().checks;
+                let subject = self.irks.resolve(now, address)?;
+                let by_key = self.irks.effort().checks != before;
+                Some(Match { by_key, ..plain(Target::Subject(subject)) })
+            }
         }
     }
 
@@ -343,7 +380,8 @@ impl Identity {
                 Some(found) => (Target::Subject(found.subject), found.wide_window),
                 None => (self.lookup.by_frame(frame)?, false),
             };
-            Some(Match { target, wide_window, sent: Sent::of(frame) })
+            let by_key = rotating.is_some();
+            Some(Match { target, wide_window, by_key, sent: Sent::of(frame) })
         })
     }
 
@@ -351,13 +389,27 @@ impl Identity {
         uuids.find_map(|uuid| {
             let found = self.rotating.by_uuid(uuid)?;
             let (target, wide_window) = (Target::Subject(found.subject), found.wide_window);
-            Some(Match { target, wide_window, sent: Some(Sent::RollingUuid(uuid)) })
+            let sent = Some(Sent::RollingUuid(uuid));
+            Some(Match { target, wide_window, by_key: true, sent })
         })
     }
 }
 
+/// Does something with keys, in a frame of its own, and clears the stack that it used.
+fn cleanly<T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn apart<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    let done = apart(work);
+    forget::burn_stack();
+    done
+}
+
 #[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod forgetting;
 
 /// The place of the first fixture, for tests of the rooms behind this one.
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub struct Inspection {
 }
 
 /// Whether another process uses the outbox in `dir`, most likely a gateway. Whoever begins to use it
-/// in the very moment of asking is sent away once.
+/// in the very moment of asking waits for the answer.
 pub fn in_use(dir: &Path) -> io::Result<bool> {
     match File::open(dir.join(LOCK)) {
         Ok(lock) => match lock.try_lock_shared() {

@@ -39,7 +39,8 @@ fn without_a_gateway_the_report_says_so_and_still_tells_the_settings() {
     assert!(said.contains("counting everybody") && said.contains("service 0xFD6F"), "{said}");
 }
 
-#[tokio::test]
+// The gateway has a thread of its own: this one waits for the reports.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_gateway_proves_with_its_counters_what_it_forgot() {
     let shop = Shop::new();
     let (requests, receiver) = mpsc::channel(1);

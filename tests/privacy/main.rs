@@ -34,8 +34,9 @@ use std::process::ExitCode;
 use gate::Gate;
 use harness::{number, say};
 use judge::Wrong;
+use members::BY_IRK;
 use support::{Outcome, text};
-use week::{A_DAY_IN_5_S, A_DAY_IN_20_S, Plan, Week};
+use week::{A_DAY_IN_5_S, A_DAY_IN_20_S, Plan, Tally, Week};
 
 const TESTS: &[harness::Test] = &[
     ("needles_are_found_however_they_are_written", needles::are_found_however_they_are_written),
@@ -49,8 +50,12 @@ const TESTS: &[harness::Test] = &[
     ("the_recorder_finds_what_is_freed_without_being_cleared", || found(Gate::Drops, "memory")),
     ("the_recorder_finds_what_is_left_on_a_stack", || found(Gate::Stacks, "memory")),
     ("the_judge_finds_a_ledger_that_always_says_yes", the_ledger_says_yes),
+    ("of_a_key_that_was_withdrawn_nothing_is_left_in_memory", nothing_of_a_key),
     ("in_a_week_nothing_of_a_stranger_is_anywhere_and_every_event_was_agreed_to", a_week),
 ];
+
+/// How many change their minds at a time, in the long run: two, two and one.
+const A_FEW: [u32; 3] = [2, 2, 1];
 
 fn main() -> ExitCode {
     gate::run_if_asked().unwrap_or_else(|| harness::run(TESTS))
@@ -71,6 +76,8 @@ fn found(gate: Gate, place: &str) -> Outcome<()> {
         days: 1,
         members: 20,
         strangers_a_day: 500,
+        way: None,
+        minds: A_FEW,
         gate,
         says_yes: false,
         cores,
@@ -90,6 +97,8 @@ fn the_ledger_says_yes() -> Outcome<()> {
         days: 1,
         members: 200,
         strangers_a_day: 500,
+        way: None,
+        minds: A_FEW,
         gate: Gate::Shut,
         says_yes: true,
         cores: false,
@@ -103,6 +112,31 @@ fn the_ledger_says_yes() -> Outcome<()> {
     }
 }
 
+/// A day on which many withdraw and many enrol, all of them recognised by keys of which the gateway
+/// keeps more than the key: what one leaves behind must not lie among the others'.
+fn nothing_of_a_key() -> Outcome<()> {
+    let week = play(Plan {
+        seed: number("PRIVACY_SEED", 1),
+        rate: A_DAY_IN_20_S,
+        days: 1,
+        members: 200,
+        strangers_a_day: 500,
+        way: Some(BY_IRK),
+        minds: [8, 2, 4],
+        gate: Gate::Shut,
+        says_yes: false,
+        cores: true,
+    })?;
+    let Tally { withdrawals, renewed, .. } = week.tally;
+    let findings = &week.record().findings;
+    say(&format!("  {withdrawals} withdrew, {renewed} agreed again: {} findings", findings.len()));
+    if withdrawals < 20 || renewed < 10 {
+        return Err("hardly anybody changed their minds".to_owned());
+    }
+    let examples: Vec<String> = findings.iter().take(10).map(ToString::to_string).collect();
+    if examples.is_empty() { Ok(()) } else { Err(examples.join("\n    ")) }
+}
+
 fn a_week() -> Outcome<()> {
     let days = number("PRIVACY_DAYS", 7).max(1);
     let (members, strangers_a_day) = (200, 20_000);
@@ -112,6 +146,8 @@ fn a_week() -> Outcome<()> {
         days,
         members,
         strangers_a_day,
+        way: None,
+        minds: A_FEW,
         gate: Gate::Shut,
         says_yes: false,
         cores: true,

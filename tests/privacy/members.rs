@@ -62,8 +62,11 @@ pub(crate) enum Device {
     RollingUuid([u8; 32]),
 }
 
-/// So many turns [`Member::new`] takes until a device of each kind was made.
-const KINDS: usize = 12;
+/// So many ways [`Member::new`] knows, some of them twice.
+pub(crate) const KINDS: usize = 12;
+
+/// The way of those who are recognised by an identity resolving key.
+pub(crate) const BY_IRK: usize = 11;
 
 /// How many letters of a name may be lost where names share their beginnings.
 const SHARED: usize = 6;
@@ -81,8 +84,8 @@ const EXPONENT: u8 = 10;
 const ROTATION: i64 = 900_000;
 
 impl Member {
-    /// Makes one up; `number` says how it is recognised.
-    pub(crate) fn new(number: usize, grant: Grant, random: &mut fastrand::Rng) -> Self {
+    /// Makes one up; `way` says how it is recognised, up to [`KINDS`].
+    pub(crate) fn new(number: usize, way: usize, grant: Grant, random: &mut fastrand::Rng) -> Self {
         let mut mark = [0; 20];
         mark.fill_with(|| random.u8(1..));
         let mut long = [0; 32];
@@ -90,7 +93,7 @@ impl Member {
         let [key @ .., _, _, _, _] = mark;
         let [mut address @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _] = mark;
         address[0] |= 0xc0;
-        let device = match number % KINDS {
+        let device = match way {
             0 | 1 => Device::Address(address),
             2 => Device::IBeacon(key),
             3 => Device::AltBeacon(mark),

@@ -42,7 +42,9 @@ pub(crate) fn look(process: Pid, needles: &[&Needles]) -> Outcome<Look> {
         for (name, start, bytes) in memory.iter().skip(first).step_by(2) {
             look.octets += bytes.len();
             for needles in needles {
-                look.findings.extend(needles.search(bytes, &format!("memory, {name}"), *start));
+                let place = format!("memory, {name}");
+                look.findings.extend(needles.search(bytes, &place, *start));
+                look.findings.extend(needles.search_base64(bytes, &place, *start));
             }
         }
         look

@@ -2,7 +2,7 @@
 //!
 //! A place is read in three ways: octet by octet; as text in hexadecimal digits, with or without
 //! separators, in both cases; and as text in lists of decimal numbers, which is how `{:?}` shows
-//! octets.
+//! octets. Where nothing should be in base64 either, what that stands for is read like the place.
 
 use std::{collections::HashMap, fmt};
 
@@ -80,17 +80,33 @@ impl Needles {
     pub(crate) fn search(&self, piece: &[u8], place: &str, offset: usize) -> Vec<Finding> {
         let mut found = Vec::new();
         self.octets(piece, &mut |needle, at| found.push(needle.found(place, offset + at)));
-        for (digits, at) in hexadecimal(piece) {
-            for skip in 0..2 {
-                let pairs = digits[skip..].chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]);
-                let octets: Vec<u8> = pairs.collect();
-                self.octets(&octets, &mut |needle, _| found.push(needle.found(place, offset + at)));
-            }
-        }
+        self.digits(piece, &mut |needle, at| found.push(needle.found(place, offset + at)));
         for (octets, at) in decimal(piece) {
             self.octets(&octets, &mut |needle, _| found.push(needle.found(place, offset + at)));
         }
         found
+    }
+
+    /// Looks in what stands there in base64: as commands come, so that it is no place for a line.
+    pub(crate) fn search_base64(&self, piece: &[u8], place: &str, offset: usize) -> Vec<Finding> {
+        let mut found = Vec::new();
+        let place = format!("{place}, in base64");
+        for (octets, at) in base64(piece) {
+            let mut found = |needle: &Needle, _| found.push(needle.found(&place, offset + at));
+            self.octets(&octets, &mut found);
+            self.digits(&octets, &mut found);
+        }
+        found
+    }
+
+    fn digits<'n>(&'n self, piece: &[u8], found: &mut dyn FnMut(&'n Needle, usize)) {
+        for (digits, at) in hexadecimal(piece) {
+            for skip in 0..2 {
+                let pairs = digits[skip..].chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]);
+                let octets: Vec<u8> = pairs.collect();
+                self.octets(&octets, &mut |needle, _| found(needle, at));
+            }
+        }
     }
 
     fn octets<'n>(&'n self, piece: &[u8], found: &mut dyn FnMut(&'n Needle, usize)) {
@@ -171,6 +187,41 @@ fn hexadecimal(piece: &[u8]) -> Vec<(Vec<u8>, usize)> {
     runs
 }
 
+/// What the runs of base64 that are long enough for a needle stand for, with their places. Which of
+/// four digits a group begins with, nobody knows in the middle.
+fn base64(piece: &[u8]) -> Vec<(Vec<u8>, usize)> {
+    /// The octets of an address and the groups at both ends that are not whole.
+    const SHORTEST_RUN: usize = SHORTEST * 4 / 3 + 6;
+    let digit = |byte: u8| match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    };
+    let mut all = Vec::new();
+    let mut start = 0;
+    for run in piece.split(|byte| digit(*byte).is_none()) {
+        let begin = start;
+        start += run.len() + 1;
+        if run.len() < SHORTEST_RUN {
+            continue;
+        }
+        for skip in 0..4 {
+            let groups = run[skip..].chunks_exact(4);
+            let octets = groups.flat_map(|group| {
+                let digits = group.iter().filter_map(|byte| digit(*byte));
+                let [_, octets @ ..] =
+                    digits.fold(0, |sum, digit| sum << 6 | u32::from(digit)).to_be_bytes();
+                octets
+            });
+            all.push((octets.collect(), begin));
+        }
+    }
+    all
+}
+
 /// The lists of numbers up to 255 that are long enough for a needle: `192, 17, 34, …`.
 fn decimal(piece: &[u8]) -> Vec<(Vec<u8>, usize)> {
     let mut lists = Vec::new();
@@ -207,7 +258,7 @@ fn decimal(piece: &[u8]) -> Vec<(Vec<u8>, usize)> {
     lists
 }
 
-/// The three ways to read a place find what they should, and nothing else.
+/// The ways to read a place find what they should, and nothing else.
 pub(crate) fn are_found_however_they_are_written() -> Result<(), String> {
     let octets = [0xc0, 0x11, 0x22, 0x33, 0xa4, 0x5f];
     let mut needles = Needles::new();
@@ -229,6 +280,18 @@ pub(crate) fn are_found_however_they_are_written() -> Result<(), String> {
     for place in written {
         let found = needles.search(place, "a test", 0);
         if found.len() != 1 || found[0].whose != 7 {
+            return Err(format!("{:?} is found {} times", place.escape_ascii(), found.len()));
+        }
+    }
+    // {"irk":"c0112233a45f"}, twice, and c0112233a45f among other octets.
+    let encoded: [&[u8]; 3] = [
+        b"eyJpcmsiOiJjMDExMjIzM2E0NWYifQ",
+        b".IeyJpcmsiOiJjMDExMjIzM2E0NWYifQ.",
+        b"A////wBEiM6Rf////A",
+    ];
+    for place in encoded {
+        let found = needles.search_base64(place, "a test", 0);
+        if found.len() != 1 || !needles.search(place, "a test", 0).is_empty() {
             return Err(format!("{:?} is found {} times", place.escape_ascii(), found.len()));
         }
     }

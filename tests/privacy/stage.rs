@@ -336,6 +336,7 @@ impl Stage {
                 let name = path.as_os_str().as_encoded_bytes();
                 for needles in needles {
                     self.record.findings.extend(needles.search(&bytes, &place, 0));
+                    self.record.findings.extend(needles.search_base64(&bytes, &place, 0));
                     self.record.findings.extend(needles.search(name, "a file's name", 0));
                 }
             }

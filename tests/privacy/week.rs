@@ -10,7 +10,7 @@ use crate::{
     gate::Gate,
     harness::say,
     judge::{Judge, Slack},
-    members::{Grant, Member, PURPOSES, Version, resolves},
+    members::{Grant, KINDS, Member, PURPOSES, Version, resolves},
     needles::Needles,
     platform::Platform,
     stage::Stage,
@@ -26,6 +26,10 @@ pub(crate) struct Plan {
     pub(crate) days: u64,
     pub(crate) members: usize,
     pub(crate) strangers_a_day: usize,
+    /// How all members are recognised, if it is not each in another way.
+    pub(crate) way: Option<usize>,
+    /// How many withdraw, narrow what they agreed to, and agree again, each time that some do.
+    pub(crate) minds: [u32; 3],
     pub(crate) gate: Gate,
     /// The gateway is given a registry that permits everything to everybody for ever.
     pub(crate) says_yes: bool,
@@ -168,7 +172,8 @@ impl Week {
         let end = BEGIN + i64::try_from(plan.days).unwrap_or(i64::MAX) * DAY;
         for number in 0..plan.members {
             let grant = grant(&mut random, (begin, end));
-            let member = Member::new(number, grant, &mut random);
+            let way = plan.way.unwrap_or(number % KINDS);
+            let member = Member::new(number, way, grant, &mut random);
             member.hide_in(&mut secrets);
             members.insert(member.name.clone(), member);
         }
@@ -310,7 +315,7 @@ impl Week {
         self.random.shuffle(&mut names);
         // First those who are in the shop: there is something to stop.
         names.sort_by_key(|name| !self.members.get(name).is_some_and(|one| one.is_here(now)));
-        let (mut withdraw, mut narrow, mut renew) = (2, 2, 1);
+        let [mut withdraw, mut narrow, mut renew] = self.plan.minds;
         for name in names {
             let Some(member) = self.members.get(&name) else { continue };
             let grant = match member.grant() {

@@ -28,6 +28,11 @@ fn device(n: u8) -> Identifier {
 
 /// What the n-th device sends at a time.
 fn sent(n: u8, unix: UnixTime) -> (DeviceAddress, Vec<u8>) {
+    sent_by(device(n), n, unix)
+}
+
+/// What a device sends at a time, the n-th of all.
+pub(super) fn sent_by(device: Identifier, n: u8, unix: UnixTime) -> (DeviceAddress, Vec<u8>) {
     let somebody = DeviceAddress::new([0xc1, 0xff, 0, 0, 0, n], AddressKind::Random);
     let service_data = |frame: &[u8]| {
         let mut data = vec![3, 0x03, 0xaa, 0xfe];
@@ -36,14 +41,14 @@ fn sent(n: u8, unix: UnixTime) -> (DeviceAddress, Vec<u8>) {
         data.extend(frame);
         data
     };
-    match device(n) {
+    match device {
         Identifier::Address(octets) => {
             (DeviceAddress::new(octets, AddressKind::Random), vec![2, 1, 6])
         }
-        Identifier::IBeacon { minor, .. } => {
+        Identifier::IBeacon { proximity_uuid, major, minor } => {
             let mut data = vec![26, 0xff, 0x4c, 0x00, 0x02, 0x15];
-            data.extend([0xab; 16]);
-            data.extend(1_u16.to_be_bytes());
+            data.extend(proximity_uuid);
+            data.extend(major.to_be_bytes());
             data.extend(minor.to_be_bytes());
             data.push(0xc5);
             (somebody, data)

@@ -18,6 +18,7 @@ mod strangers;
 use std::{collections::hash_map::DefaultHasher, hash::Hasher, time::Duration};
 
 use super::{DeviceAddress, Identifier, IdentitySettings, Key, Registry, SubjectIndex, Uptime};
+use crate::forget;
 use budget::Budget;
 use keys::{KeyRing, Probe};
 use members::Members;
@@ -167,21 +168,24 @@ impl IrkResolver {
         }
     }
 
-    /// Goes on with the searches that were not ended at once, for one slice.
-    pub(super) fn work(&mut self, now: Uptime) {
+    /// Goes on with the searches that were not ended at once, for one slice. True when keys were
+    /// tried.
+    pub(super) fn work(&mut self, now: Uptime) -> bool {
         if self.searches.is_empty() {
-            return;
+            return false;
         }
         self.take_over_keys();
         self.budget.top_up(now);
         let allowed = self.slice();
-        if self.budget.spend_spare(allowed) {
+        let tries = self.budget.spend_spare(allowed);
+        if tries {
             let (made, ended) = self.searches.advance(&self.keys, allowed);
             self.count(made);
             for ended in ended {
                 self.conclude(now, ended);
             }
         }
+        tries
     }
 
     /// When [`IrkResolver::work`] has something to do and the budget for it.
@@ -245,6 +249,8 @@ impl IrkResolver {
             self.recent.remove(0);
         }
         self.recent.push(place);
+        // Keys were tried, and what is remembered now lasts.
+        forget::burn_stack();
         self.members.note(now, ended.fingerprint, subject);
         Some(subject)
     }

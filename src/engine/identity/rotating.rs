@@ -85,6 +85,22 @@ impl Rotating {
 
     /// Enrols one identifier of a subject; nothing happens when it is none that rotates.
     pub(super) fn insert(&mut self, subject: SubjectIndex, identifier: &Identifier) {
+        let rotates = matches!(
+            identifier,
+            Identifier::ServiceToken(_)
+                | Identifier::RollingUuid(_)
+                | Identifier::EddystoneEid { .. }
+        );
+        if rotates {
+            // Another's key may have been looked at before, and what follows is kept as it is made.
+            forget::burn_stack_above();
+            self.enter(subject, identifier);
+        }
+    }
+
+    /// Not part of its caller, which clears the stack that this uses.
+    #[inline(never)]
+    fn enter(&mut self, subject: SubjectIndex, identifier: &Identifier) {
         match *identifier {
             Identifier::ServiceToken(key) => self.tokens.insert(subject, key),
             Identifier::RollingUuid(key) => self.uuids.insert(subject, key),
@@ -109,13 +125,14 @@ impl Rotating {
         }
     }
 
-    /// Brings what is derived up to the time, and derives a slice more when one is due. Not part of
-    /// its caller, so that what was left on the stack can be cleared from here.
+    /// Brings what is derived up to the time, and derives a slice more when one is due. True when
+    /// keys were looked at for it. Not part of its caller, so that what was left on the stack can be
+    /// cleared from here.
     #[inline(never)]
-    pub(super) fn work(&mut self, now: Uptime, wall: &WallClock) {
+    pub(super) fn work(&mut self, now: Uptime, wall: &WallClock) -> bool {
         if self.is_empty() {
             self.due = None;
-            return;
+            return false;
         }
         let (unix, synced) = (wall.unix_at(now), wall.quality == ClockQuality::Synced);
         let turned = [
@@ -124,7 +141,7 @@ impl Rotating {
             self.eids.turn(now, unix, synced),
         ];
         if !turned.contains(&true) && self.due.is_none_or(|due| now < due) {
-            return;
+            return false;
         }
         // What was looked at before may be a stranger's, and the tables last.
         forget::burn_stack();
@@ -134,6 +151,7 @@ impl Rotating {
             Pending::Ahead => Some(now + LATER),
             Pending::Needed => Some(now + SOON),
         };
+        true
     }
 
     /// When [`Rotating::work`] has something to do although nothing is heard, maybe in the past; what

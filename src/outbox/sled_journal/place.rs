@@ -18,6 +18,8 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use tracing::warn;
@@ -38,6 +40,11 @@ const CORRUPT: &str = "corrupt-";
 /// How many stores that could not be read are kept: enough to see what goes on, few enough not to
 /// fill the card. The oldest go first.
 const KEEP_CORRUPT: usize = 3;
+
+/// How long to wait for whoever only asks whether the outbox is in use, which takes a moment: a
+/// gateway that starts in that moment is not to be sent away. Another gateway stays longer.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE_STEP: Duration = Duration::from_millis(5);
 
 /// A directory that this process has for itself, as long as this value lives.
 #[derive(Debug)]
@@ -70,10 +77,19 @@ impl Place {
         let mut options = OpenOptions::new();
         let lock = options.create(true).truncate(false).read(true).write(true);
         let lock = lock.open(dir.join(LOCK)).map_err(at(dir))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(OutboxError::InUse { dir: dir.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(at(dir)(error)),
+        let mut waited = Duration::ZERO;
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { dir: dir.to_owned(), _lock: lock }),
+                Err(TryLockError::Error(error)) => return Err(at(dir)(error)),
+                Err(TryLockError::WouldBlock) if waited >= PATIENCE => {
+                    return Err(OutboxError::InUse { dir: dir.to_owned() });
+                }
+                Err(TryLockError::WouldBlock) => {
+                    thread::sleep(PATIENCE_STEP);
+                    waited += PATIENCE_STEP;
+                }
+            }
         }
     }
 
@@ -295,6 +311,26 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_begins_to_use_it_waits_for_whoever_only_asks_and_not_for_another_user() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Place::enter(dir.path()).unwrap());
+        let asking = File::open(dir.path().join(LOCK)).unwrap();
+        asking.try_lock_shared().unwrap();
+        let (entered_tx, entered) = std::sync::mpsc::sync_channel(1);
+        let path = dir.path();
+        thread::scope(|scope| {
+            scope.spawn(move || drop(entered_tx.send(Place::enter(path))));
+            let early = entered.recv_timeout(PATIENCE / 10);
+            assert!(early.is_err(), "it does not wait: {early:?}");
+            drop(asking);
+            let first = entered.recv().unwrap().unwrap();
+            let second = Place::enter(path);
+            assert!(matches!(second, Err(OutboxError::InUse { .. })), "{second:?}");
+            drop(first);
+        });
+    }
 
     #[test]
     fn an_error_of_the_file_system_is_told_with_what_to_do() {

@@ -1,13 +1,14 @@
 //! Commands that are carried out: in order, once, and none is lost.
 
 use beacon_gateway::{
+    clock::Clock,
     command::{Settings, Standing},
     uplink::RegistryTopic::{Snapshot, Upsert, Withdraw},
 };
 use serde_json::json;
 
 use super::rig::{Corridor, Happened, Mood, PROTOCOLS, Platform, Rig, result_topic};
-use crate::support::{eventually, mosquitto::Mosquitto};
+use crate::support::{eventually, mosquitto::Mosquitto, rig::settings};
 
 #[tokio::test]
 async fn what_the_platform_commands_is_carried_out_and_answered() {
@@ -29,6 +30,32 @@ async fn what_the_platform_commands_is_carried_out_and_answered() {
         let totals = rig.stop().await;
         assert_eq!((totals.received, totals.carried, totals.connections), (2, 2, 1));
         assert!(corridor.happened().ends_with(&[Happened::Gate(false)]), "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_over_which_keys_came_is_given_up_with_its_buffers() {
+    for protocol in PROTOCOLS {
+        let mosquitto = Mosquitto::start("");
+        let mut platform = Platform::at(mosquitto.port()).await;
+        let corridor = Corridor::default();
+        // Five minutes in five seconds.
+        let clock = Clock::accelerated(60, Clock::start().wall().unix);
+        let trusted_keys = vec![platform.signer.trusted()];
+        let command = Settings { trusted_keys, ..Settings::default() };
+        let uplink = settings(protocol, mosquitto.port());
+        let rig = Rig::start_by(clock, uplink, command, &corridor);
+        rig.caught_up().await;
+        platform.tell(Upsert, &platform.signer.upsert(1, &["ann"])).await;
+        platform.result(&[("number", json!(1))]).await;
+        eventually("another connection", || rig.totals().connections == 2).await;
+        rig.caught_up().await;
+        // Nobody's keys come with a withdrawal, so over this one none have.
+        platform.tell(Withdraw, &platform.signer.withdraw(2, &["ann"])).await;
+        platform.result(&[("number", json!(2))]).await;
+        assert_eq!(corridor.orders(), ["upsert ann", "withdraw ann"], "once each");
+        let totals = rig.stop().await;
+        assert_eq!((totals.carried, totals.faults), (2, 0), "{totals:?}");
     }
 }
 

@@ -188,7 +188,16 @@ impl Rig {
         command: Settings,
         corridor: &Corridor,
     ) -> Self {
-        let clock = Clock::start();
+        Self::start_by(Clock::start(), uplink, command, corridor)
+    }
+
+    /// Starts a room that goes by this clock.
+    pub(crate) fn start_by(
+        clock: Clock,
+        uplink: beacon_gateway::uplink::Settings,
+        command: Settings,
+        corridor: &Corridor,
+    ) -> Self {
         let (orders, orders_rx) = mpsc::channel(1);
         let (mood, mood_rx) = watch::channel(Mood::Willing);
         let (caught_up, mut gate) = watch::channel(false);

@@ -20,16 +20,20 @@ const RECENT: i64 = 3_600_000;
 const SLACK: i64 = 2000;
 
 /// Bounds on a beacon's clock.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Drift {
     /// By how much it is ahead at least and at most, in nanoseconds.
     low: i64,
     high: i64,
     /// How far it is ever searched beyond the two, in milliseconds.
     window: i64,
-    /// When it was heard last, in Unix milliseconds.
-    heard: Option<i64>,
+    /// When it was heard last, in Unix milliseconds; [`NEVER`] if it was not. No `Option`, whose
+    /// empty half would keep what lay on the stack when the beacon was enrolled, which is keys.
+    heard: i64,
 }
+
+/// Before any time at which a beacon is heard.
+const NEVER: i64 = i64::MIN;
 
 /// Milliseconds as nanoseconds.
 pub(super) fn nanos(millis: i64) -> i64 {
@@ -40,26 +44,32 @@ fn millis(nanos: i64) -> i64 {
     nanos.div_euclid(1_000_000)
 }
 
+impl Default for Drift {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 impl Drift {
     /// A clock that is off by the window at most, to either side.
     pub(super) fn new(window: i64) -> Self {
-        Self { low: -nanos(window), high: nanos(window), window, heard: None }
+        Self { low: -nanos(window), high: nanos(window), window, heard: NEVER }
     }
 
     /// Whether it was ever heard.
     pub(super) const fn is_known(&self) -> bool {
-        self.heard.is_some()
+        self.heard != NEVER
     }
 
     /// By how much the clock may be ahead at this moment, in milliseconds. `age` is how long it has
     /// been running: all that is known of one that was never heard.
     pub(super) fn window(&self, unix: i64, age: i64) -> (i64, i64) {
-        let Some(heard) = self.heard else {
+        if !self.is_known() {
             let window = self.window.saturating_add(millis(age.saturating_mul(NANOS_A_MILLI)));
             return (-window, window);
-        };
+        }
         let (low, mut high) = self.loosened(unix);
-        if unix.saturating_sub(heard) > RECENT {
+        if unix.saturating_sub(self.heard) > RECENT {
             high = high.max(self.low.saturating_add(nanos(self.window)));
         }
         let (low, high) = (millis(low).saturating_sub(SLACK), millis(high).saturating_add(SLACK));
@@ -90,21 +100,21 @@ impl Drift {
         }
         self.low = low.max(first);
         self.high = high.min(last).max(self.low);
-        self.heard = Some(unix);
+        self.heard = unix;
     }
 
     /// The clock that all this was measured with was stepped.
     pub(super) fn doubt(&mut self, unix: i64, window: i64) {
-        if self.heard.is_some() {
+        if self.is_known() {
             let (low, high) = self.around(window);
             (self.low, self.high) = (self.low.min(nanos(low)), self.high.max(nanos(high)));
-            self.heard = Some(unix);
+            self.heard = unix;
         }
     }
 
     /// The bounds as they are at this moment, in nanoseconds.
     fn loosened(&self, unix: i64) -> (i64, i64) {
-        let since = self.heard.map_or(0, |heard| unix.saturating_sub(heard).max(0));
+        let since = if self.is_known() { unix.saturating_sub(self.heard).max(0) } else { 0 };
         let loosening = since.saturating_mul(NANOS_A_MILLI);
         (self.low.saturating_sub(loosening), self.high.saturating_add(loosening))
     }

@@ -11,6 +11,7 @@ use aes::{
 use zeroize::Zeroize;
 
 use super::{DeviceAddress, Key, SubjectIndex};
+use crate::forget;
 
 /// How many addresses are tried at once.
 pub(super) const LANES: usize = 8;
@@ -27,9 +28,12 @@ pub(super) struct Probe {
 }
 
 /// The keys, in no particular order, each at a place.
+///
+/// A schedule has room for what either kind of processor needs: with AES instructions 176 octets of
+/// 704 mean something, and on drop `aes` clears those. The others are what lay on the stack when the
+/// schedule was made. So nobody else's key may lie there then, and whoever leaves leaves no octet.
 #[derive(Default)]
 pub(super) struct KeyRing {
-    /// Overwritten on drop, by the `zeroize` feature of `aes`.
     schedules: Vec<Aes128Enc>,
     owners: Vec<SubjectIndex>,
 }
@@ -85,8 +89,16 @@ impl KeyRing {
             // By an eighth: twice the room would be half of it empty, at up to 704 octets a key.
             self.schedules.reserve_exact(self.schedules.len() / 8 + 8);
         }
-        self.schedules.push(Aes128Enc::new(&key.0.into()));
+        // Another's key may have been looked at before; this one's schedule is kept as it is made.
+        forget::burn_stack_above();
+        self.push(key);
         self.owners.push(owner);
+    }
+
+    /// Not part of its caller, which clears the stack that this uses.
+    #[inline(never)]
+    fn push(&mut self, key: &Key) {
+        self.schedules.push(Aes128Enc::new(&key.0.into()));
     }
 
     /// Takes a key out, if it is its owner's. The last key takes its place, which is returned.
@@ -107,6 +119,7 @@ impl KeyRing {
         // Not `swap_remove`, which would leave the last schedule's octets behind it.
         self.schedules.swap(place, last);
         self.schedules.truncate(last);
+        forget::clear_behind(&mut self.schedules, 1);
         Some(place)
     }
 
@@ -198,4 +211,39 @@ fn encrypt<const N: usize>(key: &Aes128Enc, mut blocks: [Block; N]) -> [Block; N
 fn hash_in(block: &Block) -> u32 {
     let last = block.as_slice().last_chunk().copied().unwrap_or_default();
     u32::from_le_bytes(last) >> 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::identity::rotating::tests::subjects,
+        forget::debugger::{self, Debugger},
+    };
+
+    const SCHEDULE: usize = size_of::<Aes128Enc>();
+    const KEYS: usize = 20;
+
+    /// What is put among the schedules is cleared even where it has no meaning; see [`KeyRing`].
+    #[test]
+    fn a_schedule_takes_nothing_along_from_the_stack_and_leaves_nothing_where_it_was() {
+        let (debugger, [owner, other, _]) = (Debugger::new(), subjects());
+        let mut ring = KeyRing::default();
+        for n in 0..20 {
+            debugger::soil();
+            ring.insert(if n == 7 { other } else { owner }, &Key::new([n + 1; 16]));
+        }
+        assert_eq!(ring.len(), KEYS);
+        let place = ring.schedules.as_ptr().addr();
+        assert_eq!(debugger.marks::<{ KEYS * SCHEDULE }>(place), 0, "something came along");
+        for left in [19, 18] {
+            debugger::soil();
+            let taken = if left == 19 { (other, 8) } else { (owner, 3) };
+            assert!(ring.remove(taken.0, &Key::new([taken.1; 16])).is_some());
+            let behind = debugger.octets::<SCHEDULE>(place + left * SCHEDULE);
+            assert!(behind == [0; SCHEDULE], "something is left behind {left}");
+        }
+        assert_eq!(debugger.marks::<{ KEYS * SCHEDULE }>(place), 0);
+        assert_eq!(ring.remove(other, &Key::new([8; 16])), None);
+    }
 }

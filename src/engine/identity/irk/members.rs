@@ -64,7 +64,9 @@ impl Members {
         Some(subject)
     }
 
-    /// A subject's key fits a new address.
+    /// A subject's key fits a new address. Not part of its caller, so that what was left on the
+    /// stack can be cleared from there.
+    #[inline(never)]
     pub(super) fn note(&mut self, now: Uptime, fingerprint: u64, subject: SubjectIndex) {
         self.sweep(now);
         let known = self.known.entry(subject).or_default();

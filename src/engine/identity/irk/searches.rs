@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 use zeroize::Zeroize;
 
 use super::keys::{KeyRing, LANES, Probe};
+use crate::forget;
 
 /// So many addresses wait at the most. A busy shop brings a new one a second.
 pub(super) const WAITING: usize = 64;
@@ -100,12 +101,11 @@ impl Searches {
         self.cursor = 0;
         for search in &mut self.queue {
             (search.left, search.found) = (keys, Found::Nobody);
-            if keys == 0 {
-                search.wipe();
-            }
         }
         if keys == 0 {
+            let gone = self.queue.len();
             self.queue.clear();
+            forget::clear_behind(&mut self.queue, gone);
         }
     }
 
@@ -141,9 +141,11 @@ impl Searches {
                 ended.push(Ended { fingerprint: search.fingerprint, found: search.found });
                 search.wipe();
             }
-            // Overwritten before it is moved behind the others and dropped.
+            // Overwritten before it is moved behind the others and dropped; and then once more, with
+            // what came along from the stack in the room that it did not use.
             rest.rotate_left(1);
             self.queue.pop();
+            forget::clear_behind(&mut self.queue, 1);
         }
     }
 }
@@ -179,6 +181,45 @@ impl Found {
             // Two keys of one subject are no contradiction.
             Self::At(other) if keys.owner(other) == keys.owner(place) => self,
             Self::At(_) | Self::TooMany => Self::TooMany,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            AddressKind, DeviceAddress,
+            identity::{Key, rotating::tests::subjects},
+        },
+        forget::debugger::{self, Debugger},
+    };
+
+    const SEARCH: usize = size_of::<Search>();
+
+    #[test]
+    fn a_search_that_has_ended_leaves_nothing_where_it_was() {
+        let (debugger, [owner, ..]) = (Debugger::new(), subjects());
+        let mut keys = KeyRing::default();
+        keys.insert(owner, &Key::new([7; 16]));
+        let stranger = DeviceAddress::new([0x42, 1, 2, 3, 4, 5], AddressKind::Random);
+        for ends in [true, false] {
+            let mut searches = Searches::new();
+            for fingerprint in 1..=3 {
+                debugger::soil();
+                assert!(searches.push(fingerprint, Probe::of(stranger), 1));
+            }
+            let place = searches.queue.as_ptr().addr();
+            assert!(debugger.octets::<{ 3 * SEARCH }>(place) != [0; 3 * SEARCH]);
+            if ends {
+                let (_, ended) = searches.advance(&keys, 100);
+                assert_eq!(ended.len(), 3);
+            } else {
+                searches.restart(0);
+            }
+            assert!(searches.is_empty());
+            assert!(debugger.octets::<{ 3 * SEARCH }>(place) == [0; 3 * SEARCH], "{ends}");
         }
     }
 }

@@ -25,8 +25,10 @@ use super::{
 /// Everyone and everything that can be recognised.
 #[derive(Debug, Default)]
 pub struct Registry {
-    /// A slot is empty once its subject was withdrawn, until somebody else gets it.
-    subjects: Vec<Option<Subject>>,
+    /// A slot is empty once its subject was withdrawn, until somebody else gets it. Each lies in a
+    /// block of its own, which is cleared when it is given back: what is moved out of a slot leaves
+    /// its octets there, and takes along what lay on the stack.
+    subjects: Vec<Option<Box<Subject>>>,
     /// The empty slots.
     free: Vec<SubjectIndex>,
     fixtures: Vec<Fixture>,
@@ -62,7 +64,7 @@ pub(in crate::engine::identity) struct Upserted {
 
 /// A subject that is not in the registry any more. Its identifiers are overwritten on drop.
 #[derive(Debug)]
-pub(in crate::engine::identity) struct Leaver(Subject);
+pub(in crate::engine::identity) struct Leaver(Box<Subject>);
 
 /// What is hashed comes from elsewhere, so that the hash must be hard to steer.
 const HASHER: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
@@ -89,7 +91,7 @@ impl Registry {
 
     /// Everyone enrolled, in no particular order.
     pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
-        self.subjects.iter().flatten()
+        self.subjects.iter().flatten().map(AsRef::as_ref)
     }
 
     /// Everything configured.
@@ -99,7 +101,7 @@ impl Registry {
 
     /// One subject.
     pub fn subject(&self, index: SubjectIndex) -> Option<&Subject> {
-        self.subjects.get(index.0 as usize)?.as_ref()
+        self.subjects.get(index.0 as usize)?.as_deref()
     }
 
     /// One fixture.
@@ -171,7 +173,7 @@ impl Registry {
             SubjectIndex(slot_number(self.subjects.len() - 1))
         });
         if let Some(slot) = self.subjects.get_mut(index.0 as usize) {
-            *slot = Some(subject);
+            *slot = Some(Box::new(subject));
         }
         if let Err(ambiguous) = self.claim(Target::Subject(index)) {
             self.vacate(index, 0);
@@ -192,7 +194,7 @@ impl Registry {
     ) -> Result<Upserted, AmbiguousRegistry> {
         let target = Target::Subject(index);
         self.release(target, usize::MAX);
-        let before = self.exchange(index, subject);
+        let before = self.exchange(index, Box::new(subject));
         match self.claim(target) {
             Ok(()) => Ok(Upserted { index, before: before.map(Leaver) }),
             Err(ambiguous) => {
@@ -206,7 +208,7 @@ impl Registry {
         }
     }
 
-    fn exchange(&mut self, index: SubjectIndex, subject: Subject) -> Option<Subject> {
+    fn exchange(&mut self, index: SubjectIndex, subject: Box<Subject>) -> Option<Box<Subject>> {
         self.subjects.get_mut(index.0 as usize)?.replace(subject)
     }
 
@@ -282,7 +284,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        self.subjects.iter_mut().flatten().for_each(Subject::scrub);
+        self.subjects.iter_mut().flatten().for_each(|subject| subject.scrub());
     }
 }
 

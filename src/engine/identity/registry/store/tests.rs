@@ -112,7 +112,7 @@ fn many_come_and_go_and_each_is_found_by_name_and_by_device() {
 #[test]
 fn what_leaves_is_overwritten() {
     let address = Identifier::Address([7; 6]);
-    let mut leaver = Leaver(subject("a", &[irk(7), eid(7, 3), address]));
+    let mut leaver = Leaver(Box::new(subject("a", &[irk(7), eid(7, 3), address])));
     leaver.0.scrub();
     let key = Key::new([0; 16]);
     assert!(matches!(
