@@ -4,9 +4,9 @@
 //! | part | what it does |
 //! |---|---|
 //! | `place`, `begin` | the directory; which store is live, and how one begins and ends |
-//! | `open`, `guard`, `filter` | sled, with all that it may do wrong |
+//! | `survey`, `open`, `guard`, `filter` | sled, with all that it may do wrong |
 //! | `volume`, `index` | one store: what is in it, on disk and in memory |
-//! | `frame`, `head`, `block`, `squeeze`, `standings`, `octets` | how values look |
+//! | `frame`, `head`, `sum`, `block`, `squeeze`, `standings`, `octets` | how values look |
 //! | `rebuild`, `renew` | a store written anew, and when |
 //! | `salvage`, `legacy` | stores that cannot be read any more, and those of older versions |
 
@@ -44,6 +44,8 @@ mod renew;
 mod salvage;
 mod squeeze;
 mod standings;
+mod sum;
+mod survey;
 mod volume;
 
 #[cfg(test)]
@@ -52,7 +54,7 @@ mod tests;
 use begin::behind;
 pub(super) use head::LAYOUT;
 use index::{Chunk, Gist};
-use open::{Found, Trouble};
+use open::{Found, Purpose, Trouble};
 pub(super) use place::LOCK;
 use place::Place;
 use renew::Renewal;
@@ -172,27 +174,24 @@ impl SledJournal {
         let (mut quarantined, mut missing) = (None, 0);
         let (volume, number) = match place.live()? {
             None => begin::begin(&place, &options, &keys, clock)?,
-            Some(live) => {
-                let witness = open::witness(&place, live, &keys)?;
-                match open::open(&place, live, &keys, options.cache, &witness) {
-                    Ok(Found::Volume(volume)) => {
-                        begin::adopt(&place, volume.head.epoch)?;
-                        (*volume, live)
-                    }
-                    Ok(Found::Legacy(legacy)) => {
-                        missing = legacy.missing;
-                        begin::migrate(&place, live, &legacy, &options, &keys)?
-                    }
-                    Err(Trouble::Around(error)) => return Err(error),
-                    Err(Trouble::Store(cause)) => {
-                        let why = (&*cause as &dyn Error, witness);
-                        let (live, aside) =
-                            begin::succeed(&place, live, &options, &keys, clock, why)?;
-                        quarantined = Some(aside);
-                        live
-                    }
+            Some(live) => match open::open(&place, live, &keys, options.cache, Purpose::Use) {
+                Ok(Found::Volume(volume, number)) => {
+                    begin::adopt(&place, volume.head.epoch)?;
+                    (*volume, number)
                 }
-            }
+                Ok(Found::Legacy(legacy)) => {
+                    missing = legacy.missing;
+                    begin::migrate(&place, live, &legacy, &options, &keys)?
+                }
+                Err(Trouble::Around(error)) => return Err(error),
+                Err(Trouble::Store(cause)) => {
+                    let cause = &*cause as &dyn Error;
+                    let (live, aside) =
+                        begin::succeed(&place, live, &options, &keys, clock, cause)?;
+                    quarantined = Some(aside);
+                    live
+                }
+            },
         };
         place.clean(number);
         missing += volume.lost().count();
@@ -212,9 +211,8 @@ impl SledJournal {
         let by_us = take_charge(options.durability);
         let place = Place::enter_existing(dir)?;
         let number = place.live()?.ok_or_else(|| OutboxError::Absent { dir: dir.to_owned() })?;
-        let witness = open::witness(&place, number, &keys)?;
-        match open::open(&place, number, &keys, options.cache, &witness) {
-            Ok(Found::Volume(volume)) => {
+        match open::open(&place, number, &keys, options.cache, Purpose::Look) {
+            Ok(Found::Volume(volume, number)) => {
                 Self::assemble(place, options, keys, (*volume, number), by_us)
             }
             Ok(Found::Legacy(_)) => Err(OutboxError::OlderLayout { dir: dir.to_owned() }),
@@ -274,6 +272,7 @@ impl SledJournal {
             // In files that hold nothing else there is nothing to scrub.
             owes_scrub: self.volume.head.owes_scrub || (staged.owes_scrub && self.stale),
             lost_is_told: self.lost_is_told,
+            erases: staged.owes_scrub && self.stale,
         };
         let volume = &mut self.volume;
         attempt(|| volume.apply(&changes).and_then(|()| volume.flush()))
@@ -304,6 +303,7 @@ impl SledJournal {
             keeps: &BTreeMap::new(),
             owes_scrub: head.owes_scrub,
             lost_is_told: false,
+            erases: false,
         };
         let volume = &mut self.volume;
         attempt(|| volume.apply(&changes).and_then(|()| volume.flush()))?;

@@ -19,7 +19,7 @@ use super::{
     open::{self, Trouble},
     place::{self, Place},
     rebuild::Workshop,
-    salvage::{self, Witness},
+    salvage::{self, Carved},
     volume::{Cause, Volume},
 };
 
@@ -120,11 +120,11 @@ pub(super) fn succeed(
     options: &StoreOptions,
     keys: &KeySource,
     clock: Clock,
-    (cause, witness): (&dyn Error, Witness),
+    cause: &dyn Error,
 ) -> Result<(Live, Quarantined), OutboxError> {
     let log = place.store(number).join("db");
     let carved = if let Some(key) = open::key(place, number, keys)? {
-        Some(salvage::carve(&log, key, witness).map_err(place::at(&place.dir))?)
+        Some(salvage::carve(&log, key).map_err(place::at(&place.dir))?)
     } else {
         // It was made before stores were sealed.
         has_keys(place, keys)?;
@@ -139,6 +139,9 @@ pub(super) fn succeed(
         None => Head::beginning(before.unwrap_or(epoch), 0).succeeding(epoch, last),
     };
     let mut workshop = Workshop::begin(place, options, &head, first).map_err(failed)?;
+    // What is owed to those who withdrew is owed by the fresh store; with that, the old one goes too.
+    let owes_scrub = carved.as_ref().is_some_and(Carved::owes_scrub);
+    let again = carved.as_ref().map_or(0, Carved::doubtful);
     let mut saved = (Vec::new(), 0);
     if let Some(carved) = carved {
         match carved.save_into(&mut workshop) {
@@ -150,13 +153,15 @@ pub(super) fn succeed(
         }
     }
     let (kept, records) = saved;
-    let volume = workshop.install((kept, last, false), place, number + 1, keys)?.map_err(failed)?;
+    let contents = (kept, last, owes_scrub);
+    let volume = workshop.install(contents, place, number + 1, keys)?.map_err(failed)?;
     let path = place.set_aside(number, clock.wall().unix).map_err(place::at(&place.dir))?;
     let why = cause.to_string();
     error!(
         why,
         path = %path.display(),
         saved = records,
+        perhaps_sent_before = again,
         "The outbox could not be read and was set aside; what could be saved from it is sent."
     );
     Ok(((volume, number + 1), Quarantined { path, why }))

@@ -2,23 +2,35 @@
 //!
 //! In clear: version 1 and the layout (u16), the same in every layout; then a sealed value with the
 //! epoch (u32), the last sequence (u64), the floor (u64, all chunks before it are gone), the number of
-//! the commit before (u64), whether a scrub is owed (u8), and a list of where epochs began (sequence
-//! u64, epoch u32), the last being this store's own.
+//! the commit before (u64), whether a scrub is owed (1) and whether the following is there (2) (u8):
+//! the sum of what is in the store (u128, see `sum`), and in how many ranges of sequences something
+//! was erased since the last scrub, for each the first, how many more follow, and the commit (numbers
+//! as in `octets`). Layout 3 did not have that. At last a list of where epochs began (sequence u64,
+//! epoch u32), the last being this store's own.
 
 use zeroize::Zeroizing;
 
 use crate::{
-    outbox::Sequence,
+    outbox::{Ranges, Sequence},
     seal::{SealError, StoreKey},
 };
 
 use super::{
     frame::{self, Spot},
-    octets::Rest,
+    octets::{Rest, put},
+    standings::BITS,
+    sum::Sum,
 };
 
 /// The layout that is written. A store of a higher one is left alone.
-pub(crate) const LAYOUT: u16 = 3;
+pub(crate) const LAYOUT: u16 = 4;
+
+/// The first layout that was sealed; it is read as it is, and the next commit makes it one of now.
+pub(super) const SEALED: u16 = 3;
+
+/// What one byte of it says.
+const OWES_SCRUB: u8 = 1;
+const SUMMED: u8 = 2;
 
 /// The key of the head in every layout.
 pub(super) const HEAD: &[u8] = b"h";
@@ -28,6 +40,21 @@ const VERSION: u8 = 1;
 /// How many epochs of records that were saved from earlier stores are remembered: one more would
 /// take a store that was damaged as often, with records of every time still waiting.
 const MOST_EPOCHS: usize = 16;
+
+/// How many ranges of what was erased are remembered as they are, and how many when they are rounded
+/// to whole chunks: less than 6 KiB, so that the head stays below [`frame::LONGEST`].
+const MOST_ERASED: usize = 128;
+const MOST_ROUNDED: usize = 384;
+
+/// Sequences of which some were erased.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Erased {
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// The commit that erased them. What is from before must not come back, unless where the records
+    /// stand is known from then or later.
+    pub(super) commit: u64,
+}
 
 /// What identifies a store.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -43,6 +70,10 @@ pub(super) struct Head {
     pub(super) previous: u64,
     /// Whether something was removed that has to vanish from the files too.
     pub(super) owes_scrub: bool,
+    /// What is in the store; `None` when that was not written down.
+    pub(super) sum: Option<Sum>,
+    /// What was erased and may still be in the files.
+    pub(super) erased: Vec<Erased>,
     /// From which sequence on each epoch counted, in order; the last is this store's own.
     pub(super) epochs: Vec<(u64, u32)>,
 }
@@ -62,6 +93,42 @@ impl Head {
         Self { epoch, last, epochs, ..Self::default() }
     }
 
+    /// Notes what a commit has erased.
+    pub(super) fn erase(&mut self, ranges: &Ranges, commit: u64) {
+        let new =
+            ranges.iter().map(|(first, last)| Erased { first: first.0, last: last.0, commit });
+        self.erased.extend(new);
+        if self.erased.len() > MOST_ERASED {
+            for erased in &mut self.erased {
+                erased.first = erased.first >> BITS << BITS;
+                erased.last |= (1 << BITS) - 1;
+            }
+            self.erased.sort_by_key(|erased| (erased.first, erased.last));
+            self.join(0);
+        }
+        // Rather too much is left out of what is saved than anything comes back.
+        let mut gap = 1 << BITS;
+        while self.erased.len() > MOST_ROUNDED {
+            self.join(gap);
+            gap = gap.saturating_mul(2);
+        }
+    }
+
+    /// Joins those, in order, that are not further apart than `gap`.
+    fn join(&mut self, gap: u64) {
+        let mut joined: Vec<Erased> = Vec::new();
+        for erased in self.erased.drain(..) {
+            match joined.last_mut() {
+                Some(last) if erased.first <= last.last.saturating_add(1).saturating_add(gap) => {
+                    last.last = last.last.max(erased.last);
+                    last.commit = last.commit.max(erased.commit);
+                }
+                _ => joined.push(erased),
+            }
+        }
+        self.erased = joined;
+    }
+
     /// The first sequence of this store's own epoch.
     pub(super) fn first(&self) -> Sequence {
         Sequence(self.epochs.last().map_or(1, |(first, _)| *first))
@@ -79,7 +146,17 @@ impl Head {
         plain.extend(self.last.to_be_bytes());
         plain.extend(self.floor.to_be_bytes());
         plain.extend(self.previous.to_be_bytes());
-        plain.push(self.owes_scrub.into());
+        let owes_scrub = if self.owes_scrub { OWES_SCRUB } else { 0 };
+        plain.push(owes_scrub | if self.sum.is_some() { SUMMED } else { 0 });
+        if let Some(Sum(sum)) = self.sum {
+            plain.extend(sum.to_be_bytes());
+            put(&mut plain, u64::try_from(self.erased.len()).unwrap_or(u64::MAX));
+            for erased in &self.erased {
+                put(&mut plain, erased.first);
+                put(&mut plain, erased.last.saturating_sub(erased.first));
+                put(&mut plain, erased.commit);
+            }
+        }
         for (first, epoch) in &self.epochs {
             plain.extend(first.to_be_bytes());
             plain.extend(epoch.to_be_bytes());
@@ -100,12 +177,21 @@ impl Head {
         let mut rest = Rest(plain);
         let epoch = rest.u32()?;
         let (last, floor, previous) = (rest.u64()?, rest.u64()?, rest.u64()?);
-        let owes_scrub = rest.u8()? > 0;
+        let flags = rest.u8()?;
+        let (mut sum, mut erased) = (None, Vec::new());
+        if flags & SUMMED > 0 {
+            sum = Some(Sum(u128::from_be_bytes(rest.take()?)));
+            for _ in 0..rest.number()? {
+                let (first, more, commit) = (rest.number()?, rest.number()?, rest.number()?);
+                erased.push(Erased { first, last: first.checked_add(more)?, commit });
+            }
+        }
         let mut epochs = Vec::new();
         while !rest.0.is_empty() {
             epochs.push((rest.u64()?, rest.u32()?));
         }
-        Some(Self { epoch, last, floor, previous, owes_scrub, epochs })
+        let owes_scrub = flags & OWES_SCRUB > 0;
+        Some(Self { epoch, last, floor, previous, owes_scrub, sum, erased, epochs })
     }
 }
 
@@ -125,6 +211,10 @@ mod tests {
         let head = Head { floor: 3, previous: 98, owes_scrub: true, ..Head::beginning(4, 17) };
         let value = head.seal(&key, 99).unwrap();
         assert_eq!(layout(&value), Some(LAYOUT));
+        assert_eq!(Head::open(&key, &value), Some((head.clone(), 99)), "as layout 3 had it");
+        let mut head = Head { sum: Some(Sum(u128::MAX - 7)), ..head };
+        head.erase(&[3, 4, 9].map(Sequence).into_iter().collect(), 98);
+        let value = head.seal(&key, 99).unwrap();
         assert_eq!(Head::open(&key, &value), Some((head, 99)));
         assert_eq!(Head::open(&StoreKey::fresh().unwrap(), &value), None);
         assert_eq!((layout(&[9, 0, 7, 1]), layout(&[1])), (Some(7), None));
@@ -136,5 +226,27 @@ mod tests {
         let epochs = [1, 100, 101, 150, 151, u64::MAX].map(|n| head.epoch_of(Sequence(n)));
         assert_eq!(epochs, [2, 2, 7, 7, 9, 9]);
         assert_eq!((head.first(), Head::default().first()), (Sequence(151), Sequence(1)));
+    }
+
+    #[test]
+    fn whatever_is_erased_stays_named_and_the_head_fits_into_a_value() {
+        let key = StoreKey::fresh().unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut head = Head { sum: Some(Sum::default()), ..Head::beginning(1, 0) };
+        let mut all = Vec::new();
+        for commit in 1..2000 {
+            let erased: Ranges = (0..5).map(|_| Sequence(random.u64(1..4_000_000_000))).collect();
+            all.extend(erased.iter().map(|(first, _)| (first.0, commit)));
+            head.erase(&erased, commit);
+            if commit == 20 {
+                assert!(head.erased.iter().all(|erased| erased.first == erased.last), "exactly");
+            }
+        }
+        assert!(head.seal(&key, u64::MAX >> 16).unwrap().len() < frame::LONGEST);
+        let names = |(sequence, commit): &(u64, u64)| {
+            let mut erased = head.erased.iter();
+            erased.any(|it| (it.first..=it.last).contains(sequence) && it.commit >= *commit)
+        };
+        assert!(all.iter().all(names));
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     outbox::{DiskState, OutboxError},
@@ -18,16 +18,18 @@ use crate::{
 
 use super::{
     guard::catch,
-    head::{self, HEAD, LAYOUT},
+    head::{self, HEAD, LAYOUT, SEALED},
     legacy::Legacy,
     place::{Place, at, sync_tree},
-    salvage::{self, Witness},
-    volume::{Cause, Volume},
+    rebuild::Workshop,
+    salvage,
+    survey::{Verdict, survey},
+    volume::{Cause, Volume, Wholeness},
 };
 
 /// sled's default. Nodes above a quarter of it (128 KiB) would become files of their own that sled
 /// never syncs; with smaller segments records come near that.
-const SEGMENT_SIZE: usize = 512 << 10;
+pub(super) const SEGMENT_SIZE: usize = 512 << 10;
 
 /// How long to wait for threads of an earlier store in this process to let go of its files.
 const RELEASE: Duration = Duration::from_secs(5);
@@ -35,15 +37,25 @@ const RELEASE_STEP: Duration = Duration::from_millis(5);
 
 /// A store that was opened and read through.
 pub(super) enum Found {
-    /// One of this layout.
-    Volume(Box<Volume>),
+    /// One of this layout, and the number under which it is now.
+    Volume(Box<Volume>, u64),
     /// One of an older layout, to be written anew.
     Legacy(Legacy),
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Purpose {
+    /// To be used.
+    Use,
+    /// To be looked at: nothing is made or moved for it.
+    Look,
+}
+
 /// Why a store was not opened.
 pub(super) enum Trouble {
-    /// It cannot be read and never will be: set it aside.
+    /// It cannot be read and never will be: set it aside. Its log is as it was found, unless sled
+    /// failed on one in which nothing was wrong.
     Store(Cause),
     /// Something around it is wrong, and a human has to look.
     Around(OutboxError),
@@ -52,46 +64,100 @@ pub(super) enum Trouble {
 /// Opens a store and reads all of it. On failure tries once more without the files that sled can
 /// do without: its snapshots are a cache, and its `conf` says what we tell it anyway.
 ///
+/// Before, its log is looked at (see `survey`). Where sled would cut off what was durable it is not
+/// asked. Where it would pass over something, it opens a copy; if that turns out to be all that the
+/// store was, it takes its place. What is then left to be done can be done from the log as it was,
+/// and again after a power cut.
+///
 /// Reading everything takes half a second for a million records. It makes the count exact, and a
 /// store whose pages cannot be read is found now, when it can be set aside, and not again and again
 /// after each restart.
-///
-/// `witness` has what the log says before.
 pub(super) fn open(
     place: &Place,
     number: u64,
     keys: &KeySource,
     cache: u64,
-    witness: &Witness,
+    purpose: Purpose,
 ) -> Result<Found, Trouble> {
-    match attempt(place, number, keys, cache, witness) {
+    let around = |error| Trouble::Around(at(&place.dir)(error));
+    let path = place.store(number);
+    let log = path.join("db");
+    let Some(key) = key(place, number, keys).map_err(Trouble::Around)? else {
+        // It was made before stores were sealed. Or its key is gone, which is for a human to see to.
+        if salvage::is_sealed(&log).map_err(around)? {
+            return Err(Trouble::Around(OutboxError::KeyMissing { path: place.key(number) }));
+        }
+        return in_its_place(place, number, keys, cache, 0);
+    };
+    let survey = survey(&log, &key).map_err(around)?;
+    match survey.verdict {
+        Verdict::Sound => in_its_place(place, number, keys, cache, survey.proven),
+        Verdict::Doubtful(why) if purpose == Purpose::Use => {
+            in_a_copy(place, number, keys, cache, survey.proven, why)
+        }
+        Verdict::Doubtful(why) | Verdict::Cut(why) => Err(why.into()),
+    }
+}
+
+fn in_its_place(
+    place: &Place,
+    number: u64,
+    keys: &KeySource,
+    cache: u64,
+    proven: u64,
+) -> Result<Found, Trouble> {
+    let path = place.store(number);
+    let attempt = || match attempt(place, number, &path, keys, cache, proven)? {
+        Found::Volume(volume, _) if volume.wholeness == Wholeness::Stale => {
+            Err("it is not as its last commit left it".into())
+        }
+        found => Ok(found),
+    };
+    match attempt() {
         Err(Trouble::Store(cause)) => {
-            let path = place.store(number);
             warn!(cause, store = %path.display(), "The outbox store did not open; trying without its snapshots.");
             remove_files(&path, |name| name.starts_with("snap.") || name == "conf")
                 .map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
-            attempt(place, number, keys, cache, witness)
+            attempt()
         }
         result => result,
     }
 }
 
-/// What the log of a store says, before sled opens it; nothing where it has no key, because it was
-/// made before stores were sealed.
-pub(super) fn witness(
+/// Lets sled open a copy of a store, which takes its place if nothing is missing in it.
+fn in_a_copy(
     place: &Place,
     number: u64,
     keys: &KeySource,
-) -> Result<Witness, OutboxError> {
-    let log = place.store(number).join("db");
-    match key(place, number, keys)? {
-        Some(key) => salvage::witness(&log, &key).map_err(at(&place.dir)),
-        // Its key is gone; that is for a human to see to.
-        None if salvage::is_sealed(&log).map_err(at(&place.dir))? => {
-            Err(OutboxError::KeyMissing { path: place.key(number) })
+    cache: u64,
+    proven: u64,
+    why: &'static str,
+) -> Result<Found, Trouble> {
+    let path = place.copy(number).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
+    let volume = match attempt(place, number, &path, keys, cache, proven) {
+        Ok(Found::Volume(volume, _)) => volume,
+        Ok(Found::Legacy(_)) => return Err(why.into()),
+        Err(trouble) => {
+            fs::remove_dir_all(&path).ok();
+            return Err(trouble);
         }
-        None => Ok(Witness::default()),
+    };
+    let is_whole = match volume.wholeness {
+        Wholeness::Whole => true,
+        Wholeness::Unknown => volume.lost().is_empty(),
+        Wholeness::Damaged | Wholeness::Stale => false,
+    };
+    let workshop = Workshop::of(*volume, path);
+    if !is_whole {
+        workshop.abandon();
+        return Err(why.into());
     }
+    let number = number.saturating_add(1);
+    let settled = workshop.settle(place, number, keys).map_err(Trouble::Around)?;
+    let failed = |source| OutboxError::Create { dir: place.dir.clone(), source };
+    let volume = settled.map_err(|cause| Trouble::Around(failed(cause)))?;
+    info!(why, "The outbox was left in disorder, by a power cut as a rule; nothing of it is lost.");
+    Ok(Found::Volume(Box::new(volume), number))
 }
 
 /// The key of a store; `None` when there is no file for it.
@@ -119,13 +185,13 @@ pub(super) fn config(path: &Path, cache: u64) -> sled::Config {
 fn attempt(
     place: &Place,
     number: u64,
+    path: &Path,
     keys: &KeySource,
     cache: u64,
-    witness: &Witness,
+    proven: u64,
 ) -> Result<Found, Trouble> {
-    let path = place.store(number);
-    prepare(&path).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
-    match catch(|| read_through(place, number, keys, cache, witness)) {
+    prepare(path).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
+    match catch(|| read_through(place, number, path, keys, cache, proven)) {
         Ok(result) => result,
         Err(panic) => Err(Trouble::Store(panic.into())),
     }
@@ -150,25 +216,25 @@ fn prepare(path: &Path) -> io::Result<()> {
 fn read_through(
     place: &Place,
     number: u64,
+    path: &Path,
     keys: &KeySource,
     cache: u64,
-    witness: &Witness,
+    proven: u64,
 ) -> Result<Found, Trouble> {
-    let path = place.store(number);
     let trouble = |cause| trouble(&place.dir, cause);
-    let db = config(&path, cache).open().map_err(|error| trouble(error.into()))?;
+    let db = config(path, cache).open().map_err(|error| trouble(error.into()))?;
     let head = db.get(HEAD).map_err(|error| trouble(error.into()))?.ok_or("it has no head")?;
     let layout = head::layout(&head).ok_or("its head cannot be understood")?;
     let found = match layout {
-        LAYOUT => {
+        SEALED..=LAYOUT => {
             let key = key(place, number, keys).map_err(Trouble::Around)?;
             let missing = || OutboxError::KeyMissing { path: place.key(number) };
             let key = key.ok_or_else(missing).map_err(Trouble::Around)?;
             let volume = Volume::read_through(db, key).map_err(trouble)?;
-            if witness.proven > volume.durable() {
+            if proven > volume.durable() {
                 return Err("commits have vanished from the end of it".into());
             }
-            Found::Volume(Box::new(volume))
+            Found::Volume(Box::new(volume), number)
         }
         1 | 2 => Found::Legacy(Legacy::read_through(db).map_err(trouble)?),
         0 => return Err("its layout does not exist".into()),
@@ -177,7 +243,7 @@ fn read_through(
             return Err(Trouble::Around(OutboxError::NewerLayout { dir, found }));
         }
     };
-    sync_tree(&path).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
+    sync_tree(path).map_err(|error| Trouble::Around(at(&place.dir)(error)))?;
     Ok(found)
 }
 

@@ -45,6 +45,9 @@ const KEEP_CORRUPT: usize = 3;
 /// gateway that starts in that moment is not to be sent away. Another gateway stays longer.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_STEP: Duration = Duration::from_millis(5);
+/// How large those before the latest may be together, in bytes: the latest has what there is to be
+/// found out, and a full one of them may have 300 MB.
+const KEEP_CORRUPT_BYTES: u64 = 64 << 20;
 
 /// A directory that this process has for itself, as long as this value lives.
 #[derive(Debug)]
@@ -165,6 +168,13 @@ impl Place {
         Ok(aside)
     }
 
+    /// Copies a store to where stores are made, and returns where that is.
+    pub(super) fn copy(&self, number: u64) -> io::Result<PathBuf> {
+        let path = self.workshop()?;
+        copy_all(&self.store(number), &path).inspect_err(|_| drop(remove_all(&path)))?;
+        Ok(path)
+    }
+
     /// Removes all but the latest of the stores set aside, and never the one just set aside: the
     /// clock may have been wrong.
     fn forget_corrupt(&self, latest: &Path) -> io::Result<()> {
@@ -179,7 +189,13 @@ impl Place {
             (name.len(), name)
         });
         let too_many = (aside.len() + 1).saturating_sub(KEEP_CORRUPT);
-        aside.iter().take(too_many).try_for_each(|path| {
+        let mut bytes = 0_u64;
+        let small = aside.iter().rev().take_while(|path| {
+            bytes = bytes.saturating_add(size(path).unwrap_or(0));
+            bytes <= KEEP_CORRUPT_BYTES
+        });
+        let too_large = aside.len() - small.count();
+        aside.iter().take(too_many.max(too_large)).try_for_each(|path| {
             remove_all(path)?;
             remove_all(&key_of(path))
         })
@@ -286,6 +302,27 @@ fn remove_all(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Copies a directory with all that is in it.
+fn copy_all(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_all(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// How many bytes the files in a directory have together.
+fn size(dir: &Path) -> io::Result<u64> {
+    let lengths = fs::read_dir(dir)?.map(|entry| Ok(entry?.metadata()?.len()));
+    lengths.sum()
 }
 
 /// Makes the names in a directory survive a power cut.

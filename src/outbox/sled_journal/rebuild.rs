@@ -66,10 +66,20 @@ impl Workshop {
         first: u64,
     ) -> Result<Self, Cause> {
         let path = place.workshop()?;
-        let head = Head { last: first.saturating_sub(1), floor: first >> BITS, ..head.clone() };
+        let head = Head {
+            last: first.saturating_sub(1),
+            floor: first >> BITS,
+            erased: Vec::new(),
+            ..head.clone()
+        };
         let key = StoreKey::fresh()?;
         let db = guard::catch(|| open::config(&path, options.cache).open())??;
         Ok(Self { volume: Volume::new(db, key, head), path })
+    }
+
+    /// A store in the workshop that was opened there.
+    pub(super) fn of(volume: Volume, path: PathBuf) -> Self {
+        Self { volume, path }
     }
 
     pub(super) fn volume(&mut self) -> &mut Volume {
@@ -87,6 +97,7 @@ impl Workshop {
             keeps: &BTreeMap::new(),
             owes_scrub: false,
             lost_is_told: false,
+            erases: false,
         })
     }
 
@@ -106,6 +117,7 @@ impl Workshop {
             keeps: &keeps,
             owes_scrub,
             lost_is_told: false,
+            erases: false,
         })?;
         guard::catch(|| self.volume.flush())?
     }
@@ -119,11 +131,24 @@ impl Workshop {
         number: u64,
         keys: &KeySource,
     ) -> Result<Result<Volume, Cause>, OutboxError> {
-        let installed = self.complete(kept, last, owes_scrub).and_then(|()| {
-            keys.wrap(&place.key(number), self.volume.key())?;
-            Ok(place.install(number)?)
-        });
-        match installed {
+        match self.complete(kept, last, owes_scrub) {
+            Ok(()) => self.settle(place, number, keys),
+            Err(cause) => {
+                self.abandon();
+                Ok(Err(cause))
+            }
+        }
+    }
+
+    /// The same for a store that is complete.
+    pub(super) fn settle(
+        self,
+        place: &Place,
+        number: u64,
+        keys: &KeySource,
+    ) -> Result<Result<Volume, Cause>, OutboxError> {
+        let wrapped = keys.wrap(&place.key(number), self.volume.key()).map_err(Cause::from);
+        match wrapped.and_then(|()| Ok(place.install(number)?)) {
             // The handle goes on: sled holds its files by descriptors, and uses the path for blobs
             // only, of which there are none.
             Ok(()) => Ok(Ok(self.volume)),
@@ -222,6 +247,7 @@ impl Rebuild {
             keeps: &BTreeMap::new(),
             owes_scrub: false,
             lost_is_told,
+            erases: staged.owes_scrub,
         })
     }
 

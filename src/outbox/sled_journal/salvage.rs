@@ -1,11 +1,12 @@
-//! Saves what can be saved from a store that sled cannot read any more.
+//! Saves what can be saved from a store that sled cannot read, or of which it would cut off a part
+//! (see `survey`).
 //!
 //! Every value says by itself what it is and where it ends, and opens only if it is whole (see
 //! `frame`). So the log is gone through byte by byte, without sled, and every value in it is tried.
 //! Of several for one spot the one of the latest commit counts. What was removed is known by where
 //! the records stood; where the newest value of that is damaged too, some records are sent again
-//! that were delivered, under the same ids, and some are judged again that were erased: whoever
-//! sends asks for consent first.
+//! that were delivered, under the same ids, and are counted. What was erased stays away even then:
+//! the head says it too, as long as anything of it is in the log (see `head`).
 //!
 //! It ends: the log is read once, and values that do not open are tried until they have more bytes
 //! together than a few logs would.
@@ -40,13 +41,6 @@ const WINDOW: usize = 1 << 20;
 /// How often the length of the log may be tried in vain.
 const TRIES: u64 = 4;
 
-/// How many bytes of values of the latest commits are kept while sled opens a log: it may overwrite
-/// what was written since its last snapshot, a few of its segments.
-const WITNESSED: usize = 8 << 20;
-
-/// From here on a place is not one in the log, but among what was kept of it in memory.
-const IN_MEMORY: u64 = 1 << 48;
-
 /// How many records are saved in one part.
 const PART: usize = 1024;
 
@@ -61,8 +55,8 @@ pub(super) struct Carved {
     records: BTreeMap<Sequence, (u64, u64)>,
     kept: BTreeMap<[u8; 16], (u64, Kept)>,
     blocks: HashSet<(u32, u64)>,
-    /// What was kept of the log before it was opened.
-    memory: Vec<Vec<u8>>,
+    /// The latest commit of a value that says where the records of a chunk stand, and is damaged.
+    newer: BTreeMap<u64, u64>,
     /// How many more bytes may be tried in vain.
     patience: u64,
 }
@@ -81,50 +75,8 @@ pub(super) fn is_sealed(log: &Path) -> io::Result<bool> {
     Ok(found)
 }
 
-/// What a log says before sled opens it. Where a log is damaged near its end, sled takes that for
-/// the end, and overwrites what lies behind with zeros.
-#[derive(Default)]
-pub(super) struct Witness {
-    /// The number of the last commit that is proved to have been durable: a later one was begun.
-    pub(super) proven: u64,
-    /// The values of the latest commits, whether they were durable or not.
-    recent: Vec<Vec<u8>>,
-}
-
-/// Hears a log before it is opened.
-pub(super) fn witness(log: &Path, key: &StoreKey) -> io::Result<Witness> {
-    let file = match File::open(log) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Witness::default()),
-        file => file?,
-    };
-    let mut recent: BTreeMap<(u64, Spot), Vec<u8>> = BTreeMap::new();
-    let (mut size, mut forgotten) = (0, 0);
-    scan(&file, |_, bytes| {
-        if let Some(label) = frame::label(bytes)
-            && label.commit > forgotten
-            && let Some(value) = bytes.get(..label.length)
-        {
-            size += value.len();
-            let before = recent.insert((label.commit, label.spot), value.to_vec());
-            size -= before.map_or(0, |before| before.len());
-            while size > WITNESSED
-                && let Some(((commit, _), value)) = recent.pop_first()
-            {
-                size -= value.len();
-                forgotten = commit;
-            }
-        }
-        true
-    })?;
-    let heads = recent.iter().filter(|((_, spot), _)| *spot == Spot::Head);
-    let heads = heads.filter_map(|(_, value)| Head::decode(&frame::open(key, value)?.1));
-    let proven = heads.map(|head| head.previous).max().unwrap_or(0);
-    Ok(Witness { proven, recent: recent.into_values().collect() })
-}
-
-/// Goes through a log.
-/// What `witness` knows of it is looked at too.
-pub(super) fn carve(log: &Path, key: StoreKey, witness: Witness) -> io::Result<Carved> {
+/// Goes through a log, which sled must not have opened: it would have overwritten some of it.
+pub(super) fn carve(log: &Path, key: StoreKey) -> io::Result<Carved> {
     let file = File::open(log)?;
     let mut carved = Carved {
         patience: file.metadata()?.len().saturating_mul(TRIES),
@@ -136,18 +88,15 @@ pub(super) fn carve(log: &Path, key: StoreKey, witness: Witness) -> io::Result<C
         records: BTreeMap::new(),
         kept: BTreeMap::new(),
         blocks: HashSet::new(),
-        memory: Vec::new(),
+        newer: BTreeMap::new(),
     };
-    for (place, value) in (IN_MEMORY..).zip(&witness.recent) {
-        carved.look_at(place, value);
-    }
-    carved.memory = witness.recent;
     scan(&file, |offset, bytes| {
         carved.look_at(offset, bytes);
         carved.patience > 0
     })?;
     // They were to know what had been looked at.
     carved.blocks = HashSet::new();
+    carved.leave_out_erased();
     Ok(carved)
 }
 
@@ -193,7 +142,8 @@ fn read_whole(file: &mut &File, limit: u64, window: &mut Vec<u8>) -> io::Result<
     }
 }
 
-fn find_mark(bytes: &[u8]) -> Option<usize> {
+/// Where the first mark is.
+pub(super) fn find_mark(bytes: &[u8]) -> Option<usize> {
     let [first, ..] = MARK;
     let mut rest = bytes;
     loop {
@@ -224,6 +174,10 @@ impl Carved {
         let Some((_, plain)) = frame::open(&self.key, bytes) else {
             let tried = u64::try_from(label.length).unwrap_or(u64::MAX);
             self.patience = self.patience.saturating_sub(tried);
+            if let Spot::Standings(chunk) = label.spot {
+                let newer = self.newer.entry(chunk).or_default();
+                *newer = label.commit.max(*newer);
+            }
             return;
         };
         match label.spot {
@@ -315,6 +269,41 @@ impl Carved {
         Ok((kept.filter(|kept| kept.slot.starts_with(RESERVED)).collect(), count))
     }
 
+    /// Whether something that was removed has to vanish. Where no head is left, that may be; where
+    /// nothing at all was found, the key may be the wrong one, and the store must stay.
+    pub(super) fn owes_scrub(&self) -> bool {
+        self.head.as_ref().map_or(!self.records.is_empty(), |head| head.owes_scrub)
+    }
+
+    /// How many of the records that wait may have been sent before: those of chunks of which the
+    /// newest value that says where they stand is damaged.
+    pub(super) fn doubtful(&self) -> usize {
+        let stale = self.newer.iter().filter(|(chunk, newer)| {
+            self.states.get(chunk).is_none_or(|(commit, _)| *commit < **newer)
+        });
+        let records = stale.map(|(chunk, _)| {
+            let first = chunk << BITS;
+            self.records.range(Sequence(first)..=Sequence(first | ((1 << BITS) - 1))).count()
+        });
+        records.sum()
+    }
+
+    /// Leaves out what was erased. Where records stand says so; the head says it again, until nothing
+    /// of them is in the log any more, so that a single place that is damaged brings nothing back.
+    fn leave_out_erased(&mut self) {
+        for erased in self.head.iter().flat_map(|head| &head.erased) {
+            let range = Sequence(erased.first)..=Sequence(erased.last);
+            let old = self.records.range(range).filter(|(sequence, (commit, _))| {
+                let known = self.states.get(&(sequence.0 >> BITS)).map_or(0, |(commit, _)| *commit);
+                *commit < erased.commit && known < erased.commit
+            });
+            let old: Vec<Sequence> = old.map(|(sequence, _)| *sequence).collect();
+            for sequence in old {
+                self.records.remove(&sequence);
+            }
+        }
+    }
+
     /// What is neither gone nor found.
     fn lost(&self, first: u64, last: u64) -> Ranges {
         let mut ranges = Ranges::new();
@@ -343,11 +332,6 @@ impl Carved {
     }
 
     fn block(&self, offset: u64) -> Result<Vec<Held>, Cause> {
-        if let Some(at) = offset.checked_sub(IN_MEMORY) {
-            let value = self.memory.get(usize::try_from(at)?).ok_or("a value was forgotten")?;
-            let (_, plain) = frame::open(&self.key, value).ok_or("a value changed")?;
-            return Ok(block::decode(&plain).ok_or("a block cannot be understood")?);
-        }
         let mut bytes = vec![0; LONGEST];
         let mut length = 0;
         while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {

@@ -19,6 +19,9 @@ pub(super) const CHUNK: usize = 1 << BITS;
 /// The length from which on a run has it in a number of its own.
 const LONG: u64 = 64;
 
+/// A value that says nothing: the first is pending, as are all that follow.
+pub(super) const NOTHING: [u8; 1] = [0];
+
 /// What is the case with a sequence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum State {
@@ -116,7 +119,9 @@ mod tests {
         let delivered = State::Held(Standing::Acknowledged);
         let states = [State::Gone; 300].into_iter().chain([delivered; 500]);
         assert!(encode(states).len() <= 8);
-        assert!(encode([State::Held(Standing::Pending); CHUNK].into_iter()).is_empty());
+        let waits = [State::Held(Standing::Pending); CHUNK];
+        assert!(encode(waits.into_iter()).is_empty());
+        assert_eq!(decode(&NOTHING).unwrap(), waits);
     }
 
     #[test]

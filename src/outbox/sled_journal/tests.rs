@@ -1,14 +1,20 @@
 //! What lies in the log of a store, seen with its key and past all that says what counts.
 
-use std::path::Path;
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+    path::Path,
+};
 
 use crate::{
     clock::Clock,
-    outbox::{Class, Durability, Entry, Journal, Scrub, Sequence, SledJournal, StoreOptions},
+    outbox::{
+        Class, Durability, Entry, Journal, OutboxError, Scrub, Sequence, SledJournal, StoreOptions,
+    },
     seal::KeySource,
 };
 
-use super::salvage;
+use super::{frame::Spot, salvage};
 
 const OPTIONS: StoreOptions = StoreOptions {
     cache: 1 << 20,
@@ -39,7 +45,7 @@ fn in_log(dir: &Path, number: u64) -> Vec<u64> {
     let keys = KeySource::new(dir, None);
     let key = keys.unwrap(&dir.join(format!("store-{number}.sealed-key"))).unwrap().unwrap();
     let log = dir.join(format!("store-{number}/db"));
-    let carved = salvage::carve(&log, key, salvage::Witness::default()).unwrap();
+    let carved = salvage::carve(&log, key).unwrap();
     carved.sequences().map(|sequence| sequence.0).collect()
 }
 
@@ -133,4 +139,96 @@ fn damaged_records_do_not_stop_a_scrub_and_are_still_told_after_it() {
     assert_eq!(journal.oldest(None, usize::MAX).unwrap().len() + lost, 299);
     assert_eq!(journal.pending().records + lost as u64, 299);
     assert_eq!(journal.damaged().unwrap().count(), lost as u64);
+}
+
+/// A store of a few hundred records in which some are removed and something is kept.
+fn fill(dir: &Path) -> Vec<u64> {
+    let mut journal = open(dir);
+    append(&mut journal, 300);
+    journal.keep(b"visit".to_vec(), Some(vec![7])).unwrap();
+    for sequence in 1..=40 {
+        journal.remove(Sequence(sequence)).unwrap();
+    }
+    journal.sync().unwrap();
+    held(&mut journal)
+}
+
+fn held(journal: &mut SledJournal) -> Vec<u64> {
+    journal.oldest(None, usize::MAX).unwrap().iter().map(|held| held.sequence.0).collect()
+}
+
+#[test]
+fn what_a_power_cut_left_behind_the_end_is_neither_an_alarm_nor_a_loss() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let expected = fill(dir);
+    // A segment that was being freed: its beginning is gone, some of it is not.
+    let log = OpenOptions::new().write(true).open(dir.join("store-1/db")).unwrap();
+    log.write_all_at(&[0x5a; 4096], 3 << 20).unwrap();
+    let looked = SledJournal::open_existing(dir, KeySource::new(dir, None), OPTIONS);
+    assert!(matches!(looked, Err(OutboxError::Damaged { .. })), "whoever looks changes nothing");
+    for number in [2, 2] {
+        let opened = SledJournal::open(dir, OPTIONS, Clock::start()).unwrap();
+        assert_eq!((opened.quarantined, opened.missing), (None, 0));
+        let mut journal = opened.journal;
+        assert_eq!((journal.number, journal.epoch()), (number, 1));
+        assert_eq!((held(&mut journal), journal.kept().unwrap().len()), (expected.clone(), 1));
+    }
+    assert!(!dir.join("store-1").exists() && !dir.join("store-1.sealed-key").exists());
+}
+
+#[test]
+fn a_store_in_which_something_is_older_than_its_last_commit_is_not_believed() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    fill(dir);
+    let mut journal = open(dir);
+    let before = journal.volume.raw(Spot::Standings(0));
+    for sequence in 41..=200 {
+        journal.remove(Sequence(sequence)).unwrap();
+    }
+    journal.sync().unwrap();
+    let expected = held(&mut journal);
+    // As if sled had forgotten the page.
+    journal.volume.put_raw(Spot::Standings(0), before);
+    drop(journal);
+    let opened = SledJournal::open(dir, OPTIONS, Clock::start()).unwrap();
+    assert!(opened.quarantined.is_some_and(|aside| aside.why.contains("last commit")));
+    let mut journal = opened.journal;
+    assert_eq!((held(&mut journal), journal.epoch()), (expected, 2));
+    assert!(journal.damaged().unwrap().is_empty());
+}
+
+#[test]
+fn a_salvage_that_a_power_cut_ended_is_done_again_or_was_done() {
+    let directory = tempfile::tempdir().unwrap();
+    let dir = directory.path();
+    let expected = fill(dir);
+    let log = dir.join("store-1/db");
+    let file = OpenOptions::new().read(true).write(true).open(&log).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 3000).unwrap();
+    // In the middle of a segment, with nearly everything behind it.
+    file.write_all_at(&[!byte[0]], 3000).unwrap();
+    let damaged = fs::read(&log).unwrap();
+    let key = fs::read(dir.join("store-1.sealed-key")).unwrap();
+    // Cut off before the fresh store had its name: what there is of it is worth nothing.
+    fs::create_dir(dir.join("new")).unwrap();
+    fs::write(dir.join("new/db"), b"half a store").unwrap();
+    fs::write(dir.join("store-2.sealed-key"), b"half a key").unwrap();
+    let opened = SledJournal::open(dir, OPTIONS, Clock::start()).unwrap();
+    assert!(opened.quarantined.is_some());
+    let (missing, mut journal) = (opened.missing, opened.journal);
+    let saved = held(&mut journal);
+    assert_eq!(saved.len() as u64 + missing, expected.len() as u64);
+    assert!(missing < 60, "{missing} of one block");
+    drop(journal);
+    // Cut off before the old one was set aside.
+    fs::create_dir(dir.join("store-1")).unwrap();
+    fs::write(&log, damaged).unwrap();
+    fs::write(dir.join("store-1.sealed-key"), key).unwrap();
+    let opened = SledJournal::open(dir, OPTIONS, Clock::start()).unwrap();
+    assert_eq!((opened.quarantined, opened.missing), (None, missing), "not told yet");
+    assert_eq!(held(&mut { opened.journal }), saved);
+    assert!(!dir.join("store-1").exists());
 }

@@ -38,6 +38,7 @@ use super::{
     index::{Gist, Index},
     octets::{Rest, put_counted},
     standings::{self, BITS, CHUNK, State},
+    sum::Sum,
 };
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
@@ -60,6 +61,12 @@ pub(super) struct Volume {
     commit: u64,
     /// The number of the last one that is durable.
     durable: u64,
+    /// Which commit wrote what is in each slot, 0 for none, and the same for all that is no block.
+    written: Vec<u64>,
+    others: BTreeMap<Spot, u64>,
+    sum: Sum,
+    /// Whether the store is what its head says.
+    pub(super) wholeness: Wholeness,
     /// How many records lie in each slot that are not gone.
     slots: Vec<u16>,
     /// How many slots have none.
@@ -70,6 +77,19 @@ pub(super) struct Volume {
     lost: Ranges,
     /// The block that was read last.
     read: Option<(u32, Vec<Held>)>,
+}
+
+/// Whether a store that was read through is as its last commit left it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wholeness {
+    /// It is.
+    Whole,
+    /// Its head does not say; one of layout 3.
+    Unknown,
+    /// There are values that do not open.
+    Damaged,
+    /// Values are missing, or older than they should be.
+    Stale,
 }
 
 /// What one commit changes.
@@ -88,6 +108,8 @@ pub(super) struct Changes<'a> {
     pub(super) owes_scrub: bool,
     /// Whether what was lost is written down as gone.
     pub(super) lost_is_told: bool,
+    /// Whether what is removed or has other bytes must not come back, whatever happens to the log.
+    pub(super) erases: bool,
 }
 
 impl Volume {
@@ -100,6 +122,10 @@ impl Volume {
             index: Index::default(),
             commit: 0,
             durable: 0,
+            written: Vec::new(),
+            others: BTreeMap::new(),
+            sum: Sum::default(),
+            wholeness: Wholeness::Whole,
             slots: Vec::new(),
             free: 0,
             cursor: 0,
@@ -122,18 +148,63 @@ impl Volume {
         (volume.commit, volume.durable) = (commit + ahead, commit);
         let states = volume.read_states()?;
         volume.read_blocks(&states)?;
+        volume.read_names()?;
         volume.find_lost(&states)?;
+        volume.wholeness = match volume.head.sum {
+            None => Wholeness::Unknown,
+            Some(sum) if sum == volume.sum => Wholeness::Whole,
+            Some(_) if volume.wholeness == Wholeness::Damaged => Wholeness::Damaged,
+            Some(_) => Wholeness::Stale,
+        };
         Ok(volume)
     }
 
-    fn read_states(&self) -> Result<BTreeMap<u64, Zeroizing<Vec<u8>>>, Cause> {
+    /// Notes which commit wrote the value at a spot; 0 that there is none any more.
+    fn note(&mut self, spot: Spot, commit: u64) {
+        let before = match spot {
+            Spot::Block(number) => {
+                let at = usize::try_from(number).unwrap_or(usize::MAX);
+                if at == self.written.len() {
+                    self.written.push(0);
+                } else if at > self.written.len() {
+                    self.written.resize(at.saturating_add(1), 0);
+                }
+                self.written.get_mut(at).map_or(0, |known| mem::replace(known, commit))
+            }
+            _ if commit == 0 => self.others.remove(&spot).unwrap_or(0),
+            _ => self.others.insert(spot, commit).unwrap_or(0),
+        };
+        if before > 0 {
+            self.sum.take(spot, before);
+        }
+        if commit > 0 {
+            self.sum.add(spot, commit);
+        }
+    }
+
+    /// Reads which values are kept.
+    fn read_names(&mut self) -> Result<(), Cause> {
+        let db = sled::Db::clone(&self.db);
+        for item in db.scan_prefix(b"k") {
+            let (key, value) = item?;
+            match (key.get(1..).and_then(|name| name.try_into().ok()), frame::label(&value)) {
+                (Some(name), Some(label)) => self.note(Spot::Kept(name), label.commit),
+                _ => self.wholeness = Wholeness::Damaged,
+            }
+        }
+        Ok(())
+    }
+
+    fn read_states(&mut self) -> Result<BTreeMap<u64, Zeroizing<Vec<u8>>>, Cause> {
         let mut states = BTreeMap::new();
-        for item in self.db.scan_prefix(b"c") {
+        let db = sled::Db::clone(&self.db);
+        for item in db.scan_prefix(b"c") {
             let (key, value) = item?;
             let number = key.get(1..).and_then(|number| number.try_into().ok());
             let chunk = u64::from_be_bytes(number.ok_or("it has a strange key")?);
             let opened = frame::open_at(&self.key, Spot::Standings(chunk), &value);
-            let (_, runs) = opened.ok_or("where its records stand does not open")?;
+            let (commit, runs) = opened.ok_or("where its records stand does not open")?;
+            self.note(Spot::Standings(chunk), commit);
             states.insert(chunk, runs);
         }
         Ok(states)
@@ -141,7 +212,6 @@ impl Volume {
 
     fn read_blocks(&mut self, states: &BTreeMap<u64, Zeroizing<Vec<u8>>>) -> Result<(), Cause> {
         let db = sled::Db::clone(&self.db);
-        let mut commits = Vec::new();
         let mut known = (u64::MAX, Vec::new());
         for (count, item) in db.scan_prefix(b"r").enumerate() {
             let (key, value) = item?;
@@ -150,7 +220,6 @@ impl Volume {
             let at = usize::try_from(slot)?;
             if at >= self.slots.len() {
                 self.slots.resize(at + 1, 0);
-                commits.resize(at + 1, 0);
             }
             if count % 8 == 7 {
                 self.let_go_of(&key);
@@ -159,11 +228,10 @@ impl Volume {
             let Some((commit, records)) =
                 opened.and_then(|(commit, plain)| Some((commit, block::decode(&plain)?)))
             else {
+                self.wholeness = Wholeness::Damaged;
                 continue;
             };
-            if let Some(known) = commits.get_mut(at) {
-                *known = commit;
-            }
+            self.note(Spot::Block(slot), commit);
             for held in records {
                 let chunk = held.sequence.0 >> BITS;
                 if held.sequence.0 == 0 || held.sequence.0 > self.head.last {
@@ -181,7 +249,7 @@ impl Volume {
                 let other = self.index.get(held.sequence);
                 let newer = |gist: &Gist| {
                     let at = usize::try_from(gist.slot).unwrap_or(usize::MAX);
-                    commits.get(at).is_some_and(|known| *known > commit)
+                    self.written.get(at).is_some_and(|known| *known > commit)
                 };
                 if other.as_ref().is_some_and(newer) {
                     continue;
@@ -220,6 +288,14 @@ impl Volume {
         self.commit += 1;
         let mut batch = sled::Batch::default();
         let mut dirty: BTreeSet<u64> = BTreeSet::new();
+        if changes.erases {
+            let replaced = changes.records.iter().map(|held| held.sequence);
+            let replaced = replaced.filter(|sequence| sequence.0 <= self.head.last);
+            let erased: Ranges = changes.removals.iter().copied().chain(replaced).collect();
+            // So that where they stand is known from now on, and what is written down is as well.
+            dirty.extend(erased.iter().flat_map(|(first, last)| first.0 >> BITS..=last.0 >> BITS));
+            self.head.erase(&erased, self.commit);
+        }
         for sequence in changes.removals {
             if let Some(gist) = self.index.remove(*sequence) {
                 self.release(gist.slot);
@@ -258,24 +334,25 @@ impl Volume {
             dirty.extend(((before + 1) >> BITS).max(floor)..=changes.last >> BITS);
         }
         for chunk in dirty.range(floor..) {
-            self.write_states(&mut batch, *chunk)?;
+            self.write_states(&mut batch, *chunk, changes.erases)?;
         }
         for (name, value) in changes.keeps {
             let spot = Spot::Kept(self.key.pseudonym(name));
-            match value {
-                Some(value) => {
-                    let mut plain =
-                        Zeroizing::new(Vec::with_capacity(2 + name.len() + value.len()));
-                    put_counted(&mut plain, name);
-                    plain.extend(value);
-                    let value = frame::seal(&self.key, spot, self.commit, &plain)?;
-                    batch.insert(spot.key(), value);
-                }
-                None => batch.remove(spot.key()),
+            if let Some(value) = value {
+                let mut plain = Zeroizing::new(Vec::with_capacity(2 + name.len() + value.len()));
+                put_counted(&mut plain, name);
+                plain.extend(value);
+                let value = frame::seal(&self.key, spot, self.commit, &plain)?;
+                batch.insert(spot.key(), value);
+                self.note(spot, self.commit);
+            } else {
+                batch.remove(spot.key());
+                self.note(spot, 0);
             }
         }
         self.head.owes_scrub = changes.owes_scrub;
         self.head.previous = self.durable;
+        self.head.sum = Some(self.sum);
         batch.insert(HEAD, self.head.seal(&self.key, self.commit)?);
         Ok(self.db.apply_batch(batch)?)
     }
@@ -290,6 +367,7 @@ impl Volume {
         let slot = self.free_slot()?;
         let value = frame::seal(&self.key, Spot::Block(slot), self.commit, &block.squeezed())?;
         batch.insert(Spot::Block(slot).key(), value);
+        self.note(Spot::Block(slot), self.commit);
         if self.read.as_ref().is_some_and(|(read, _)| *read == slot) {
             self.read = None;
         }
@@ -344,12 +422,19 @@ impl Volume {
         let floor = [self.index.first_chunk(), lost].into_iter().flatten().fold(next, u64::min);
         for chunk in self.head.floor..floor {
             batch.remove(Spot::Standings(chunk).key());
+            self.note(Spot::Standings(chunk), 0);
         }
         self.head.floor = floor.max(self.head.floor);
         self.head.floor
     }
 
-    fn write_states(&self, batch: &mut sled::Batch, chunk: u64) -> Result<(), Cause> {
+    /// Writes where the records of a chunk stand; `always` also when there is nothing to say.
+    fn write_states(
+        &mut self,
+        batch: &mut sled::Batch,
+        chunk: u64,
+        always: bool,
+    ) -> Result<(), Cause> {
         let mut states = self.index.states(chunk);
         let first = chunk << BITS;
         for (at, state) in states.iter_mut().enumerate() {
@@ -358,12 +443,17 @@ impl Volume {
                 *state = State::Held(Standing::Pending);
             }
         }
-        let runs = standings::encode(states.into_iter().take(given(chunk, self.head.last)));
+        let mut runs = standings::encode(states.into_iter().take(given(chunk, self.head.last)));
+        if always && runs.is_empty() {
+            runs = standings::NOTHING.to_vec();
+        }
         let spot = Spot::Standings(chunk);
         if runs.is_empty() {
             batch.remove(spot.key());
+            self.note(spot, 0);
         } else {
             batch.insert(spot.key(), frame::seal(&self.key, spot, self.commit, &runs)?);
+            self.note(spot, self.commit);
         }
         Ok(())
     }
@@ -458,6 +548,18 @@ impl Volume {
     #[cfg(test)]
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
+    }
+
+    /// The value at a spot, as it lies in sled.
+    #[cfg(test)]
+    pub(super) fn raw(&self, spot: Spot) -> Vec<u8> {
+        self.db.get(spot.key()).unwrap().unwrap().to_vec()
+    }
+
+    /// Puts a value at a spot without anybody knowing.
+    #[cfg(test)]
+    pub(super) fn put_raw(&self, spot: Spot, value: Vec<u8>) {
+        self.db.insert(spot.key(), value).unwrap();
     }
 
     /// Puts something into a slot that does not open.

@@ -274,11 +274,11 @@ fn a_store_of_a_later_version_is_left_alone() {
     fill(directory.path(), 3);
     let sled = sled::Config::new().path(directory.path().join("store-1")).open().unwrap();
     // Version of the head, layout, and whatever comes behind.
-    sled.insert(b"h", &[1, 0, 4, 9, 9]).unwrap();
+    sled.insert(b"h", &[1, 0, 5, 9, 9]).unwrap();
     sled.flush().unwrap();
     drop(sled);
     let error = open(directory.path()).unwrap_err();
-    assert!(matches!(error, OutboxError::NewerLayout { found: 4, .. }), "{error}");
+    assert!(matches!(error, OutboxError::NewerLayout { found: 5, .. }), "{error}");
     assert_eq!(aside(directory.path()), 0);
 }
 
