@@ -103,11 +103,10 @@ impl Remote {
         clock: Clock,
     ) -> Result<Self, UplinkError> {
         let line = |group: Group| {
-            // The credential of systemd that has no receiver's name is the platform's.
-            let credentials = credentials.filter(|_| group.shares_login).map(Path::to_owned);
-            let access = Access::load(&group.line, credentials.as_deref())?;
+            let access = group.access(credentials)?;
+            let credentials = group.credentials(credentials).map(Path::to_owned);
             // The uplink says the same of its own broker.
-            for advisory in access.advisories().iter().filter(|_| !group.shares_login) {
+            for advisory in access.advisories().iter().filter(|_| group.has_own_broker()) {
                 warn!("{advisory}");
             }
             let first = group.receivers.first().map_or("", |receiver| receiver.id.as_str());
@@ -130,12 +129,13 @@ pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiv
     let Remote { lines, clock } = remote;
     let mut sessions = JoinSet::new();
     for Line { group, access, credentials, client_id, counters } in lines {
+        let own_broker = group.has_own_broker();
         let receivers = group.receivers.into_iter().zip(counters).collect();
         let session = Session {
             settings: group.line,
             access,
             credentials,
-            own_broker: !group.shares_login,
+            own_broker,
             client_id,
             clock,
             desk: Desk::new(receivers, clock.now()),

@@ -54,7 +54,7 @@ pub(super) fn read(topic: &str, payload: &[u8]) -> Result<Message, Refusal> {
     match levels.as_slice() {
         [_room, id, "devices", ..] => heard(id, payload),
         ["telemetry", _room, "rooms", ..] => {
-            let telemetry: Telemetry = json::read(payload)?;
+            let telemetry: Telemetry = json::object(payload)?;
             Ok(telemetry.adverts.map(Sign::Count).map(Message::sign).unwrap_or_default())
         }
         ["status", _room, "rooms", ..] => {
@@ -65,7 +65,7 @@ pub(super) fn read(topic: &str, payload: &[u8]) -> Result<Message, Refusal> {
 }
 
 fn heard(id: &str, payload: &[u8]) -> Result<Message, Refusal> {
-    let published: Published = json::read(payload)?;
+    let published: Published = json::object(payload)?;
     let id = published.id.as_deref().unwrap_or(id);
     let data = data(id, published.power)?;
     let address = match (&published.mac, id.strip_prefix("known:").unwrap_or(id)) {

@@ -174,7 +174,7 @@ impl Sighting {
     ) -> Result<Self, Refusal> {
         // What a controller says when it cannot tell (Core Specification 5.4, Vol 4 Part E
         // 7.7.65.2).
-        let rssi = rssi.filter(|dbm| (dbm - 127.0).abs() >= 0.5);
+        let rssi = rssi.filter(|dbm| dbm.is_nan() || (dbm - 127.0).abs() >= 0.5);
         if rssi.is_some_and(|dbm| !(-127.0..=20.0).contains(&dbm)) {
             return Err(Refusal::Rssi);
         }

@@ -36,6 +36,15 @@ const MICROS_FROM: f64 = 1e14;
 /// What a list that is too long is refused with; recognised by this text alone.
 const TOO_MANY: &str = "too many entries";
 
+/// Reads a payload as one object. serde would take a list for one as well, by the order of fields.
+pub(super) fn object<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Refusal> {
+    let value = read(payload);
+    match payload.trim_ascii_start().first() {
+        Some(b'{') => value,
+        _ => value.and(Err(Refusal::Shape)),
+    }
+}
+
 /// Reads a payload as one value.
 pub(super) fn read<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(payload).map_err(|error| match error.classify() {

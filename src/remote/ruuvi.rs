@@ -32,7 +32,7 @@ pub(super) fn read(topic: &str, payload: &[u8]) -> Result<Message, Refusal> {
         return Ok(status(payload).map(Message::sign).unwrap_or_default());
     }
     let address = json::address(last, None)?;
-    let published: Published = json::read(payload)?;
+    let published: Published = json::object(payload)?;
     let data = json::octets(&published.data)?;
     let sighting = Sighting::new(address, published.rssi, data, published.ts.0)?;
     Ok(Message { sent: published.gwts.0, ..Message::one(sighting) })
@@ -43,7 +43,7 @@ fn status(payload: &[u8]) -> Option<Sign> {
     if let Some(sign) = Sign::read(payload) {
         return Some(sign);
     }
-    let status: Status = json::read(payload).ok()?;
+    let status: Status = json::object(payload).ok()?;
     Sign::read(status.state?.as_bytes())
 }
 

@@ -11,7 +11,7 @@ use super::{desk::Receiver, ear::Patience, filter::Filter, format::Format};
 use crate::{
     engine::ReceiverId,
     settings::{Invalid, Span, between, check_id},
-    uplink::{self, BrokerUrl, Protocol},
+    uplink::{self, Access, BrokerUrl, Protocol, UplinkError},
 };
 
 /// How many remote receivers there may be: more than a shop has walls for.
@@ -66,6 +66,34 @@ pub struct Group {
     pub(super) shares_login: bool,
     /// In the order of the configuration; at least one.
     pub(super) receivers: Vec<Receiver>,
+}
+
+impl Group {
+    /// How to come to the broker.
+    pub fn line(&self) -> &uplink::Settings {
+        &self.line
+    }
+
+    /// Whether the broker is another one than the uplink's.
+    pub fn has_own_broker(&self) -> bool {
+        !self.shares_login
+    }
+
+    /// The names of the receivers.
+    pub fn names(&self) -> Vec<&str> {
+        self.receivers.iter().map(|receiver| receiver.id.as_str()).collect()
+    }
+
+    /// Where systemd's credentials are, if they belong to this broker: the one that has no receiver's
+    /// name is the platform's.
+    pub(super) fn credentials<'a>(&self, credentials: Option<&'a Path>) -> Option<&'a Path> {
+        credentials.filter(|_| self.shares_login)
+    }
+
+    /// Reads what it takes to be let in.
+    pub fn access(&self, credentials: Option<&Path>) -> Result<Access, UplinkError> {
+        Access::load(&self.line, self.credentials(credentials))
+    }
 }
 
 impl Default for Settings {

@@ -45,7 +45,7 @@ pub(super) fn read(topic: &str, payload: &[u8]) -> Result<Message, Refusal> {
     if !topic.ends_with("/events/rpc") {
         return Ok(Message::default());
     }
-    let notification: Notification = json::read(payload)?;
+    let notification: Notification = json::object(payload)?;
     let mut message = Message::default();
     let Some(Params { events: Some(AtMost(events)), ts }) =
         notification.params.filter(|_| notification.method.as_deref() == Some("NotifyEvent"))

@@ -130,6 +130,10 @@ impl Service {
     /// Reads a UUID as gateways write it: `0xfcd2`, `fcd2`, eight digits, or the whole.
     pub(super) fn read(text: &str) -> Result<Self, Refusal> {
         let digits = text.strip_prefix("0x").unwrap_or(text);
+        // What would be read as a number has signs, too.
+        if digits.starts_with(['+', '-']) {
+            return Err(Refusal::Data);
+        }
         match digits.len() {
             4 => {
                 let uuid = u16::from_str_radix(digits, 16).map_err(|_| Refusal::Data)?;

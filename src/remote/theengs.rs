@@ -51,7 +51,7 @@ pub(super) fn read(_topic: &str, payload: &[u8]) -> Result<Message, Refusal> {
     if let Some(sign) = Sign::read(payload) {
         return Ok(Message::sign(sign));
     }
-    let published: Published = json::read(payload)?;
+    let published: Published = json::object(payload)?;
     // What has no loudness was not heard just now: answers to commands, trackers that are away.
     // What has no `id` is about the gateway itself, whose own `mac` is in there, too.
     let (Some(id), Some(rssi)) = (&published.id, published.rssi) else {
