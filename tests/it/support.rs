@@ -19,6 +19,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::MissedTickBehavior;
+
 /// Long enough for a busy machine; only a failing test waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -26,6 +28,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let looking = async {
         let mut interval = tokio::time::interval(Duration::from_millis(2));
+        // A look that takes long, under a lock, leaves whoever it waits for time to have the lock.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !condition() {
             interval.tick().await;
         }

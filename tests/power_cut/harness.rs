@@ -1,7 +1,7 @@
 //! The little of a test harness that these tests need: names, a filter, and a summary in the form
 //! that test runners read.
 
-use std::{env, error::Error, io::Write as _, process::ExitCode};
+use std::{env, error::Error, io::Write as _, panic, process::ExitCode};
 
 /// A test: the sentence it proves, and how.
 pub(crate) type Test = (&'static str, fn() -> Result<(), String>);
@@ -30,7 +30,8 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
     };
     let (mut passed, mut failed) = (0, 0);
     for (name, test) in tests.iter().filter(|(name, _)| wanted(name)) {
-        match test() {
+        // A test that panics has failed, and the others are run all the same; the panic has said why.
+        match panic::catch_unwind(test).unwrap_or_else(|_| Err("it panicked".to_owned())) {
             Ok(()) => {
                 passed += 1;
                 say(&format!("test {name} ... ok"));

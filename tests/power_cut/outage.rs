@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU16, Ordering},
     },
     time::Duration,
@@ -28,7 +28,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 use crate::{
     fuse::{Mounted, Trouble},
     harness::{describe, number, say},
-    support::{eventually, mosquitto::Mosquitto, subscriber::Subscriber, within},
+    support::{DEADLINE, eventually, mosquitto::Mosquitto, subscriber::Subscriber, within},
 };
 
 /// How soon the state document has to say how the disk is.
@@ -89,7 +89,10 @@ async fn live_through() -> Result<(), String> {
         eventually("the disk to be back", || shop.says(DiskState::Ok)).await;
     }
     let entered = running.entered.load(Ordering::Relaxed);
-    eventually("the last to have entered", || shop.visitors() >= usize::from(entered)).await;
+    if !within(DEADLINE, || shop.visitors() >= usize::from(entered)).await {
+        let (visitors, state) = (shop.visitors(), shop.state());
+        return Err(format!("{visitors} of {entered} visits were told, the state says {state}"));
+    }
     let (outcome, entered) = running.stop().await?;
     let totals = outcome.outbox.totals;
     if !outcome.outbox.conserves() || totals.lost > 0 || totals.outages < 4 {
@@ -144,6 +147,14 @@ struct Shop {
     files: tempfile::TempDir,
     broker: Mosquitto,
     subscriber: Subscriber,
+    visitors: Mutex<Visitors>,
+}
+
+/// Who has entered, as far as the platform's messages were looked through.
+#[derive(Default)]
+struct Visitors {
+    looked_at: usize,
+    names: BTreeSet<String>,
 }
 
 /// A gateway that runs.
@@ -171,7 +182,8 @@ impl Shop {
         let registry: String = (0..PEOPLE).map(line).collect();
         std::fs::write(files.path().join("registry.jsonl"), registry)
             .map_err(|error| error.to_string())?;
-        Ok(Self { disk, mounted, files, broker, subscriber })
+        let visitors = Mutex::default();
+        Ok(Self { disk, mounted, files, broker, subscriber, visitors })
     }
 
     fn settings(&self) -> Result<Settings, String> {
@@ -237,14 +249,20 @@ impl Shop {
 
     /// How many people the platform knows to have entered.
     fn visitors(&self) -> usize {
+        let mut visitors = self.visitors.lock().unwrap_or_else(PoisonError::into_inner);
+        let Visitors { looked_at, names } = &mut *visitors;
         self.subscriber.look(|all| {
-            let visits = all.iter().filter(|it| it.topic.ends_with("visit/started"));
-            let names = visits.filter_map(|it| {
-                let event: Value = serde_json::from_str(&it.payload).ok()?;
-                event["subject"].as_str().map(str::to_owned)
-            });
-            names.collect::<BTreeSet<_>>().len()
-        })
+            for message in all.iter().skip(*looked_at) {
+                if message.topic.ends_with("visit/started")
+                    && let Ok(event) = serde_json::from_str::<Value>(&message.payload)
+                    && let Some(name) = event["subject"].as_str()
+                {
+                    names.insert(name.to_owned());
+                }
+            }
+            *looked_at = all.len();
+        });
+        names.len()
     }
 
     /// Whether every number up to the last came, or was told, and none came with two contents.

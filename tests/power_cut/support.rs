@@ -11,8 +11,10 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::MissedTickBehavior;
+
 /// Long enough for a busy machine; only a failing test waits for it.
-const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Looks at a condition until it holds. Panics with `what` when it does not for long.
 pub(crate) async fn eventually(what: &str, condition: impl FnMut() -> bool) {
@@ -23,6 +25,8 @@ pub(crate) async fn eventually(what: &str, condition: impl FnMut() -> bool) {
 pub(crate) async fn within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let looking = async {
         let mut interval = tokio::time::interval(Duration::from_millis(2));
+        // A look that takes long, under a lock, leaves whoever it waits for time to have the lock.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !condition() {
             interval.tick().await;
         }
