@@ -215,7 +215,8 @@ impl Engine {
 
     /// Counts a device among everybody. Its address goes no further than the salt.
     fn count(&mut self, advertisement: &Advertisement) {
-        if let Some(footfall) = &mut self.footfall {
+        let told = !advertisement.address().is_unknown();
+        if let Some(footfall) = self.footfall.as_mut().filter(|_| told) {
             let Advertisement { receiver, rssi, .. } = advertisement;
             footfall.count(receiver, *rssi, |salt| salt.mark(&advertisement.address()));
         }

@@ -3,6 +3,7 @@
 //! | edge | bound | when full | why |
 //! |---|---|---|---|
 //! | scan → engine | `HEARD_BOUND` | drop newest, count | the air cannot be told to wait; another advertisement comes in a second |
+//! | remote → engine | the same | drop newest, count | neither can a foreign gateway |
 //! | engine → outbox | `WRITES_BOUND` | wait | the disk is local; losing a situation is losing the product |
 //! | outbox on disk | records, bytes, age | drop what is worth least, report which | weeks offline must not fill the card |
 //! | outbox without a disk | records, bytes | drop what is worth least, report how many | the disk may come back, the air does not |
@@ -61,6 +62,7 @@ use crate::{
         record::{Body, DroppedRecords, Record, RunId},
     },
     registry::store,
+    remote,
     scan::{CanarySightings, SourceEnds},
     seal::KeySource,
     settings::Settings,
@@ -195,6 +197,7 @@ pub async fn run_with(
         caught_up,
         (store.opening, store.status.clone()),
     );
+    let remote = house.remote(credentials.as_deref())?;
     let receipts = sweep::sweep(&house, &store.writes).await?;
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
@@ -273,7 +276,7 @@ pub async fn run_with(
         clock,
         run,
         watch: ClockWatch::new(clock, house.timeline.clone()),
-        receivers: house.settings.scan.receiver_ids(),
+        receivers: house.settings.receiver_ids(),
         earlier,
         heard,
         enrolments,
@@ -284,6 +287,13 @@ pub async fn run_with(
         appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });
+    if !house.settings.remote.is_empty() {
+        let (heard, stop) = (heard_tx.clone(), scan_stop_rx.clone());
+        rooms.spawn(async move {
+            remote::run(remote, heard, stop).await;
+            RoomEnd::Scan
+        });
+    }
     let source = source(SourceEnds {
         clock,
         heard: heard_tx,

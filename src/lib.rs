@@ -6,6 +6,7 @@
 //! | room          | takes                            | gives                        | may do I/O |
 //! |---------------|----------------------------------|------------------------------|------------|
 //! | [`scan`]      | radios, recordings               | [`engine::Advertisement`]    | yes        |
+//! | [`remote`]    | what foreign gateways heard | [`engine::Advertisement`] | yes          |
 //! | [`engine`]    | advertisements, time             | [`engine::Situation`]        | **no**     |
 //! | [`outbox`]    | situations, as records           | durable records              | yes        |
 //! | [`uplink`]    | durable records                  | MQTT publishes, acks         | yes        |
@@ -18,6 +19,8 @@
 //! the operator is told; [`commands`], [`decode`] and [`demo`] are what people start.
 
 pub mod scan;
+
+pub mod remote;
 
 pub mod engine;
 

@@ -16,7 +16,7 @@ pub use shop::{FixtureSettings, OpeningHoursText, ReportSettings, ZoneSettings};
 pub(crate) use units::one_of;
 pub use units::{ByteSize, NotAQuantity, Span};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -27,7 +27,7 @@ use crate::{
         Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Tenant, Zone,
         ZoneId, frame::TokenUuid,
     },
-    outbox, scan, uplink,
+    outbox, remote, scan, uplink,
 };
 
 /// Everything that can be configured.
@@ -38,6 +38,8 @@ pub struct Settings {
     pub gateway: GatewaySettings,
     /// How it listens.
     pub scan: scan::Settings,
+    /// The receivers that it hears by way of a broker.
+    pub remote: Vec<remote::Settings>,
     /// Whom it recognises.
     pub identity: IdentitySection,
     /// When somebody counts as present.
@@ -299,6 +301,7 @@ impl Settings {
         self.footfall.check()?;
         self.tenant()?;
         self.scan.check()?;
+        remote::check(&self.remote, &self.uplink, &self.scan.receiver_ids())?;
         self.outbox.validate()?;
         self.command.validate()?;
         self.health.check()?;
@@ -324,7 +327,22 @@ impl Settings {
         self.time_zone()?;
         self.opening_hours()?;
         self.uplink.validate()?;
+        if self.receiver_ids().is_empty() {
+            let allowed = "which hears nothing; say \"bluez\" or \"hci\", or add a [[remote]]";
+            return Err(Invalid::new("scan.backend", "`none` without a [[remote]]", allowed));
+        }
         Ok(())
+    }
+
+    /// The names of all receivers, the local ones first.
+    pub fn receiver_ids(&self) -> Vec<ReceiverId> {
+        let remote = self.remote.iter().map(remote::Settings::receiver_id);
+        self.scan.receiver_ids().into_iter().chain(remote).collect()
+    }
+
+    /// The lines to the brokers of remote receivers. `credentials` is systemd's directory of them.
+    pub fn remote_groups(&self, credentials: Option<&Path>) -> Vec<remote::Group> {
+        remote::groups(&self.remote, &self.uplink, credentials, self.suspect_after().0)
     }
 
     /// The tenant as apps know it.
@@ -383,7 +401,7 @@ impl Settings {
         let presence = &self.presence;
         EnginePresence {
             zones: self.zones(),
-            receivers: self.scan.receiver_ids(),
+            receivers: self.receiver_ids(),
             smoothing: presence.smoothing.0,
             exit_delay: presence.exit_delay.0,
             exit_timeout: presence.exit_timeout.0,
@@ -394,10 +412,14 @@ impl Settings {
         }
     }
 
-    /// The settings of the live source. Presence may go on for two thirds of its exit timeout
-    /// without anything being heard.
+    /// The settings of the live source.
     pub fn live(&self) -> scan::live::LiveSettings {
-        self.scan.live(Span(self.presence.exit_timeout.0 * 2 / 3))
+        self.scan.live(self.suspect_after())
+    }
+
+    /// Presence may go on for two thirds of its exit timeout without anything being heard.
+    fn suspect_after(&self) -> Span {
+        Span(self.presence.exit_timeout.0 * 2 / 3)
     }
 
     /// The settings of the identity room.
@@ -457,7 +479,7 @@ impl Settings {
             }
             seen.push(&zone.id);
             for receiver in &zone.receivers {
-                let known = self.scan.receiver_ids();
+                let known = self.receiver_ids();
                 if !known.iter().any(|it| it.as_str() == receiver) {
                     let names: Vec<&str> = known.iter().map(ReceiverId::as_str).collect();
                     let allowed = format!("the receivers are: {}", names.join(", "));

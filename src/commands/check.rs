@@ -105,6 +105,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
         }
     }
     runtime()?.block_on(async {
+        found.extend(remotes(&settings, credentials.as_deref().map(Path::new)).await);
         if resolvable {
             found.extend(brokers(&settings).await);
         }
@@ -142,6 +143,38 @@ async fn brokers(settings: &Settings) -> Vec<Finding> {
         }
     };
     names.into_iter().map(told).collect()
+}
+
+/// Whether remote receivers' own brokers can be asked; the uplink's is looked at anyway.
+async fn remotes(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for group in settings.remote_groups(credentials) {
+        if !group.has_own_broker() {
+            continue;
+        }
+        let receivers = group.names().join(", ");
+        match group.access(credentials) {
+            Ok(access) => {
+                let advisories = access.advisories().iter();
+                found.extend(advisories.map(|it| advice("remote", format!("{receivers}: {it}"))));
+            }
+            Err(error) => {
+                // The keys are named as in [uplink]; here they stand in [[remote]].
+                let why = chain(&error).replace("uplink.", "remote.");
+                found.push(wrong("remote", format!("{receivers}: {why}")));
+                continue;
+            }
+        }
+        for (broker, addresses) in
+            uplink::check_broker_names(group.line()).await.unwrap_or_default()
+        {
+            found.push(match addresses {
+                Ok(_) => good("remote", &format!("{receivers}: the name of {broker} is known")),
+                Err(error) => advice("remote", format!("{receivers}: {}", chain(&error))),
+            });
+        }
+    }
+    found
 }
 
 fn registry(settings: &Settings) -> Finding {

@@ -62,6 +62,15 @@ pub struct DeviceAddress {
 }
 
 impl DeviceAddress {
+    /// Stands where nobody told the address: some remote receivers name a beacon by what it sends
+    /// alone. Nobody is known by it, and it is not counted.
+    pub const UNKNOWN: Self = Self { octets: [0; 6], kind: AddressKind::Public };
+
+    /// Whether nobody told it.
+    pub const fn is_unknown(&self) -> bool {
+        matches!(self.octets, [0, 0, 0, 0, 0, 0])
+    }
+
     /// Wraps six octets, most significant first (the order in which people write them).
     pub const fn new(octets: [u8; 6], kind: AddressKind) -> Self {
         Self { octets, kind }

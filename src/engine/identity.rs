@@ -331,7 +331,7 @@ impl Identity {
             Some(Match { target: Target::Subject(subject), wide_window, sent, .. })
                 if self.registry.is_live(subject, wall, now) =>
             {
-                if let Some(sent) = sent {
+                if let Some(sent) = sent.filter(|_| !address.is_unknown()) {
                     self.doubles.observe(now, subject, sent, address);
                 }
                 Resolution::Subject(Recognition { subject, wide_window })

@@ -44,6 +44,8 @@ pub enum DeafCause {
     ScanRefused,
     /// The machine slept.
     Suspended,
+    /// A remote receiver, or the broker by way of which it is heard, cannot be reached.
+    Unreachable,
 }
 
 impl RadioState {
@@ -68,6 +70,7 @@ impl DeafCause {
             Self::PoweredOff => "powered_off",
             Self::ScanRefused => "scan_refused",
             Self::Suspended => "suspended",
+            Self::Unreachable => "unreachable",
         }
     }
 }
@@ -81,6 +84,7 @@ impl fmt::Display for DeafCause {
             Self::PoweredOff => "the Bluetooth adapter is switched off",
             Self::ScanRefused => "scanning could not be started",
             Self::Suspended => "the machine was suspended",
+            Self::Unreachable => "the receiver, or the broker between, cannot be reached",
         })
     }
 }

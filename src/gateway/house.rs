@@ -1,6 +1,9 @@
 //! What is known about the gateway as a whole: what it is made of, and what it says about itself.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tokio::sync::{mpsc, watch};
 
@@ -22,10 +25,11 @@ use crate::{
         self, Opening, Read, Sequence,
         record::{Body, Record, RunId, Started},
     },
+    remote::{Remote, RemoteCounters},
     scan::ScanCounters,
     settings::{GatewaySettings, Invalid, Settings},
     timeline::Timeline,
-    uplink::{self, Access, Documents, LinkState, Replay, Uplink, payload::Origin},
+    uplink::{self, Access, Documents, LinkState, Replay, Uplink, UplinkError, payload::Origin},
 };
 
 /// What is known about the gateway as a whole.
@@ -92,7 +96,7 @@ impl House {
             first_sequence: opening.last.map_or(0, |sequence| sequence.0),
             ledger: Ledger::new(enrolled.ledger()),
             fixtures: enrolled.registry.fixture_count(),
-            scan: Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids())),
+            scan: Arc::new(scan_counters(&settings)),
             settings,
             opening,
             status,
@@ -156,6 +160,13 @@ impl House {
             opening_hours: self.settings.opening_hours()?,
             historical_after_ms: i64::try_from(historical_after).unwrap_or(i64::MAX),
         })
+    }
+
+    /// The room that hears by way of brokers.
+    pub(super) fn remote(&self, credentials: Option<&Path>) -> Result<Remote, UplinkError> {
+        let groups = self.settings.remote_groups(credentials);
+        let client_id = client_id(&self.settings);
+        Remote::load(groups, credentials, &client_id, &self.scan.remotes, self.clock)
     }
 
     /// The room that takes the platform's commands.
@@ -247,6 +258,15 @@ impl House {
             wear: Wear { endurance: self.settings.outbox.card_endurance.0 },
         }
     }
+}
+
+/// Counters for every receiver.
+fn scan_counters(settings: &Settings) -> ScanCounters {
+    let remotes = settings.remote.iter().filter_map(|remote| {
+        // One without a format was refused when the configuration was read.
+        Some(RemoteCounters::new(remote.receiver_id(), remote.format?))
+    });
+    ScanCounters::for_receivers(settings.scan.receiver_ids()).with_remotes(remotes)
 }
 
 /// The client identifier at the broker: unique there, and always the same. Only dashes of ours,

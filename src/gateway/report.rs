@@ -8,8 +8,9 @@ use super::{Pulse, status::Status};
 use crate::{
     clock::{Account, Basis},
     command,
-    engine::{ClockQuality, RadioState, Uptime, WallClock},
+    engine::{ClockQuality, RadioState, ReceiverId, Uptime, WallClock},
     outbox::{self, DiskState},
+    remote::{Refusal, RemoteCounters},
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
     uplink::{self, payload::utc},
 };
@@ -111,6 +112,7 @@ impl Report<'_> {
                 "dropped": scan.dropped,
                 "unusable": scan.unusable,
                 "receivers": self.scan.receivers.iter().map(|it| receiver(it)).collect::<Value>(),
+                "remotes": self.scan.remotes.iter().map(|it| self.remote(it)).collect::<Value>(),
             },
             "engine": {
                 "received": counts.received,
@@ -240,14 +242,34 @@ impl Report<'_> {
         radios.values().max_by_key(rank).unwrap_or(&RadioState::Hearing).name()
     }
 
-    /// Each receiver's state and plane.
+    /// Each receiver's state, and its plane or what a remote one says of itself.
     fn receivers(&self) -> Value {
-        let receivers = self.scan.receivers.iter().map(|counters| {
-            let state = self.pulse.radios.get(&counters.id).copied().unwrap_or_default();
+        let standing = |id: &ReceiverId| {
+            let state = self.pulse.radios.get(id).copied().unwrap_or_default();
             let cause = match state {
                 RadioState::Deaf { cause, .. } => Some(cause.name()),
                 _ => None,
             };
+            (state, cause)
+        };
+        let remotes = self.scan.remotes.iter().map(|counters| {
+            let (state, cause) = standing(&counters.id);
+            let age = |heard| self.wall.at.since(heard).as_secs();
+            json!({
+                "receiver": counters.id.as_str(),
+                "radio": state.name(),
+                "cause": cause,
+                "plane": "remote",
+                "format": counters.format.name(),
+                "broker": if counters.is_linked() { "online" } else { "offline" },
+                "heard": counters.heard.load(Relaxed),
+                "refused": counters.refused_in_all(),
+                "last_heard_s": counters.last_heard().map(age),
+                "clock_ahead_ms": counters.ahead_ms(&self.wall),
+            })
+        });
+        let receivers = self.scan.receivers.iter().map(|counters| {
+            let (state, cause) = standing(&counters.id);
             json!({
                 "receiver": counters.id.as_str(),
                 "radio": state.name(),
@@ -255,7 +277,24 @@ impl Report<'_> {
                 "plane": counters.plane().map(Plane::name),
             })
         });
-        receivers.collect()
+        receivers.chain(remotes).collect()
+    }
+
+    /// All that one remote receiver counts, by its names.
+    fn remote(&self, counters: &RemoteCounters) -> Value {
+        let refused = Refusal::ALL.into_iter();
+        let refused: Map<String, Value> = refused
+            .map(|refusal| (refusal.word().to_owned(), counters.refused(refusal).into()))
+            .collect();
+        json!({
+            "receiver": counters.id.as_str(),
+            "format": counters.format.name(),
+            "messages": counters.messages.load(Relaxed),
+            "heard": counters.heard.load(Relaxed),
+            "dropped": counters.dropped.load(Relaxed),
+            "refused": refused,
+            "clock_ahead_ms": counters.ahead_ms(&self.wall),
+        })
     }
 
     /// One line for `systemctl status`.

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::silence::Step;
-use crate::engine::ReceiverId;
+use crate::{engine::ReceiverId, remote::RemoteCounters};
 
 /// Where the data of a scan comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -30,6 +30,8 @@ pub struct ScanCounters {
     pub unusable: AtomicU64,
     /// The live receivers.
     pub receivers: Vec<Arc<ReceiverCounters>>,
+    /// The remote ones.
+    pub remotes: Vec<Arc<RemoteCounters>>,
 }
 
 /// What one live receiver counts, and how it stands.
@@ -91,6 +93,13 @@ impl ScanCounters {
         Self { receivers, ..Self::default() }
     }
 
+    /// The same, and counters for remote receivers.
+    #[must_use]
+    pub fn with_remotes(mut self, remotes: impl IntoIterator<Item = RemoteCounters>) -> Self {
+        self.remotes = remotes.into_iter().map(Arc::new).collect();
+        self
+    }
+
     /// Everything together.
     pub fn totals(&self) -> ScanTotals {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -105,6 +114,11 @@ impl ScanCounters {
             totals.dropped += load(&receiver.dropped);
             totals.unusable += load(&receiver.unusable);
             totals.steps += receiver.steps.iter().map(load).sum::<u64>();
+        }
+        for remote in &self.remotes {
+            totals.heard += load(&remote.heard);
+            totals.dropped += load(&remote.dropped);
+            totals.unusable += remote.refused_in_all();
         }
         totals
     }

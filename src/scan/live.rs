@@ -71,7 +71,13 @@ struct Supervisor {
 /// D-Bus plane the newest is dropped and counted here. A change of a receiver's state waits, and
 /// nothing overtakes it.
 pub async fn run(settings: &LiveSettings, ends: SourceEnds) {
-    let SourceEnds { clock, heard, counters, canaries, stop } = ends;
+    let SourceEnds { clock, heard, counters, canaries, mut stop } = ends;
+    if settings.receivers.is_empty() {
+        // A gateway with remote receivers only. Whoever could say stop may be gone, which means the
+        // same.
+        stop.wait_for(|stop| *stop).await.ok();
+        return;
+    }
     let mut supervisors = JoinSet::new();
     for (receiver, counters) in settings.receivers.iter().zip(&counters.receivers) {
         let supervisor = Supervisor {

@@ -61,6 +61,8 @@ pub enum BackendName {
     Bluez,
     /// A dedicated adapter, without bluetoothd.
     Hci,
+    /// Not at all: this gateway has remote receivers only.
+    None,
 }
 
 /// `scan.data`: where the data comes from when bluetoothd owns the scan.
@@ -95,7 +97,7 @@ impl TryFrom<String> for BackendName {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        one_of(&text, &[("bluez", Self::Bluez), ("hci", Self::Hci)])
+        one_of(&text, &[("bluez", Self::Bluez), ("hci", Self::Hci), ("none", Self::None)])
     }
 }
 
@@ -166,10 +168,18 @@ impl Settings {
             }
         }
         self.hci.check()?;
+        if self.backend == BackendName::None && !self.adapters.is_empty() {
+            let allowed = "leave `scan.adapters` out, or say \"bluez\" or \"hci\"";
+            return Err(Invalid::new("scan.backend", "`none` beside adapters", allowed));
+        }
         let mut seen: Vec<([u8; 6], &str)> = Vec::new();
         for (n, adapter) in self.adapters.iter().enumerate() {
             let key = |key: &str| format!("scan.adapters[{n}].{key}");
             check_id(&key("receiver"), &adapter.receiver)?;
+            if adapter.backend == Some(BackendName::None) {
+                let allowed = "leave the adapter out, or say `bluez` or `hci`";
+                return Err(Invalid::new(&key("backend"), "`none`", allowed));
+            }
             let Ok(address) = parse_octets(&adapter.address) else {
                 let found = "something else".to_owned();
                 let allowed = "write the adapter's address, like \"00:1A:7D:00:00:01\"; \
@@ -193,6 +203,9 @@ impl Settings {
 
     /// The names of the receivers.
     pub fn receiver_ids(&self) -> Vec<ReceiverId> {
+        if self.backend == BackendName::None {
+            return Vec::new();
+        }
         if self.adapters.is_empty() {
             return vec![ReceiverId::new(&self.receiver)];
         }
@@ -203,21 +216,23 @@ impl Settings {
     /// go on.
     pub fn live(&self, suspect_after: Span) -> LiveSettings {
         let recovery = &self.recovery;
-        let only = || ReceiverSettings {
-            id: ReceiverId::new(&self.receiver),
-            adapter: wanted("", &self.adapter).unwrap_or_default(),
-            backend: self.backend(self.backend),
+        let only = || {
+            Some(ReceiverSettings {
+                id: ReceiverId::new(&self.receiver),
+                adapter: wanted("", &self.adapter).unwrap_or_default(),
+                backend: self.backend(self.backend)?,
+            })
         };
         let one_of_several = |adapter: &AdapterSettings| {
             Some(ReceiverSettings {
                 id: ReceiverId::new(&adapter.receiver),
                 adapter: adapter.address.parse().ok()?,
-                backend: self.backend(adapter.backend.unwrap_or(self.backend)),
+                backend: self.backend(adapter.backend.unwrap_or(self.backend))?,
             })
         };
         LiveSettings {
             receivers: if self.adapters.is_empty() {
-                vec![only()]
+                only().into_iter().collect()
             } else {
                 self.adapters.iter().filter_map(one_of_several).collect()
             },
@@ -235,10 +250,11 @@ impl Settings {
         }
     }
 
-    fn backend(&self, name: BackendName) -> Backend {
+    fn backend(&self, name: BackendName) -> Option<Backend> {
         match name {
-            BackendName::Bluez => Backend::Bluez { data: self.data },
-            BackendName::Hci => Backend::Hci(self.hci.clone()),
+            BackendName::Bluez => Some(Backend::Bluez { data: self.data }),
+            BackendName::Hci => Some(Backend::Hci(self.hci.clone())),
+            BackendName::None => None,
         }
     }
 }

@@ -46,7 +46,7 @@ fn the_examples_in_the_comments_of_the_shipped_file_are_valid() {
     fs::write(&path, uncommented).unwrap();
     let settings = Loader::files([path]).load().unwrap();
     assert_eq!((settings.zone.len(), settings.fixture.len()), (2, 1));
-    assert_eq!(settings.scan.adapters.len(), 1);
+    assert_eq!((settings.scan.adapters.len(), settings.remote.len()), (1, 1));
 }
 
 #[test]
@@ -102,7 +102,7 @@ type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 23] = [
+    let broken: [Broken; 27] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),
@@ -142,6 +142,31 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
                 );
             },
             &["gateway.toml", "scan.adapters[1].address", "stands above", "once"],
+        ),
+        (
+            "nothing to hear with",
+            |shop| shop.append("[scan]\nbackend = \"none\"\n"),
+            &["gateway.toml", "scan.backend", "`none` without a [[remote]]", "bluez"],
+        ),
+        (
+            "a remote receiver without a format",
+            |shop| shop.append("[[remote]]\nid = \"shelf\"\ntopics = [\"a/#\"]\n"),
+            &["gateway.toml", "remote[0].format", "missing", "`espresense`"],
+        ),
+        (
+            "a remote receiver of an unknown format",
+            |shop| shop.append("[[remote]]\nid = \"shelf\"\nformat = \"tasmota\"\n"),
+            &["gateway.toml", "remote[0].format", "tasmota", "minew"],
+        ),
+        (
+            "a remote receiver at a broker of another kind",
+            |shop| {
+                shop.append(
+                    "[[remote]]\nid = \"shelf\"\nformat = \"ruuvi\"\ntopics = [\"a/#\"]\n\
+                     broker = \"http://b\"\n",
+                );
+            },
+            &["gateway.toml", "remote[0].broker", "http://b", "mqtts://HOST"],
         ),
         (
             "a way to hear that does not exist",

@@ -12,6 +12,7 @@ mod outbox;
 mod payload;
 mod privacy;
 mod registry;
+mod remote;
 mod replay;
 mod rotating;
 mod simulate;

@@ -111,6 +111,7 @@ fn no_test_sleeps_and_none_is_ignored() {
 fn rooms_do_not_know_each_other_but_for_what_they_hand_over() {
     for (room, strangers) in [
         ("src/scan", ["crate::outbox", "crate::uplink", "crate::gateway::run"]),
+        ("src/remote", ["crate::outbox", "crate::command", "crate::gateway"]),
         ("src/outbox", ["crate::scan", "crate::uplink", "crate::gateway"]),
         ("src/uplink", ["crate::scan", "crate::gateway", "crate::registry"]),
     ] {

@@ -87,7 +87,7 @@ impl Lookup {
     }
 
     pub(in crate::engine::identity) fn by_address(&self, address: DeviceAddress) -> Option<Target> {
-        self.addresses.get(&address.octets())
+        if address.is_unknown() { None } else { self.addresses.get(&address.octets()) }
     }
 
     pub(in crate::engine::identity) fn by_frame(&self, frame: &Frame<'_>) -> Option<Target> {

@@ -1,0 +1,155 @@
+//! Room 1, too: what foreign gateways heard and published over MQTT in, [`Advertisement`]s out, through
+//! the same edge as those of the local radios. Strangers die in the same place: behind it.
+//!
+//! # What it promises
+//! - What is read is rebuilt as it was sent, with the receiver that heard it, and is dated by the
+//!   receiver's clock to when it was heard, never to the future.
+//! - Any topic and any payload is read, or refused for a reason with a name; nothing of it is repeated
+//!   in a log, an error or a document.
+//! - When the engine is behind, advertisements are dropped and counted; a receiver's state waits.
+//! - A receiver that falls silent freezes presence where it stands; nobody leaves because of it.
+//!
+//! # Layout, in reading order
+//! | file | what it holds |
+//! |---|---|
+//! | `settings`, `filter` | `[[remote]]`, topic filters |
+//! | `format` | what all formats have in common |
+//! | `theengs`, `espresense`, `ruuvi`, `shelly`, `minew` | one format each, pure |
+//! | `structures`, `json` | AD structures put back together; times, lists, hexadecimal |
+//! | `sender_clock` | how far a receiver's clock is from ours, pure |
+//! | `ear` | what a receiver's silence means, pure |
+//! | `desk` | the decider of one line, pure |
+//! | `session`, `wire`, `outlet` | one line's life; rumqttc; the edge to the engine |
+//! | `account` | counters |
+//!
+//! [`Advertisement`]: crate::engine::Advertisement
+
+mod account;
+mod desk;
+mod ear;
+mod espresense;
+mod filter;
+mod format;
+mod json;
+mod minew;
+mod outlet;
+mod ruuvi;
+mod sender_clock;
+mod session;
+mod settings;
+mod shelly;
+mod structures;
+mod theengs;
+mod wire;
+
+#[cfg(test)]
+mod totality;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use tracing::{error, warn};
+
+pub use self::{
+    account::RemoteCounters,
+    desk::{Desk, Note, Receiver},
+    ear::{Ear, Patience},
+    filter::{Filter, NotAFilter},
+    format::{Format, LARGEST_MESSAGE, MOST_ENTRIES, Message, Refusal, Sighting, Sign},
+    json::Stamp,
+    sender_clock::SenderClock,
+    settings::{Group, Settings, check, groups},
+};
+use self::{outlet::Outlet, session::Session};
+use crate::{
+    clock::Clock,
+    scan::Heard,
+    uplink::{Access, UplinkError},
+};
+
+/// What is put behind the uplink's client identifier, with the name of the line's first receiver: each
+/// connection needs its own.
+const CLIENT_SUFFIX: &str = "-remote-";
+
+/// Everything the room needs.
+#[derive(Debug)]
+pub struct Remote {
+    lines: Vec<Line>,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct Line {
+    group: Group,
+    access: Access,
+    credentials: Option<PathBuf>,
+    client_id: String,
+    counters: Vec<Arc<RemoteCounters>>,
+}
+
+impl Remote {
+    /// Reads what it takes to be let in by each broker. `counters` has one for each receiver.
+    pub fn load(
+        groups: Vec<Group>,
+        credentials: Option<&Path>,
+        client_id: &str,
+        counters: &[Arc<RemoteCounters>],
+        clock: Clock,
+    ) -> Result<Self, UplinkError> {
+        let line = |group: Group| {
+            let access = group.access(credentials)?;
+            let credentials = group.credentials(credentials).map(Path::to_owned);
+            // The uplink says the same of its own broker.
+            for advisory in access.advisories().iter().filter(|_| group.has_own_broker()) {
+                warn!("{advisory}");
+            }
+            let first = group.receivers.first().map_or("", |receiver| receiver.id.as_str());
+            let client_id = format!("{client_id}{CLIENT_SUFFIX}{first}");
+            let of = |receiver: &Receiver| {
+                let known = counters.iter().find(|counters| counters.id == receiver.id);
+                known.cloned().unwrap_or_else(|| {
+                    Arc::new(RemoteCounters::new(receiver.id.clone(), receiver.format))
+                })
+            };
+            let counters = group.receivers.iter().map(of).collect();
+            Ok(Line { group, access, credentials, client_id, counters })
+        };
+        Ok(Self { lines: groups.into_iter().map(line).collect::<Result<_, UplinkError>>()?, clock })
+    }
+}
+
+/// Listens to every remote receiver until `stop` becomes true, or until nobody takes what is heard.
+pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiver<bool>) {
+    let Remote { lines, clock } = remote;
+    let mut sessions = JoinSet::new();
+    for Line { group, access, credentials, client_id, counters } in lines {
+        let own_broker = group.has_own_broker();
+        let receivers = group.receivers.into_iter().zip(counters).collect();
+        let session = Session {
+            settings: group.line,
+            access,
+            credentials,
+            own_broker,
+            client_id,
+            clock,
+            desk: Desk::new(receivers, clock.now()),
+            outlet: Outlet::new(heard.clone()),
+            chance: fastrand::f64,
+            told: None,
+        };
+        sessions.spawn(session.run(stop.clone()));
+    }
+    drop(heard);
+    while let Some(end) = sessions.join_next().await {
+        if end.is_err() {
+            // The others go on. Nothing restarts this one: a defect is for systemd to see.
+            error!("A line to remote receivers panicked; restart the gateway.");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a line to a remote receiver's broker needs from rumqttc, the same for both versions of the
+//! protocol: one subscription, messages. rumqttc's types do not leave this module.
+//!
+//! The session is clean and QoS is 0: what was not heard now is of no use later.
+
+mod v4;
+mod v5;
+
+use super::format::LARGEST_MESSAGE;
+use crate::uplink::{Door, Fault, Protocol};
+
+/// The largest packet that is read, in bytes. What is larger than a message may be is read and
+/// refused up to this; an MQTT 5 broker keeps what is larger to itself, because we say so when we
+/// connect, and with 3.1.1 it breaks the connection.
+const LARGEST_PACKET: u32 = 4 * 1024 * 1024;
+
+/// How many requests may wait inside rumqttc: a subscription and a farewell.
+const REQUESTS: usize = 4;
+
+/// What a line reports.
+pub(super) enum Signal {
+    /// The broker has accepted the connection.
+    Welcome,
+    /// The answer to the subscription, one for each filter: why not, or nothing.
+    Subscribed(Vec<Option<&'static str>>),
+    /// A message.
+    Arrived(Publication),
+    /// Our DISCONNECT was written.
+    Disconnected,
+}
+
+/// A message of the broker. No `Debug`: it is about strangers.
+pub(super) struct Publication {
+    pub(super) topic: String,
+    /// Cut one byte behind what a message may be: that it is larger is all that matters then.
+    pub(super) payload: Vec<u8>,
+    /// The broker had kept it.
+    pub(super) retained: bool,
+}
+
+/// A request that rumqttc's queue would not take.
+#[derive(Debug)]
+pub(super) struct NotTaken;
+
+/// The half that takes requests.
+pub(super) enum Sender {
+    V4(v4::Sender),
+    V5(v5::Sender),
+}
+
+/// The half that is polled.
+pub(super) enum Line {
+    V4(Box<v4::Line>),
+    V5(Box<v5::Line>),
+}
+
+/// Prepares a connection; it is made by the first poll of the line.
+pub(super) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
+    match door.settings.protocol {
+        Protocol::V311 => {
+            let (sender, line) = v4::open(door, client_id);
+            (Sender::V4(sender), Line::V4(Box::new(line)))
+        }
+        Protocol::V5 => {
+            let (sender, line) = v5::open(door, client_id);
+            (Sender::V5(sender), Line::V5(Box::new(line)))
+        }
+    }
+}
+
+impl Sender {
+    /// Subscribes with `QoS` 0.
+    pub(super) fn subscribe(&self, filters: &[String]) -> Result<(), NotTaken> {
+        match self {
+            Self::V4(sender) => sender.subscribe(filters),
+            Self::V5(sender) => sender.subscribe(filters),
+        }
+    }
+
+    /// Asks for a DISCONNECT.
+    pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
+        match self {
+            Self::V4(sender) => sender.disconnect(),
+            Self::V5(sender) => sender.disconnect(),
+        }
+    }
+}
+
+impl Line {
+    /// Waits for the next signal. Not to be called after an error.
+    pub(super) async fn next(&mut self) -> Result<Signal, Fault> {
+        match self {
+            Self::V4(line) => line.next().await,
+            Self::V5(line) => line.next().await,
+        }
+    }
+}
+
+/// The part of a payload that is looked at.
+fn cut(payload: &[u8]) -> Vec<u8> {
+    payload.get(..=LARGEST_MESSAGE).unwrap_or(payload).to_vec()
+}

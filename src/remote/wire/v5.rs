@@ -1,0 +1,95 @@
+//! MQTT 5 through rumqttc.
+
+use std::time::Duration;
+
+use rumqttc::{
+    Outgoing,
+    v5::{
+        AsyncClient, Event, EventLoop,
+        mqttbytes::{
+            QoS,
+            v5::{ConnAck, Filter, Packet, SubscribeReasonCode},
+        },
+    },
+};
+
+use super::{LARGEST_PACKET, NotTaken, Publication, REQUESTS, Signal, cut};
+use crate::uplink::{self, Door, Fault};
+
+/// The half that takes requests.
+pub(in crate::remote) struct Sender(AsyncClient);
+
+/// The half that is polled.
+pub(in crate::remote) struct Line {
+    inner: uplink::Line<EventLoop>,
+    keep_alive: Duration,
+}
+
+pub(super) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
+    let (mut options, approach) = door.v5(client_id);
+    options.set_clean_start(true).set_max_packet_size(Some(LARGEST_PACKET));
+    let (client, event_loop) = AsyncClient::new(options, REQUESTS);
+    let inner = approach.v5(event_loop, door.settings);
+    (Sender(client), Line { inner, keep_alive: door.settings.keep_alive.0 })
+}
+
+impl Sender {
+    pub(super) fn subscribe(&self, filters: &[String]) -> Result<(), NotTaken> {
+        let filters = filters.iter().map(|path| Filter::new(path.clone(), QoS::AtMostOnce));
+        self.0.try_subscribe_many(filters).map_err(|_| NotTaken)
+    }
+
+    pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
+        self.0.try_disconnect().map_err(|_| NotTaken)
+    }
+}
+
+impl Line {
+    pub(super) async fn next(&mut self) -> Result<Signal, Fault> {
+        loop {
+            let event = self.inner.event().await.map_err(Fault::from)?;
+            if let Event::Incoming(Packet::ConnAck(ack)) = &event {
+                self.respect(ack);
+            }
+            if let Some(signal) = signal(event) {
+                return Ok(signal);
+            }
+        }
+    }
+
+    fn respect(&mut self, ack: &ConnAck) {
+        if let Some(properties) = &ack.properties {
+            self.inner.respect_keep_alive(properties, self.keep_alive);
+        }
+    }
+}
+
+fn signal(event: Event) -> Option<Signal> {
+    match event {
+        Event::Incoming(Packet::ConnAck(_)) => Some(Signal::Welcome),
+        Event::Incoming(Packet::SubAck(ack)) => {
+            Some(Signal::Subscribed(ack.return_codes.into_iter().map(denial).collect()))
+        }
+        Event::Incoming(Packet::Publish(publish)) => Some(Signal::Arrived(Publication {
+            topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+            payload: cut(&publish.payload),
+            retained: publish.retain,
+        })),
+        Event::Outgoing(Outgoing::Disconnect) => Some(Signal::Disconnected),
+        _ => None,
+    }
+}
+
+/// The reasons of MQTT 5.0, 3.9.3.
+fn denial(code: SubscribeReasonCode) -> Option<&'static str> {
+    use SubscribeReasonCode as C;
+    match code {
+        C::Success(_) => None,
+        C::NotAuthorized => Some("0x87 not authorised"),
+        C::TopicFilterInvalid => Some("0x8F topic filter invalid"),
+        C::QuotaExceeded => Some("0x97 quota exceeded"),
+        C::WildcardSubscriptionsNotSupported => Some("0xA2 no subscriptions with `+` or `#`"),
+        C::ImplementationSpecific => Some("0x83 implementation specific error"),
+        _ => Some("0x80 unspecified error"),
+    }
+}
