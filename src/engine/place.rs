@@ -183,11 +183,11 @@ impl Places {
             self.motion.spread(&mut track.belief);
             track.announcer.forget(at);
             track.step_ends = None;
-            let change = self.change(at, from, Announcement {
-                to: Whereabouts::Unknown,
-                since: track.heard,
-                confidence: 1.0,
-            });
+            let change = Self::change(
+                at,
+                from,
+                Announcement { to: Whereabouts::Unknown, since: track.heard, confidence: 1.0 },
+            );
             track.estimate.announced = Whereabouts::Unknown;
             track.estimate.confidence = 0.0;
             return Some(Step { at, change });
@@ -198,7 +198,7 @@ impl Places {
         self.weigh(track, at);
         let from = track.announcer.told();
         let announced = track.announcer.step(at, &self.probabilities, track.standing, &self.model);
-        let change = announced.and_then(|announced| self.change(at, from, announced));
+        let change = announced.and_then(|announced| Self::change(at, from, announced));
         self.describe(track);
         Some(Step { at, change })
     }
@@ -263,7 +263,7 @@ impl Places {
         }
     }
 
-    fn change(&self, at: Uptime, from: Whereabouts, announced: Announcement) -> Option<Change> {
+    fn change(at: Uptime, from: Whereabouts, announced: Announcement) -> Option<Change> {
         let Announcement { to, since, confidence } = announced;
         (from != to).then_some(Change {
             from,

@@ -98,7 +98,9 @@ impl Tables {
             *weight = (*weight - most).exp();
         }
         for mode in belief.chunks_exact(count) {
-            for ((belief, walking), standing) in mode.iter().zip(&self.likelihood).zip(&self.standing) {
+            for ((belief, walking), standing) in
+                mode.iter().zip(&self.likelihood).zip(&self.standing)
+            {
                 walked += belief * walking;
                 stood += belief * standing;
             }
@@ -192,7 +194,8 @@ impl Evidence {
             let stood = fading * (1.0 / count + USUAL_WEIGHT / 2.0);
             let walked = stood + moved;
             let square = change * change;
-            sum += ((walked / stood).ln() - square / stood + square / walked) / 2.0;
+            let likelier = (walked / stood).ln() - square / stood + square / walked;
+            sum += 0.5 * likelier;
         }
         (sum * model.temper).clamp(-MOST_STANCE, MOST_STANCE)
     }
@@ -249,13 +252,7 @@ impl Guess {
 }
 
 /// A reading's likelihood for each loss: Student's t about the law, wider below it than above.
-fn fill_reading(
-    table: &mut [f32; LEVELS],
-    over_law: f32,
-    doubt: f32,
-    weight: f32,
-    model: &Model,
-) {
+fn fill_reading(table: &mut [f32; LEVELS], over_law: f32, doubt: f32, weight: f32, model: &Model) {
     let spread = (model.shadowing_db * model.shadowing_db + doubt).sqrt();
     let (above, below) = (1.0 / (spread * model.above), 1.0 / (spread * model.below));
     let tails = model.tails;

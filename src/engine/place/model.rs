@@ -48,9 +48,9 @@ pub struct Model {
     /// The walking speeds that are told apart, in metres a second: shoppers browse at 0.3 to 0.6 and
     /// walk at 1.2 (Fruin, Pedestrian Planning and Design).
     pub speeds: [f32; 2],
-    /// Part of those who stand that set off in a second: they stand for some 20 s.
+    /// Part of those who stand that set off in a second: they stand for some 50 s.
     pub set_off: f32,
-    /// Part of those who walk that stop in a second.
+    /// Part of those who walk that stop in a second: they walk for some 30 s.
     pub stop: f32,
     /// Part of those who walk that turn by 45° in a second, to each side.
     pub turn: f32,
@@ -118,8 +118,8 @@ impl Default for Model {
             silence_at_most: 1.5,
             worth_s: 0.5,
             lead: 0.1,
-            standing_lead: 0.6,
-            thin: 0.2,
+            standing_lead: 0.4,
+            thin: 0.15,
             unknown_worth_s: 3.0,
             fades_after: Duration::from_secs(30),
             finest_m: 0.75,

@@ -148,11 +148,13 @@ impl Motion {
         }
         let go_on = 1.0 - self.stop;
         let keep = go_on * (1.0 - 2.0 * self.turn - self.change_pace - self.about_face);
-        let (turned, paced) = (go_on * self.turn, go_on * self.change_pace);
+        let (veered, hurried) = (go_on * self.turn, go_on * self.change_pace);
         let anywhere = go_on * self.about_face / real(shifts.len());
         let started = self.set_off / real(shifts.len());
         mixed.resize(self.cells, 0.0);
-        for ((mode, shift), moved) in shifts.iter().enumerate().zip(moves.chunks_exact_mut(self.cells)) {
+        for ((mode, shift), moved) in
+            shifts.iter().enumerate().zip(moves.chunks_exact_mut(self.cells))
+        {
             let of = |mode: usize| {
                 let first = mode * self.cells;
                 paces.get(first..first + self.cells).unwrap_or_default()
@@ -163,10 +165,12 @@ impl Motion {
             let other = of((mode + DIRECTIONS) % shifts.len());
             let own = of(mode).iter().zip(left).zip(right).zip(other);
             let all = own.zip(standing.iter().zip(walking.iter()));
-            for (mixed, ((((own, left), right), other), (stood, walked))) in mixed.iter_mut().zip(all) {
+            for (mixed, ((((own, left), right), other), (stood, walked))) in
+                mixed.iter_mut().zip(all)
+            {
                 *mixed = own * keep
-                    + (left + right) * turned
-                    + other * paced
+                    + (left + right) * veered
+                    + other * hurried
                     + walked * anywhere
                     + stood * started;
             }
@@ -182,7 +186,8 @@ impl Motion {
             let stays = stays.get_mut(first..first + columns).unwrap_or_default();
             for (up, weight) in [(0, 1.0 - shift.up), (1, shift.up)] {
                 let target = row.checked_add_signed(shift.rows + up).filter(|row| *row < self.rows);
-                let Some(target) = target.and_then(|row| to.get_mut(row * columns..(row + 1) * columns))
+                let Some(target) =
+                    target.and_then(|row| to.get_mut(row * columns..(row + 1) * columns))
                 else {
                     add(stays, line, weight);
                     continue;

@@ -92,7 +92,7 @@ impl Extent {
     /// The middle.
     pub fn middle(self) -> Point {
         let Self { least, most } = self;
-        Point::new((least.x + most.x) / 2.0, (least.y + most.y) / 2.0)
+        Point::new(f32::midpoint(least.x, most.x), f32::midpoint(least.y, most.y))
     }
 }
 
@@ -120,8 +120,7 @@ impl Polygon {
     /// A rectangle along the axes; `None` when it has no area.
     pub fn rectangle(extent: Extent) -> Option<Self> {
         let Extent { least, most } = extent;
-        let corners =
-            vec![least, Point::new(most.x, least.y), most, Point::new(least.x, most.y)];
+        let corners = vec![least, Point::new(most.x, least.y), most, Point::new(least.x, most.y)];
         Self::new(corners).ok()
     }
 

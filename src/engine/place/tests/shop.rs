@@ -97,7 +97,8 @@ impl Shop {
         let across = (receivers as f32 * width / depth).sqrt().ceil().max(1.0) as usize;
         let down = receivers.div_ceil(across);
         for n in 0..receivers {
-            let in_row = if n / across == down - 1 { receivers - (down - 1) * across } else { across };
+            let in_row =
+                if n / across == down - 1 { receivers - (down - 1) * across } else { across };
             let x = width * ((n % across) as f32 + 0.5) / in_row as f32 + rng.normal() * 0.5;
             let y = depth * ((n / across) as f32 + 0.5) / down as f32 + rng.normal() * 0.5;
             plan.receivers.push(FloorReceiver {
