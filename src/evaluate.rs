@@ -15,7 +15,7 @@ pub use contender::{Contender, METHODS, MethodName, Run, Stay};
 pub use plot::draw;
 pub use score::{Bin, Score};
 pub use table::write;
-pub use walk::{Reading, Walk, WalkError, read_dev, read_walks};
+pub use walk::{Reading, Walk, WalkError, read_dev, read_par, read_walks};
 
 use crate::engine::{
     ZoneId,

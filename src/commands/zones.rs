@@ -15,7 +15,9 @@ use crate::{
         ZoneId,
         place::{Extent, FloorPlan, FloorZone, Method, Point, Polygon, Shape, ZoneKind},
     },
-    evaluate::{Evaluation, Score, Walk, WalkError, draw, evaluate, read_dev, read_walks, write},
+    evaluate::{
+        Evaluation, Score, Walk, WalkError, draw, evaluate, read_dev, read_par, read_walks, write,
+    },
     gateway::chain,
     settings::Floor,
 };
@@ -39,7 +41,8 @@ struct EvaluateOptions {
     /// Position-Annotated-BLE-RSSI-Dataset.
     #[arg(long = "walk", value_name = "FILE", required = true, num_args = 1..)]
     walks: Vec<PathBuf>,
-    /// Take the receivers from this `.dev` file instead of the configuration.
+    /// Take the receivers from this `.dev` file instead of the configuration, and the limits of the
+    /// area from the `.par` file beside it.
     #[arg(long, value_name = "FILE")]
     receivers: Option<PathBuf>,
     /// Take these zones instead of the configuration's: `nearest` (around each receiver) or
@@ -123,6 +126,7 @@ fn floor(options: &EvaluateOptions) -> Result<Floor, Failure> {
             return Err(Failure::Configuration(found.to_owned()));
         }
         floor.plan.receivers = read_dev(path)?;
+        floor.plan.extent = read_par(path)?;
     }
     if let Some(split) = options.zones {
         split.apply(&mut floor);

@@ -223,8 +223,10 @@ impl Places {
         tables.temper(&track.belief, stance, model);
         cells.clear();
         cells.resize(count, 0.0);
+        let modes = self.motion.modes();
         for (mode, part) in track.belief.chunks_exact_mut(count).enumerate() {
-            let weights = if mode == 0 { &tables.standing } else { &tables.likelihood };
+            let stands = mode == 0 && modes > 1;
+            let weights = if stands { &tables.standing } else { &tables.likelihood };
             for ((belief, weight), sum) in part.iter_mut().zip(weights).zip(&mut *cells) {
                 *belief *= weight;
                 *sum += *belief;
@@ -235,7 +237,8 @@ impl Places {
         if all.is_normal() {
             let scale = 1.0 / all;
             track.belief.iter_mut().chain(cells.iter_mut()).for_each(|it| *it *= scale);
-            stood = track.belief.iter().take(count).sum::<f32>();
+            // Without positions nobody can tell walking from standing.
+            stood = if modes > 1 { track.belief.iter().take(count).sum() } else { 0.0 };
         } else {
             // What was heard was impossible: begin again.
             self.motion.spread(&mut track.belief);

@@ -14,8 +14,8 @@ use crate::engine::{
 pub enum MethodName {
     /// The gateway's own estimator.
     Gateway,
-    /// Whoever heard the tag last.
-    Newest,
+    /// Whoever's newest reading is the loudest.
+    Strongest,
     /// Whoever heard it loudest, on the mean of 5 s.
     Loudest,
     /// Exponential smoothing with hysteresis.
@@ -31,7 +31,7 @@ pub enum MethodName {
 /// All of them, the gateway's own first.
 pub const METHODS: [MethodName; 7] = [
     MethodName::Gateway,
-    MethodName::Newest,
+    MethodName::Strongest,
     MethodName::Loudest,
     MethodName::Smoothing,
     MethodName::Espresense,
@@ -51,8 +51,8 @@ pub enum Contender {
 /// A method that knows receivers, not places: the zone is that of the receiver that it names.
 #[derive(Debug)]
 pub enum Rival {
-    /// Whoever heard the tag last.
-    Newest(Strongest),
+    /// Whoever's newest reading is the loudest.
+    Strongest(Strongest),
     /// The loudest on the mean of some seconds.
     Loudest(Windowed),
     /// Exponential smoothing with hysteresis.
@@ -103,7 +103,7 @@ impl MethodName {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "beacon-gateway",
-            Self::Newest => "newest reading",
+            Self::Strongest => "strongest signal",
             Self::Loudest => "loudest over 5 s",
             Self::Smoothing => "smoothing, hysteresis",
             Self::Espresense => "ESPresense",
@@ -123,7 +123,7 @@ impl Contender {
                 let track = places.track();
                 return Self::Gateway(Box::new(places), Box::new(track));
             }
-            MethodName::Newest => Rival::Newest(Strongest::default()),
+            MethodName::Strongest => Rival::Strongest(Strongest::new(receivers)),
             MethodName::Loudest => Rival::Loudest(Windowed::new(receivers)),
             MethodName::Smoothing => Rival::Smoothing(Smoothed::new(receivers)),
             MethodName::Espresense => Rival::Espresense(Espresense::new(receivers)),
@@ -206,7 +206,7 @@ fn steps(places: &mut Places, track: &mut Track, now: Uptime, run: &mut Run) {
 impl Rival {
     fn observe(&mut self, at: Uptime, receiver: usize, rssi: f32) {
         match self {
-            Self::Newest(it) => it.observe(receiver),
+            Self::Strongest(it) => it.observe(at, receiver, rssi),
             Self::Loudest(it) => it.observe(at, receiver, rssi),
             Self::Smoothing(it) => it.observe(receiver, rssi),
             Self::Espresense(it) => it.observe(at, receiver, rssi),
@@ -217,7 +217,7 @@ impl Rival {
 
     fn tell(&mut self, at: Uptime, plan: &FloorPlan, run: &mut Run) {
         let receiver = match self {
-            Self::Newest(it) => it.nearest(),
+            Self::Strongest(it) => it.nearest(at),
             Self::Loudest(it) => it.nearest(at),
             Self::Smoothing(it) => it.nearest(),
             Self::Espresense(it) => it.nearest(),

@@ -32,7 +32,7 @@ text{font:12px sans-serif;fill:#222}.head{font-size:15px;font-weight:bold}.small
 .border{fill:none;stroke:#999;stroke-width:1;stroke-dasharray:5 4}.error{fill:none;stroke:#bbb;stroke-width:0.9}\
 .true{fill:none;stroke:#000;stroke-width:2.2;stroke-linejoin:round}\
 .found{fill:none;stroke:#b3261e;stroke-width:1.6;stroke-dasharray:7 3;stroke-linejoin:round}\
-.dot{fill:#b3261e}.receiver{fill:#1f4e9c;stroke:#fff;stroke-width:0.8}.begin{fill:#fff;stroke:#000;stroke-width:2}";
+.dot{fill:#b3261e}.receiver{fill:#1f4e9c;stroke:#fff;stroke-width:0.8}.bar{fill:none;stroke:#222;stroke-width:1.2}.begin{fill:#fff;stroke:#000;stroke-width:2}";
 
 /// A plan on the picture.
 struct Sheet {
@@ -171,7 +171,11 @@ fn legend(svg: &mut String, sheet: &Sheet, evaluation: &Evaluation, n: usize) ->
     let lengths = [50.0, 20.0, 10.0, 5.0, 2.0, 1.0, 0.5];
     let metres = lengths.into_iter().find(|it| it * 3.0 <= sheet.size.0).unwrap_or(0.2);
     let bar = metres * sheet.scale;
-    writeln!(svg, "<path class=\"true\" d=\"M{left} {y}h{bar:.1}\"/>")?;
+    writeln!(
+        svg,
+        "<path class=\"bar\" d=\"M{left} {:.1}v8M{left} {y}h{bar:.1}m0 -4v8\"/>",
+        y - 4.0
+    )?;
     writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{metres} m</text>", left + bar + 6.0, y + 4.0)?;
     let mut x = left + bar + 60.0;
     let line = [

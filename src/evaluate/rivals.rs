@@ -6,11 +6,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use crate::engine::Uptime;
 
-/// Whoever heard the tag last.
-#[derive(Debug, Default)]
-pub struct Strongest {
-    last: Option<usize>,
-}
+/// Whoever's newest reading is the loudest, of those of the last 5 s.
+#[derive(Debug)]
+pub struct Strongest(Vec<Option<(Uptime, f32)>>);
 
 /// Whoever heard it loudest, on the mean of the last 5 s.
 #[derive(Debug)]
@@ -96,12 +94,19 @@ const MEASUREMENT_NOISE: f32 = 15.0;
 const INSTANCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Strongest {
-    pub(super) fn observe(&mut self, receiver: usize) {
-        self.last = Some(receiver);
+    pub(super) fn new(receivers: usize) -> Self {
+        Self(vec![None; receivers])
     }
 
-    pub(super) fn nearest(&self) -> Option<usize> {
-        self.last
+    pub(super) fn observe(&mut self, at: Uptime, receiver: usize, rssi: f32) {
+        if let Some(newest) = self.0.get_mut(receiver) {
+            *newest = Some((at, rssi));
+        }
+    }
+
+    pub(super) fn nearest(&self, now: Uptime) -> Option<usize> {
+        let fresh = |(at, _): &(Uptime, f32)| now.since(*at) <= WINDOW;
+        loudest(self.0.iter().map(|newest| newest.filter(fresh).map(|(_, rssi)| rssi)))
     }
 }
 

@@ -16,7 +16,7 @@
 //!
 //! The other form is that of the Position-Annotated-BLE-RSSI-Dataset (`.mbd`; Daniş et al., Pervasive
 //! and Mobile Computing 81, 2022): `unix_time,receiver,tag,rssi,x,y,z,…`, one reading a line, and a
-//! `.dev` file with the receivers' positions.
+//! `.dev` file with the receivers' positions, beside which a `.par` file may name the area's limits.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ use thiserror::Error;
 
 use crate::engine::{
     ReceiverId, Uptime,
-    place::{FloorReceiver, Point},
+    place::{Extent, FloorReceiver, Point},
 };
 
 /// What one receiver heard.
@@ -106,6 +106,11 @@ struct Line {
     y: Option<f32>,
 }
 
+#[derive(Deserialize)]
+struct Par {
+    limits: [f32; 4],
+}
+
 /// What both forms say, line by line.
 struct Raw {
     seconds: f64,
@@ -122,6 +127,8 @@ const JSON_LINE: &str = "expected an object like {\"t\":0.31,\"receiver\":\"door
 const JSON_HEADER: &str =
     "expected the header {\"beacon_gateway_walk\":1}; another version needs a newer beacon-gateway";
 const DEV_FORM: &str = "expected `Dongles:{\"id\": [[x, y, z], …], …}`";
+
+const PAR_FORM: &str = "expected `{\"limits\": [x, y, x, y], …}` with the smaller corner first";
 
 /// Signals that radios report, in dBm; controllers say 127 for one that they could not measure.
 const SIGNALS: std::ops::RangeInclusive<f32> = -127.0..=20.0;
@@ -158,6 +165,22 @@ pub fn read_dev(path: &Path) -> Result<Vec<FloorReceiver>, WalkError> {
         });
     }
     Ok(receivers)
+}
+
+/// Reads how far the area reaches from the `.par` file beside a `.dev` file; none without that file.
+pub fn read_par(dev: &Path) -> Result<Option<Extent>, WalkError> {
+    let path = dev.with_extension("par");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = read(&path)?;
+    let par: Option<Par> = serde_json::from_str(&text).ok();
+    let extent = par.and_then(|Par { limits: [left, low, right, high] }| {
+        let (least, most) = (Point::new(left, low), Point::new(right, high));
+        let sound = least.is_sound() && most.is_sound() && left < right && low < high;
+        sound.then_some(Extent { least, most })
+    });
+    extent.map(Some).ok_or(WalkError::Line { path, line: 1, expected: PAR_FORM })
 }
 
 fn read(path: &Path) -> Result<String, WalkError> {

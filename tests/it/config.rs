@@ -46,7 +46,7 @@ fn the_examples_in_the_comments_of_the_shipped_file_are_valid() {
     fs::write(&path, uncommented).unwrap();
     let settings = Loader::files([path]).load().unwrap();
     assert_eq!((settings.zone.len(), settings.fixture.len()), (2, 1));
-    assert_eq!(settings.scan.adapters.len(), 1);
+    assert_eq!((settings.scan.adapters.len(), settings.receiver.len()), (1, 1));
 }
 
 #[test]

@@ -30,3 +30,4 @@ mod uplink_tls;
 mod uplink_ways;
 mod vectors;
 mod withdrawal;
+mod zones;

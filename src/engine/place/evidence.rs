@@ -6,6 +6,7 @@
 //! each receiver hears it, is learned on the way.
 
 use super::{
+    floor::Method,
     ground::{Ground, LEVELS, loss_of_level},
     model::Model,
 };
@@ -156,6 +157,10 @@ impl Evidence {
             return;
         }
         self.pace += PACE_WEIGHT * (f32::from(most) - self.pace);
+        if ground.method == Method::Nearest {
+            self.compare(model, works, offsets, &mut tables.likelihood);
+            return;
+        }
         let tag = self.tag;
         let all = self.heard.iter().zip(&self.receivers).zip(offsets).enumerate();
         for (receiver, ((heard, known), offset)) in all {
@@ -178,6 +183,34 @@ impl Evidence {
             for (sum, level) in tables.likelihood.iter_mut().zip(levels) {
                 *sum += tables.table.get(usize::from(*level)).copied().unwrap_or(0.0);
             }
+        }
+    }
+
+    /// Without positions: somebody is near whoever hears best, and the less likely near another the
+    /// fainter that one hears. Who is not known to work is as likely as a middling one.
+    fn compare(
+        &self,
+        model: &Model,
+        works: impl Fn(usize) -> bool,
+        offsets: &[f32],
+        likelihood: &mut [f32],
+    ) {
+        let mean = |(heard, offset): (&Heard, &f32)| {
+            (heard.count > 0).then(|| heard.sum_dbm / f32::from(heard.count) - offset)
+        };
+        let means = || self.heard.iter().zip(offsets).map(mean);
+        let loudest = means().flatten().fold(f32::NEG_INFINITY, f32::max);
+        // Two readings are compared, each with its own shadow.
+        let spread = std::f32::consts::SQRT_2 * model.shadowing_db;
+        let weight = model.comparison * model.step.as_secs_f32();
+        for (receiver, (mean, entry)) in means().zip(likelihood).enumerate() {
+            let fainter = match mean {
+                Some(mean) => loudest - mean,
+                None if works(receiver) => (loudest - model.sensitivity_dbm).max(0.0),
+                None => spread,
+            };
+            let z = fainter / spread;
+            *entry = -weight * (model.tails + 1.0) / 2.0 * (z * z / model.tails).ln_1p();
         }
     }
 

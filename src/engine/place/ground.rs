@@ -45,14 +45,6 @@ const NEAREST_M: f32 = 0.5;
 /// A cell is asked at this many places along each side to which zone it belongs.
 const PROBES: u8 = 3;
 
-/// Where receivers have no position, the one whose surroundings somebody is in is about this far
-/// away, in metres…
-const NEAR_M: f32 = 2.5;
-
-/// … and the others this far: half of and one and a half times the 5 m between receivers that
-/// makers recommend.
-const FAR_M: f32 = 7.5;
-
 impl Ground {
     pub(super) fn new(plan: &FloorPlan, model: &Model) -> Self {
         let (method, extent) = (plan.method(), plan.extent());
@@ -105,12 +97,6 @@ impl Ground {
     /// Without positions: a cell for the surroundings of each receiver.
     fn surroundings(plan: &FloorPlan, model: &Model) -> Self {
         let receivers = plan.receivers.len();
-        let near = level(loss(NEAR_M, model), model);
-        let far = level(loss(FAR_M, model), model);
-        let levels = (0..receivers)
-            .flat_map(|heard_by| (0..receivers).map(move |cell| (heard_by, cell)))
-            .map(|(heard_by, cell)| if heard_by == cell { near } else { far })
-            .collect();
         let parts = (0..receivers)
             .filter_map(|cell| {
                 let zone = plan.zone_heard_by(cell)?;
@@ -121,10 +107,10 @@ impl Ground {
             method: Method::Nearest,
             columns: receivers,
             rows: 1,
-            cell: (FAR_M, FAR_M),
+            cell: (model.finest_m, model.finest_m),
             origin: Point::default(),
-            levels,
-            useful: vec![true; receivers],
+            levels: Vec::new(),
+            useful: vec![false; receivers],
             zones: plan.zones.len(),
             parts,
         }

@@ -60,6 +60,9 @@ pub struct Model {
     pub about_face: f32,
     /// Without positions: the part that goes to another receiver's surroundings in a second.
     pub wander: f32,
+    /// Without positions: what a second's comparison of all receivers weighs, against one of two
+    /// independent readings. With a dozen receivers several are near enough to say something.
+    pub comparison: f32,
     /// Signal strength at which every second advertisement is lost, in dBm.
     pub sensitivity_dbm: f32,
     /// At most this part of the advertisements is heard from nearby: receivers hop between channels
@@ -104,7 +107,7 @@ impl Default for Model {
             walking_db: 3.0,
             repeats: 0.3,
             tag_db: 3.0,
-            receiver_db: 2.0,
+            receiver_db: 3.0,
             tag_drift_db: 0.1,
             speeds: [0.5, 1.2],
             set_off: 0.02,
@@ -112,13 +115,14 @@ impl Default for Model {
             turn: 0.05,
             change_pace: 0.05,
             about_face: 0.02,
-            wander: 0.05,
+            wander: 0.1,
+            comparison: 3.0,
             sensitivity_dbm: -94.0,
             heard_nearby: 0.7,
             silence_at_most: 1.5,
             worth_s: 0.5,
             lead: 0.1,
-            standing_lead: 0.4,
+            standing_lead: 0.3,
             thin: 0.15,
             unknown_worth_s: 3.0,
             fades_after: Duration::from_secs(30),

@@ -18,6 +18,9 @@ const DIRECTIONS: usize = 8;
 /// Standing, and each speed in each direction.
 pub(super) const MODES: usize = 1 + 2 * DIRECTIONS;
 
+/// What all cells together that are left out of a step may hold at most.
+const LEAST: f32 = 1e-6;
+
 /// The walk of all subjects of a shop.
 #[derive(Debug)]
 pub(super) struct Motion {
@@ -55,6 +58,8 @@ pub(super) struct Scratch {
     pub(super) next: Vec<f32>,
     walking: Vec<f32>,
     mixed: Vec<f32>,
+    /// Where anything is worth moving: rows, and in each of them these columns.
+    rows: Vec<(usize, usize)>,
 }
 
 impl Motion {
@@ -133,16 +138,17 @@ impl Motion {
     }
 
     fn walk(&self, shifts: &[Shift], belief: &[f32], scratch: &mut Scratch) {
-        let Scratch { next, walking, mixed } = scratch;
-        let (standing, paces) = belief.split_at(self.cells.min(belief.len()));
+        let Scratch { next, walking, mixed, rows } = scratch;
+        let (standing, moving) = belief.split_at(self.cells.min(belief.len()));
         let (stays, moves) = next.split_at_mut(self.cells.min(belief.len()));
         walking.clear();
         walking.resize(self.cells, 0.0);
-        for mode in paces.chunks_exact(self.cells) {
+        for mode in moving.chunks_exact(self.cells) {
             for (all, one) in walking.iter_mut().zip(mode) {
                 *all += one;
             }
         }
+        self.find_worth(standing, walking, rows);
         for ((next, stood), walked) in stays.iter_mut().zip(standing).zip(walking.iter()) {
             *next = stood * (1.0 - self.set_off) + walked * self.stop;
         }
@@ -151,60 +157,86 @@ impl Motion {
         let (veered, hurried) = (go_on * self.turn, go_on * self.change_pace);
         let anywhere = go_on * self.about_face / real(shifts.len());
         let started = self.set_off / real(shifts.len());
-        mixed.resize(self.cells, 0.0);
         for ((mode, shift), moved) in
             shifts.iter().enumerate().zip(moves.chunks_exact_mut(self.cells))
         {
-            let of = |mode: usize| {
-                let first = mode * self.cells;
-                paces.get(first..first + self.cells).unwrap_or_default()
-            };
             let (pace, direction) = (mode - mode % DIRECTIONS, mode % DIRECTIONS);
-            let left = of(pace + (direction + 1) % DIRECTIONS);
-            let right = of(pace + (direction + DIRECTIONS - 1) % DIRECTIONS);
-            let other = of((mode + DIRECTIONS) % shifts.len());
-            let own = of(mode).iter().zip(left).zip(right).zip(other);
-            let all = own.zip(standing.iter().zip(walking.iter()));
-            for (mixed, ((((own, left), right), other), (stood, walked))) in
-                mixed.iter_mut().zip(all)
-            {
-                *mixed = own * keep
-                    + (left + right) * veered
-                    + other * hurried
-                    + walked * anywhere
-                    + stood * started;
+            let left = pace + (direction + 1) % DIRECTIONS;
+            let right = pace + (direction + DIRECTIONS - 1) % DIRECTIONS;
+            let other = (mode + DIRECTIONS) % shifts.len();
+            for (row, &(from, to)) in rows.iter().enumerate().filter(|(_, (from, to))| from < to) {
+                let start = row * self.columns;
+                let part = start + from..start + to;
+                let of = |mode: usize| {
+                    let first = mode * self.cells;
+                    moving.get(first + part.start..first + part.end).unwrap_or_default()
+                };
+                let stood = standing.get(part.clone()).unwrap_or_default();
+                let walked = walking.get(part.clone()).unwrap_or_default();
+                mixed.clear();
+                let own = of(mode).iter().zip(of(left)).zip(of(right)).zip(of(other));
+                mixed.extend(own.zip(stood.iter().zip(walked)).map(
+                    |((((own, left), right), other), (stood, walked))| {
+                        own * keep
+                            + (left + right) * veered
+                            + other * hurried
+                            + walked * anywhere
+                            + stood * started
+                    },
+                ));
+                self.shift(*shift, (row, from), mixed, moved, stays);
             }
-            self.shift(*shift, mixed, moved, stays);
         }
     }
 
-    /// Adds what a mode moved. Who would walk into a wall stops before it.
-    fn shift(&self, shift: Shift, from: &[f32], to: &mut [f32], stays: &mut [f32]) {
+    /// Finds in each row the columns that are worth moving. What is left out is a millionth.
+    fn find_worth(&self, standing: &[f32], walking: &[f32], rows: &mut Vec<(usize, usize)>) {
+        let least = LEAST / real(self.cells.max(1));
+        rows.clear();
+        let both = standing.chunks_exact(self.columns).zip(walking.chunks_exact(self.columns));
+        rows.extend(both.map(|(stood, walked)| {
+            let worth = |(stood, walked): (&f32, &f32)| stood + walked > least;
+            let from = stood.iter().zip(walked).position(worth);
+            let to = stood.iter().zip(walked).rposition(worth);
+            from.zip(to).map_or((0, 0), |(from, to)| (from, to + 1))
+        }));
+    }
+
+    /// Adds what a mode moved out of a part of a row. Who would walk into a wall stops before it.
+    fn shift(
+        &self,
+        shift: Shift,
+        (row, from): (usize, usize),
+        line: &[f32],
+        to: &mut [f32],
+        stays: &mut [f32],
+    ) {
         let columns = self.columns;
-        for (row, line) in from.chunks_exact(columns).enumerate() {
-            let first = row * columns;
-            let stays = stays.get_mut(first..first + columns).unwrap_or_default();
-            for (up, weight) in [(0, 1.0 - shift.up), (1, shift.up)] {
-                let target = row.checked_add_signed(shift.rows + up).filter(|row| *row < self.rows);
-                let Some(target) =
-                    target.and_then(|row| to.get_mut(row * columns..(row + 1) * columns))
-                else {
-                    add(stays, line, weight);
-                    continue;
-                };
-                for (right, share) in [(0, 1.0 - shift.right), (1, shift.right)] {
-                    let by = shift.columns + right;
-                    let weight = weight * share;
-                    let distance = by.unsigned_abs().min(columns);
-                    if by >= 0 {
-                        let (go, stop) = line.split_at(columns - distance);
-                        add(target.get_mut(distance..).unwrap_or_default(), go, weight);
-                        add(stays.get_mut(columns - distance..).unwrap_or_default(), stop, weight);
-                    } else {
-                        let (stop, go) = line.split_at(distance);
-                        add(target, go, weight);
-                        add(stays, stop, weight);
-                    }
+        let here = row * columns + from;
+        let stays = stays.get_mut(here..here + line.len()).unwrap_or_default();
+        for (up, weight) in [(0, 1.0 - shift.up), (1, shift.up)] {
+            let target = row.checked_add_signed(shift.rows + up).filter(|row| *row < self.rows);
+            let target = target.and_then(|row| to.get_mut(row * columns..(row + 1) * columns));
+            let Some(target) = target else {
+                add(stays, line, weight);
+                continue;
+            };
+            for (right, share) in [(0, 1.0 - shift.right), (1, shift.right)] {
+                let weight = weight * share;
+                let by = shift.columns + right;
+                let distance = by.unsigned_abs();
+                if by >= 0 {
+                    // The last of them may be stopped by the wall on the right.
+                    let go = line.len().min(columns.saturating_sub(from + distance));
+                    let (go, stop) = line.split_at(go);
+                    add(target.get_mut(from + distance..).unwrap_or_default(), go, weight);
+                    add(stays.get_mut(go.len()..).unwrap_or_default(), stop, weight);
+                } else {
+                    let stop = line.len().min(distance.saturating_sub(from));
+                    let (stop, go) = line.split_at(stop);
+                    let first = (from + stop.len()).saturating_sub(distance);
+                    add(target.get_mut(first..).unwrap_or_default(), go, weight);
+                    add(stays, stop, weight);
                 }
             }
         }

@@ -158,6 +158,24 @@ fn a_receiver_that_falls_silent_moves_nobody() {
 }
 
 #[test]
+fn a_receiver_that_hears_8_db_too_little_or_too_much_costs_little() {
+    let right = |db: f32| -> u32 {
+        let follow_one = |seed| {
+            let mut rng = Rng::new(seed);
+            let mut shop = Shop::new(Layout { receivers: 6, ..SMALL }, &mut rng);
+            shop.gains[0] += db;
+            let mut walker = shop.walker(&mut rng);
+            follow(&mut shop, &mut walker, 120, &mut rng, |_, _| {}).right
+        };
+        (0..6).map(follow_one).sum()
+    };
+    let (clean, deaf, loud) = (right(0.0), right(-8.0), right(8.0));
+    let all = 6 * 120;
+    assert!((clean - deaf.min(clean)) * 100 < all * 15, "{deaf} of {all} s, without it {clean}");
+    assert!((clean - loud.min(clean)) * 100 < all * 15, "{loud} of {all} s, without it {clean}");
+}
+
+#[test]
 fn a_private_zone_is_never_named() {
     let mut rng = Rng::new(5);
     let mut shop = Shop::new(SMALL, &mut rng);

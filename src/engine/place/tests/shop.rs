@@ -28,7 +28,8 @@ pub(super) struct Shop {
     pub(super) plan: FloorPlan,
     size: Point,
     exponent: f32,
-    gains: Vec<f32>,
+    /// What each receiver hears more than it should, in dB.
+    pub(super) gains: Vec<f32>,
     waves: Vec<[Wave; WAVES]>,
     /// What people who pass take from each receiver, in dB, and for how many seconds still.
     passers: Vec<(f32, f32)>,
