@@ -17,6 +17,7 @@ mod registry;
 mod replay;
 mod run;
 mod scan;
+mod zones;
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -64,6 +65,8 @@ enum Command {
     Privacy(privacy::Options),
     /// Enrol, list, show, withdraw and export subjects; check and reseal their registry.
     Registry(registry::Options),
+    /// Say how well people can be placed in this shop.
+    Zones(zones::Options),
     /// Open the registry's store for a running gateway, which starts this by itself.
     #[command(name = STEWARD, hide = true)]
     Steward,
@@ -115,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Outbox(options) => outbox::run(&options),
         Command::Privacy(options) => privacy::run(&options),
         Command::Registry(options) => registry::run(&options),
+        Command::Zones(options) => zones::run(&options),
         Command::Steward => serve_as_steward().map_err(|error| GatewayError::from(error).into()),
     };
     match done {

@@ -24,6 +24,8 @@ pub use identity::{
     ephemeral_id,
 };
 
+pub mod place;
+
 mod presence;
 pub use presence::{
     EnterReason, ExitReason, MAX_STAYS, PresenceSettings, Quality, Sighting, Stay, Transition,

@@ -16,7 +16,7 @@
 //! [`clock`] is the only place that reads the time, [`timeline`] dates what happened when the clock
 //! was wrong, [`forget`] clears what is no longer used. [`settings`], [`registry`] and
 //! [`checkpoint`] are what is read from and written to files; [`telemetry`] and [`health`] are what
-//! the operator is told; [`commands`], [`decode`] and [`demo`] are what people start.
+//! the operator is told; [`commands`], [`decode`], [`demo`] and [`evaluate`] are what people start.
 
 pub mod scan;
 
@@ -45,3 +45,4 @@ pub mod timeline;
 pub mod commands;
 pub mod decode;
 pub mod demo;
+pub mod evaluate;

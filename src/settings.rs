@@ -4,11 +4,13 @@
 //! the environment, then flags. A key that does not exist is an error, as is a value that makes no
 //! sense; each error names where it stands, what was found and what is allowed.
 
+mod floor;
 mod footfall;
 mod load;
 mod shop;
 mod units;
 
+pub use floor::{Floor, ReceiverSettings, ZoneKind};
 pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
 pub(crate) use shop::check_id;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub presence: PresenceSection,
     /// The areas of the shop.
     pub zone: Vec<ZoneSettings>,
+    /// Where the receivers hang.
+    pub receiver: Vec<ReceiverSettings>,
     /// The shop's own sensors and reference beacons.
     pub fixture: Vec<FixtureSettings>,
     /// Counting everybody, anonymously.
@@ -306,6 +310,7 @@ impl Settings {
         self.command.validate()?;
         self.health.check()?;
         self.check_zones()?;
+        self.floor()?;
         self.fixtures()?;
         Ok(())
     }
@@ -435,33 +440,35 @@ impl Settings {
         }
     }
 
-    /// The zones; the whole shop when none is configured.
+    /// The zones that may be named; the whole shop when there are none.
     fn zones(&self) -> Vec<Zone> {
-        let whole_shop = ZoneSettings { id: WHOLE_SHOP.to_owned(), ..ZoneSettings::default() };
-        let zones =
-            if self.zone.is_empty() { std::slice::from_ref(&whole_shop) } else { &self.zone };
-        let presence = &self.presence;
+        let named = self.zone.iter().filter(|zone| zone.kind != ZoneKind::Private);
+        let mut zones: Vec<Zone> = named.map(|zone| self.zone(zone)).collect();
+        if zones.is_empty() {
+            let whole_shop = ZoneSettings { id: WHOLE_SHOP.to_owned(), ..ZoneSettings::default() };
+            zones.push(self.zone(&whole_shop));
+        }
         zones
-            .iter()
-            .map(|zone| {
-                let loitering = zone.loitering.as_ref().unwrap_or(&presence.loitering);
-                let mut loitering: Vec<_> = loitering.iter().map(|span| span.0).collect();
-                loitering.sort_unstable();
-                loitering.dedup();
-                Zone {
-                    id: ZoneId::new(&zone.id),
-                    enter_rssi: zone.enter_rssi.unwrap_or(presence.enter_rssi),
-                    exit_rssi: zone.exit_rssi.unwrap_or_else(|| {
-                        // Who moves one threshold keeps the distance between the two.
-                        zone.enter_rssi.map_or(presence.exit_rssi, |enter| {
-                            enter - (presence.enter_rssi - presence.exit_rssi)
-                        })
-                    }),
-                    loitering,
-                    receivers: zone.receivers.iter().map(|name| ReceiverId::new(name)).collect(),
-                }
-            })
-            .collect()
+    }
+
+    fn zone(&self, zone: &ZoneSettings) -> Zone {
+        let presence = &self.presence;
+        let loitering = zone.loitering.as_ref().unwrap_or(&presence.loitering);
+        let mut loitering: Vec<_> = loitering.iter().map(|span| span.0).collect();
+        loitering.sort_unstable();
+        loitering.dedup();
+        Zone {
+            id: ZoneId::new(&zone.id),
+            enter_rssi: zone.enter_rssi.unwrap_or(presence.enter_rssi),
+            exit_rssi: zone.exit_rssi.unwrap_or_else(|| {
+                // Who moves one threshold keeps the distance between the two.
+                zone.enter_rssi.map_or(presence.exit_rssi, |enter| {
+                    enter - (presence.enter_rssi - presence.exit_rssi)
+                })
+            }),
+            loitering,
+            receivers: zone.receivers.iter().map(|name| ReceiverId::new(name)).collect(),
+        }
     }
 
     fn check_zones(&self) -> Result<(), Invalid> {
@@ -479,7 +486,7 @@ impl Settings {
             }
             seen.push(&zone.id);
             for receiver in &zone.receivers {
-                let known = self.receiver_ids();
+                let known = self.known_receivers();
                 if !known.iter().any(|it| it.as_str() == receiver) {
                     let names: Vec<&str> = known.iter().map(ReceiverId::as_str).collect();
                     let allowed = format!("the receivers are: {}", names.join(", "));
@@ -487,7 +494,7 @@ impl Settings {
                 }
             }
         }
-        for (n, zone) in self.zones().iter().enumerate() {
+        for (n, zone) in self.zone.iter().map(|zone| self.zone(zone)).enumerate() {
             let key = |key: &str| format!("zone[{n}].{key}");
             rssi(&key("enter_rssi"), zone.enter_rssi)?;
             rssi(&key("exit_rssi"), zone.exit_rssi)?;

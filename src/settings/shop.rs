@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Weekday;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, Span};
+use super::{Invalid, Span, ZoneKind};
 use crate::{
     engine::{Fixture, ReportPolicy, Zone, ZoneId, frame::Quantity},
     registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
@@ -29,6 +29,10 @@ pub struct ZoneSettings {
     pub loitering: Option<Vec<Span>>,
     /// The receivers whose surroundings it is; empty means every receiver.
     pub receivers: Vec<String>,
+    /// What it is for.
+    pub kind: ZoneKind,
+    /// Its corners on the floor plan, in metres, in the order in which one walks around it.
+    pub polygon: Vec<[f64; 2]>,
 }
 
 /// `[[fixture]]`: one of the shop's own sensors or reference beacons. One identifier each.

@@ -47,6 +47,7 @@ fn the_examples_in_the_comments_of_the_shipped_file_are_valid() {
     let settings = Loader::files([path]).load().unwrap();
     assert_eq!((settings.zone.len(), settings.fixture.len()), (2, 1));
     assert_eq!((settings.scan.adapters.len(), settings.remote.len()), (1, 1));
+    assert_eq!(settings.receiver.len(), 1);
 }
 
 #[test]

@@ -31,3 +31,4 @@ mod uplink_tls;
 mod uplink_ways;
 mod vectors;
 mod withdrawal;
+mod zones;

@@ -1,0 +1,259 @@
+//! `zones`: how well people can be placed in this shop.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::PathBuf,
+};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::{Common, Failure, broken_pipe, say};
+use crate::{
+    engine::{
+        ZoneId,
+        place::{Extent, FloorPlan, FloorZone, Method, Point, Polygon, Shape, ZoneKind},
+    },
+    evaluate::{
+        Evaluation, Score, Walk, WalkError, draw, evaluate, read_dev, read_par, read_walks, write,
+    },
+    gateway::chain,
+    settings::Floor,
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(subcommand)]
+    view: View,
+}
+
+#[derive(Debug, Subcommand)]
+enum View {
+    /// Compare the gateway's estimator, and what other systems do, with walks whose positions are
+    /// known.
+    Evaluate(EvaluateOptions),
+}
+
+#[derive(Args, Debug)]
+struct EvaluateOptions {
+    /// A recorded walk with true positions: JSON Lines, or `.mbd` of the
+    /// Position-Annotated-BLE-RSSI-Dataset.
+    #[arg(long = "walk", value_name = "FILE", required = true, num_args = 1..)]
+    walks: Vec<PathBuf>,
+    /// Take the receivers from this `.dev` file instead of the configuration, and the limits of the
+    /// area from the `.par` file beside it.
+    #[arg(long, value_name = "FILE")]
+    receivers: Option<PathBuf>,
+    /// Take these zones instead of the configuration's: `nearest` (around each receiver) or
+    /// `quadrants:X,Y` (four, split at X and Y metres).
+    #[arg(long, value_name = "ZONES", value_parser = split)]
+    zones: Option<Split>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Draw floor plan, true and estimated path to this SVG file.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Zones that need no configuration.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Split {
+    Nearest,
+    Quadrants(Point),
+}
+
+/// Quadrants reach this far beyond the plan, in metres.
+const BEYOND: f32 = 1000.0;
+
+pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    let View::Evaluate(options) = &options.view;
+    let Floor { plan, zones } = floor(options)?;
+    if plan.method() == Method::Threshold {
+        let found = "a single receiver tells near from far and no more; `zones evaluate` needs two, \
+                     as [[receiver]] with positions or with --receivers";
+        return Err(Failure::Configuration(found.to_owned()));
+    }
+    if zones.is_empty() {
+        let found = "no zone has a place; give [[zone]] a `polygon` or `receivers`, or use --zones";
+        return Err(Failure::Configuration(found.to_owned()));
+    }
+    let mut walks: Vec<Walk> = Vec::new();
+    for path in &options.walks {
+        walks.extend(read_walks(path, &plan.receivers)?);
+    }
+    for walk in walks.iter().filter(|walk| walk.strange > 0) {
+        let Walk { name, strange, .. } = walk;
+        say(&format!("{name}: {strange} readings are of receivers that are not on the plan."));
+    }
+    if plan.method() == Method::Nearest {
+        say("No two receivers have a position: zones are told apart by who hears best.");
+    }
+    let evaluation = evaluate(&plan, &zones, &walks);
+    if let Some(path) = &options.plot {
+        let picture = draw(&evaluation, &plan, &walks).ok_or_else(|| {
+            let found = "nothing has a place that could be drawn; give [[receiver]] a `position`";
+            Failure::Configuration(found.to_owned())
+        })?;
+        let written = File::create(path).and_then(|mut file| file.write_all(picture.as_bytes()));
+        written.map_err(|error| {
+            Failure::Failed(format!("cannot write `{}`: {error}", path.display()))
+        })?;
+    }
+    let mut out = BufWriter::new(anstream::stdout().lock());
+    let written = if options.json {
+        writeln!(out, "{:#}", document(&evaluation))
+    } else {
+        write(&mut out, &evaluation)
+    };
+    written.and_then(|()| out.flush()).or_else(broken_pipe)
+}
+
+fn floor(options: &EvaluateOptions) -> Result<Floor, Failure> {
+    let mut floor = if options.receivers.is_some() && options.zones.is_some() {
+        Floor::default()
+    } else {
+        let settings = options.common.load()?;
+        settings.floor().map_err(|error| Failure::Configuration(error.to_string()))?
+    };
+    if let Some(path) = &options.receivers {
+        let named = |shape: &Shape| matches!(shape, Shape::Around(_));
+        if floor.plan.zones.iter().any(|zone| named(&zone.shape)) {
+            let found = "zones that name `receivers` do not fit --receivers; give them a `polygon`, or use --zones";
+            return Err(Failure::Configuration(found.to_owned()));
+        }
+        floor.plan.receivers = read_dev(path)?;
+        floor.plan.extent = read_par(path)?;
+    }
+    if let Some(split) = options.zones {
+        split.apply(&mut floor);
+    }
+    Ok(floor)
+}
+
+impl Split {
+    fn apply(self, floor: &mut Floor) {
+        // Where people can be is not changed by how it is divided.
+        let FloorPlan { receivers, .. } = &floor.plan;
+        let placed = receivers.iter().filter_map(|receiver| receiver.position);
+        let extent = floor.plan.extent.or_else(|| Some(Extent::around(placed)?.widened(1.0)));
+        let mut zones = Vec::new();
+        let mut names = Vec::new();
+        match self {
+            Self::Nearest => {
+                for (index, receiver) in receivers.iter().enumerate() {
+                    zones.push(Shape::Around(vec![index]));
+                    names.push(ZoneId::new(receiver.id.as_str()));
+                }
+            }
+            Self::Quadrants(at) => {
+                let least = Point::new(at.x - BEYOND, at.y - BEYOND);
+                let most = Point::new(at.x + BEYOND, at.y + BEYOND);
+                let quadrants = [
+                    ("south_west", least, at),
+                    ("south_east", Point::new(at.x, least.y), Point::new(most.x, at.y)),
+                    ("north_west", Point::new(least.x, at.y), Point::new(at.x, most.y)),
+                    ("north_east", at, most),
+                ];
+                for (name, least, most) in quadrants {
+                    if let Some(polygon) = Polygon::rectangle(Extent { least, most }) {
+                        zones.push(Shape::Polygon(polygon));
+                        names.push(ZoneId::new(name));
+                    }
+                }
+            }
+        }
+        let kind = ZoneKind::Shelf;
+        floor.plan.zones = zones.into_iter().map(|shape| FloorZone { kind, shape }).collect();
+        floor.plan.extent = extent;
+        floor.zones = names;
+    }
+}
+
+fn split(text: &str) -> Result<Split, String> {
+    let quadrants = || {
+        let (x, y) = text.strip_prefix("quadrants:")?.split_once(',')?;
+        let at = Point::new(x.trim().parse().ok()?, y.trim().parse().ok()?);
+        at.is_sound().then_some(Split::Quadrants(at))
+    };
+    match text {
+        "nearest" => Ok(Split::Nearest),
+        _ => quadrants().ok_or_else(|| "write `nearest` or `quadrants:10.3,8.8`".to_owned()),
+    }
+}
+
+fn document(evaluation: &Evaluation) -> Value {
+    let methods = evaluation.verdicts.iter().map(|verdict| {
+        let walks = evaluation.walks.iter().zip(&verdict.walks);
+        let walks: Vec<Value> = walks
+            .map(|(name, score)| {
+                let mut document = numbers(score);
+                if let Some(fields) = document.as_object_mut() {
+                    fields.insert("walk".to_owned(), json!(name));
+                }
+                document
+            })
+            .collect();
+        json!({ "method": verdict.method.name(), "all": numbers(&verdict.all), "walks": walks })
+    });
+    json!({
+        "zones": evaluation.zones.iter().map(ZoneId::as_str).collect::<Vec<_>>(),
+        "walks": evaluation.walks,
+        "fitted": false,
+        "methods": methods.collect::<Vec<_>>(),
+    })
+}
+
+fn numbers(score: &Score) -> Value {
+    let reliability = score.reliability.iter().filter(|bin| bin.seconds > 0).map(|bin| {
+        let seconds = f64::from(bin.seconds);
+        json!({
+            "seconds": bin.seconds,
+            "confidence": round(bin.sure / seconds),
+            "right": round(f64::from(bin.right) / seconds),
+        })
+    });
+    json!({
+        "seconds": score.seconds,
+        "right": round(score.share_right()),
+        "right_dated": round(score.share_right_dated()),
+        "unknown_seconds": score.unknown,
+        "changes": score.changes,
+        "true_changes": score.true_changes,
+        "visits": score.visits,
+        "visits_missed": score.missed,
+        "visits_invented": score.invented,
+        "delay_s": { "median": score.delay(0.5).map(round), "p95": score.delay(0.95).map(round) },
+        "error_m": { "mean": score.error_mean().map(round), "p90": score.error(0.9).map(round) },
+        "calibration_error": score.calibration_error().map(round),
+        "reliability": reliability.collect::<Vec<_>>(),
+    })
+}
+
+/// To four places: more would only be noise.
+fn round(number: f64) -> f64 {
+    (number * 1e4).round() / 1e4
+}
+
+impl From<WalkError> for Failure {
+    fn from(error: WalkError) -> Self {
+        Self::Failed(chain(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_on_the_command_line_are_read_or_refused() {
+        assert_eq!(split("nearest"), Ok(Split::Nearest));
+        assert_eq!(split("quadrants:10.3, 8.8"), Ok(Split::Quadrants(Point::new(10.3, 8.8))));
+        for wrong in ["", "farthest", "quadrants:1", "quadrants:a,b", "quadrants:nan,1"] {
+            assert!(split(wrong).is_err(), "{wrong}");
+        }
+    }
+}

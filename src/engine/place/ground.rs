@@ -1,0 +1,221 @@
+//! A floor plan, cut into cells: what each receiver should hear from each, and which zone it is.
+
+use super::{
+    floor::{FloorPlan, Method},
+    model::Model,
+    polygon::{Extent, Point},
+};
+
+/// What all subjects of a shop share.
+#[derive(Debug)]
+pub(super) struct Ground {
+    pub(super) method: Method,
+    pub(super) columns: usize,
+    pub(super) rows: usize,
+    /// Width and depth of a cell, in metres.
+    pub(super) cell: (f32, f32),
+    origin: Point,
+    /// For each receiver, for each cell: the loss on the way, as an index into a table.
+    levels: Vec<u8>,
+    /// Which receivers tell anything about where somebody is.
+    useful: Vec<bool>,
+    /// How many zones the plan has.
+    pub(super) zones: usize,
+    /// How much of each cell belongs to which zone; cells that belong to none have no part.
+    parts: Vec<Part>,
+}
+
+/// A part of a cell that belongs to a zone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    pub(super) cell: usize,
+    pub(super) zone: usize,
+    pub(super) share: f32,
+}
+
+/// How many losses are told apart.
+pub(super) const LEVELS: usize = 256;
+
+/// The distance between two of them, in dB: far below what a reading's spread lets anyone see.
+const LEVEL_DB: f32 = 0.25;
+
+/// Nothing is taken to be nearer to a receiver than this, in metres: the law ends there.
+const NEAREST_M: f32 = 0.5;
+
+/// A cell is asked at this many places along each side to which zone it belongs.
+const PROBES: u8 = 3;
+
+impl Ground {
+    pub(super) fn new(plan: &FloorPlan, model: &Model) -> Self {
+        let (method, extent) = (plan.method(), plan.extent());
+        match (method, extent) {
+            (Method::Plan, Some(extent)) => Self::grid(plan, extent, model),
+            (Method::Plan | Method::Nearest, _) => Self::surroundings(plan, model),
+            (Method::Threshold, _) => Self {
+                method,
+                columns: 0,
+                rows: 0,
+                cell: (model.finest_m, model.finest_m),
+                origin: Point::default(),
+                levels: Vec::new(),
+                useful: vec![false; plan.receivers.len()],
+                zones: plan.zones.len(),
+                parts: Vec::new(),
+            },
+        }
+    }
+
+    fn grid(plan: &FloorPlan, extent: Extent, model: &Model) -> Self {
+        let (width, depth) = extent.size();
+        let side = cell_size(width, depth, model);
+        let (columns, rows) = (count(width / side), count(depth / side));
+        let mut ground = Self {
+            method: Method::Plan,
+            columns,
+            rows,
+            cell: (width / real(columns), depth / real(rows)),
+            origin: extent.least,
+            levels: Vec::with_capacity(plan.receivers.len() * columns * rows),
+            useful: plan.receivers.iter().map(|receiver| receiver.position.is_some()).collect(),
+            zones: plan.zones.len(),
+            parts: Vec::new(),
+        };
+        for receiver in &plan.receivers {
+            let at = receiver.position.unwrap_or_default();
+            let above = receiver.height - model.height;
+            for cell in 0..ground.cells() {
+                let distance = ground.middle_of(cell).distance(at).hypot(above);
+                ground.levels.push(level(loss(distance, model), model));
+            }
+        }
+        for cell in 0..ground.cells() {
+            ground.divide(cell, plan);
+        }
+        ground
+    }
+
+    /// Without positions: a cell for the surroundings of each receiver.
+    fn surroundings(plan: &FloorPlan, model: &Model) -> Self {
+        let receivers = plan.receivers.len();
+        let parts = (0..receivers)
+            .filter_map(|cell| {
+                let zone = plan.zone_heard_by(cell)?;
+                Some(Part { cell, zone, share: 1.0 })
+            })
+            .collect();
+        Self {
+            method: Method::Nearest,
+            columns: receivers,
+            rows: 1,
+            cell: (model.finest_m, model.finest_m),
+            origin: Point::default(),
+            levels: Vec::new(),
+            useful: vec![false; receivers],
+            zones: plan.zones.len(),
+            parts,
+        }
+    }
+
+    /// Finds out to which zones a cell belongs.
+    fn divide(&mut self, cell: usize, plan: &FloorPlan) {
+        let middle = self.middle_of(cell);
+        let first = self.parts.len();
+        let share = 1.0 / f32::from(PROBES * PROBES);
+        let offset = |n: u8, side: f32| side * ((f32::from(n) + 0.5) / f32::from(PROBES) - 0.5);
+        let (width, depth) = self.cell;
+        let mut found = Vec::with_capacity(usize::from(PROBES * PROBES));
+        for n in 0..PROBES {
+            for m in 0..PROBES {
+                let probe = Point::new(middle.x + offset(n, width), middle.y + offset(m, depth));
+                found.extend(plan.zone_at(probe));
+            }
+        }
+        for zone in found {
+            let known = self.parts.iter_mut().skip(first).find(|part| part.zone == zone);
+            match known {
+                Some(part) => part.share += share,
+                None => self.parts.push(Part { cell, zone, share }),
+            }
+        }
+    }
+
+    pub(super) fn cells(&self) -> usize {
+        self.columns * self.rows
+    }
+
+    pub(super) fn receivers(&self) -> usize {
+        self.useful.len()
+    }
+
+    pub(super) fn is_useful(&self, receiver: usize) -> bool {
+        self.useful.get(receiver).copied().unwrap_or(false)
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// A receiver's losses, cell by cell, as indices into a table of [`LEVELS`] entries.
+    pub(super) fn levels(&self, receiver: usize) -> &[u8] {
+        let cells = self.cells();
+        let first = receiver.saturating_mul(cells);
+        self.levels.get(first..first + cells).unwrap_or_default()
+    }
+
+    pub(super) fn middle_of(&self, cell: usize) -> Point {
+        let columns = self.columns.max(1);
+        Point::new(
+            self.origin.x + (real(cell % columns) + 0.5) * self.cell.0,
+            self.origin.y + (real(cell / columns) + 0.5) * self.cell.1,
+        )
+    }
+}
+
+/// Fading with distance, in dB against one metre.
+fn loss(distance: f32, model: &Model) -> f32 {
+    10.0 * model.exponent * distance.max(NEAREST_M).log10()
+}
+
+fn level(loss_db: f32, model: &Model) -> u8 {
+    let index = (loss_db - loss(NEAREST_M, model)) / LEVEL_DB;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the number is clamped to what fits"
+    )]
+    let level = index.round().clamp(0.0, 255.0) as u8;
+    level
+}
+
+/// The loss that an entry of a table stands for, in dB.
+pub(super) fn loss_of_level(level: usize, model: &Model) -> f32 {
+    loss(NEAREST_M, model) + real(level) * LEVEL_DB
+}
+
+/// As fine as wanted, but not more cells than allowed.
+fn cell_size(width: f32, depth: f32, model: &Model) -> f32 {
+    let mut size = model.finest_m.max(0.1);
+    let most = model.most_cells.max(1);
+    // A long corridor is cut along its length first: each turn makes cells a tenth larger.
+    while count(width / size).saturating_mul(count(depth / size)) > most {
+        size *= 1.1;
+    }
+    size
+}
+
+fn count(cells: f32) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a plan is at most 20 km wide, and a cell at least 10 cm"
+    )]
+    let count = cells.ceil().clamp(1.0, 200_000.0) as usize;
+    count
+}
+
+/// A small whole number as a real one.
+pub(super) fn real(number: usize) -> f32 {
+    #[expect(clippy::cast_precision_loss, reason = "cells and levels are far below 2^24")]
+    let real = number as f32;
+    real
+}

@@ -1,0 +1,291 @@
+//! `[[receiver]]` and what `[[zone]]` says of places: the floor plan, as its operator measured it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, Settings, ZoneSettings, one_of, shop::check_id};
+use crate::engine::{
+    ReceiverId, ZoneId,
+    place::{self, FloorPlan, FloorReceiver, FloorZone, NotAPolygon, Point, Polygon, Shape},
+};
+
+/// `[[receiver]]`: where a receiver hangs, and how well it hears.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReceiverSettings {
+    /// Its name: one of `[scan]`, of `[[scan.adapters]]`, or of another gateway or radio.
+    pub id: String,
+    /// Where it hangs, in metres: across and up the plan, and above the floor.
+    pub position: Option<Vec<f64>>,
+    /// What it hears more than others, in dB; negative for one that hears everything fainter.
+    pub rssi_offset: f64,
+}
+
+/// `kind` of a `[[zone]]`: what it is for.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum ZoneKind {
+    /// Where people come in and go out.
+    Entrance,
+    /// Where they pay.
+    Checkout,
+    /// Where they try on.
+    FittingRoom,
+    /// Where goods are.
+    #[default]
+    Shelf,
+    /// Where only staff go.
+    Staff,
+    /// Where nobody's presence is anybody's business.
+    Private,
+}
+
+/// The floor plan, with the zones' names.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Floor {
+    /// The plan, as the engine takes it.
+    pub plan: FloorPlan,
+    /// The names of its zones, in its order.
+    pub zones: Vec<ZoneId>,
+}
+
+/// How high receivers hang where nothing is said, in metres: above what stands in the shop.
+const USUAL_HEIGHT: f64 = 2.5;
+
+/// No receiver hangs higher above the floor, or lower under it, in metres.
+const HIGHEST: f64 = 50.0;
+
+/// No receiver hears so much more or less than others, in dB.
+const MOST_OFFSET: f64 = 40.0;
+
+/// No zone has more corners.
+const MOST_CORNERS: usize = 256;
+
+impl TryFrom<String> for ZoneKind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let all = [
+            ("entrance", Self::Entrance),
+            ("checkout", Self::Checkout),
+            ("fitting_room", Self::FittingRoom),
+            ("shelf", Self::Shelf),
+            ("staff", Self::Staff),
+            ("private", Self::Private),
+        ];
+        one_of(&text, &all)
+    }
+}
+
+impl ZoneKind {
+    fn build(self) -> place::ZoneKind {
+        match self {
+            Self::Entrance => place::ZoneKind::Entrance,
+            Self::Checkout => place::ZoneKind::Checkout,
+            Self::FittingRoom => place::ZoneKind::FittingRoom,
+            Self::Shelf => place::ZoneKind::Shelf,
+            Self::Staff => place::ZoneKind::Staff,
+            Self::Private => place::ZoneKind::Private,
+        }
+    }
+}
+
+impl ReceiverSettings {
+    fn build(&self, n: usize) -> Result<FloorReceiver, Invalid> {
+        let key = |key: &str| format!("receiver[{n}].{key}");
+        check_id(&key("id"), &self.id)?;
+        let (position, height) = match self.position.as_deref() {
+            None => (None, USUAL_HEIGHT),
+            Some([x, y]) => (Some(point(*x, *y)), USUAL_HEIGHT),
+            Some([x, y, z]) => (Some(point(*x, *y)), *z),
+            Some(other) => {
+                let found = format!("{} numbers", other.len());
+                let allowed = "write `[x, y]` or `[x, y, height]` in metres";
+                return Err(Invalid::new(&key("position"), found, allowed));
+            }
+        };
+        if position.is_some_and(|position| !position.is_sound())
+            || !(-HIGHEST..=HIGHEST).contains(&height)
+        {
+            let found = format!("{:?}", self.position.as_deref().unwrap_or_default());
+            let allowed =
+                "allowed are metres: at most 10000 to each side, and at most 50 up or down";
+            return Err(Invalid::new(&key("position"), found, allowed));
+        }
+        if !(-MOST_OFFSET..=MOST_OFFSET).contains(&self.rssi_offset) {
+            let found = self.rssi_offset.to_string();
+            return Err(Invalid::new(&key("rssi_offset"), found, "allowed are -40 to 40 dB"));
+        }
+        Ok(FloorReceiver {
+            id: ReceiverId::new(&self.id),
+            position,
+            height: single(height),
+            offset_db: single(self.rssi_offset),
+        })
+    }
+}
+
+impl Settings {
+    /// The floor plan: receivers with and without positions, and the zones that have a place.
+    pub fn floor(&self) -> Result<Floor, Invalid> {
+        let mut floor = Floor::default();
+        for (n, receiver) in self.receiver.iter().enumerate() {
+            let built = receiver.build(n)?;
+            if floor.plan.receivers.iter().any(|known| known.id == built.id) {
+                let found = format!("`{}`", receiver.id);
+                let allowed = "which stands above; describe each receiver once";
+                return Err(Invalid::new(&format!("receiver[{n}].id"), found, allowed));
+            }
+            floor.plan.receivers.push(built);
+        }
+        for id in self.receiver_ids() {
+            if !floor.plan.receivers.iter().any(|known| known.id == id) {
+                let height = single(USUAL_HEIGHT);
+                let receiver = FloorReceiver { id, position: None, height, offset_db: 0.0 };
+                floor.plan.receivers.push(receiver);
+            }
+        }
+        for (n, zone) in self.zone.iter().enumerate() {
+            if let Some(shape) = shape(n, zone, &floor.plan.receivers)? {
+                floor.plan.zones.push(FloorZone { kind: zone.kind.build(), shape });
+                floor.zones.push(ZoneId::new(&zone.id));
+            }
+        }
+        Ok(floor)
+    }
+
+    /// The receivers that zones may name.
+    pub(super) fn known_receivers(&self) -> Vec<ReceiverId> {
+        let mut known = self.receiver_ids();
+        for receiver in &self.receiver {
+            let id = ReceiverId::new(&receiver.id);
+            if !known.contains(&id) {
+                known.push(id);
+            }
+        }
+        known
+    }
+}
+
+fn shape(
+    n: usize,
+    zone: &ZoneSettings,
+    receivers: &[FloorReceiver],
+) -> Result<Option<Shape>, Invalid> {
+    let key = format!("zone[{n}].polygon");
+    if zone.polygon.is_empty() {
+        let named =
+            |receiver: &FloorReceiver| zone.receivers.iter().any(|id| id == receiver.id.as_str());
+        let around: Vec<usize> = receivers
+            .iter()
+            .enumerate()
+            .filter(|(_, receiver)| named(receiver))
+            .map(|(index, _)| index)
+            .collect();
+        return Ok((!around.is_empty()).then_some(Shape::Around(around)));
+    }
+    if zone.polygon.len() > MOST_CORNERS {
+        let found = format!("{} corners", zone.polygon.len());
+        return Err(Invalid::new(&key, found, "allowed are 3 to 256"));
+    }
+    let corners = zone.polygon.iter().map(|[x, y]| point(*x, *y)).collect();
+    Polygon::new(corners).map(|polygon| Some(Shape::Polygon(polygon))).map_err(|why| {
+        let (found, allowed) = match why {
+            NotAPolygon::TooFew => (
+                "fewer than three corners",
+                "write at least three, like `[[0, 0], [4, 0], [4, 3]]`",
+            ),
+            NotAPolygon::NotANumber => {
+                ("a corner that is off the map", "allowed are -10000 to 10000 metres")
+            }
+            NotAPolygon::Crossing => (
+                "a line that crosses itself",
+                "write the corners in the order in which one walks around the zone",
+            ),
+            NotAPolygon::Flat => ("without area", "write corners that are not in one line"),
+        };
+        Invalid::new(&key, found, allowed)
+    })
+}
+
+fn point(x: f64, y: f64) -> Point {
+    Point::new(single(x), single(y))
+}
+
+fn single(number: f64) -> f32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "millimetres are more than anyone measures"
+    )]
+    let single = number as f32;
+    single
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(toml: &str) -> Settings {
+        let source = config::File::from_str(toml, config::FileFormat::Toml);
+        config::Config::builder().add_source(source).build().unwrap().try_deserialize().unwrap()
+    }
+
+    #[test]
+    fn a_plan_has_receivers_with_and_without_a_place_and_zones_of_both_shapes() {
+        let settings = read(
+            r#"
+            scan.receiver = "counter"
+            [[receiver]]
+            id = "door"
+            position = [0.5, 2]
+            rssi_offset = -3
+            [[zone]]
+            id = "entrance"
+            kind = "entrance"
+            polygon = [[0, 0], [4, 0], [4, 3], [0, 3]]
+            [[zone]]
+            id = "till"
+            kind = "checkout"
+            receivers = ["counter"]
+            [[zone]]
+            id = "anywhere"
+            "#,
+        );
+        settings.check().unwrap();
+        let Floor { plan, zones } = settings.floor().unwrap();
+        let names: Vec<&str> = plan.receivers.iter().map(|it| it.id.as_str()).collect();
+        assert_eq!(names, ["door", "counter"]);
+        let door = plan.receivers.first().unwrap();
+        assert_eq!((door.position, door.offset_db), (Some(Point::new(0.5, 2.0)), -3.0));
+        assert_eq!(zones, [ZoneId::new("entrance"), ZoneId::new("till")]);
+        assert_eq!(plan.zones[1].shape, Shape::Around(vec![1]));
+        assert_eq!(plan.zones[0].kind, place::ZoneKind::Entrance);
+    }
+
+    #[test]
+    fn what_makes_no_plan_is_refused_with_its_key() {
+        for (toml, key) in [
+            ("[[receiver]]\nid = \"a b\"", "receiver[0].id"),
+            ("[[receiver]]\nid = \"a\"\n[[receiver]]\nid = \"a\"", "receiver[1].id"),
+            ("[[receiver]]\nid = \"a\"\nposition = [1]", "receiver[0].position"),
+            ("[[receiver]]\nid = \"a\"\nposition = [1, 2, 99]", "receiver[0].position"),
+            ("[[receiver]]\nid = \"a\"\nposition = [1, nan]", "receiver[0].position"),
+            ("[[receiver]]\nid = \"a\"\nrssi_offset = 99", "receiver[0].rssi_offset"),
+            ("[[zone]]\nid = \"z\"\npolygon = [[0, 0], [1, 0]]", "zone[0].polygon"),
+            ("[[zone]]\nid = \"z\"\npolygon = [[0, 0], [1, 1], [1, 0], [0, 1]]", "zone[0].polygon"),
+        ] {
+            let refused = read(toml).check().unwrap_err();
+            assert_eq!(refused.key, key, "{toml}");
+        }
+    }
+
+    #[test]
+    fn a_private_zone_is_no_zone_of_any_event() {
+        let settings =
+            read("[[zone]]\nid = \"toilet\"\nkind = \"private\"\n[[zone]]\nid = \"wine\"");
+        settings.check().unwrap();
+        let zones: Vec<ZoneId> = settings.presence().zones.into_iter().map(|it| it.id).collect();
+        assert_eq!(zones, [ZoneId::new("wine")]);
+        let alone = read("[[zone]]\nid = \"toilet\"\nkind = \"private\"").presence().zones;
+        assert_eq!(alone.first().map(|it| it.id.as_str()), Some("shop"));
+    }
+}
