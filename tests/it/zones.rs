@@ -1,5 +1,6 @@
 //! `zones evaluate` through the binary: on real walks, on a walk in our own form, and when something
 //! is wrong.
+#![expect(clippy::print_stderr, reason = "says that the walks are not there")]
 
 use std::{
     fmt::Write as _,
