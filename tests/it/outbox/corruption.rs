@@ -3,8 +3,8 @@
 //! What was erased does not come back.
 //!
 //! `CORRUPTION_BYTES` (1 MiB) is how large the store is at least, `CORRUPTION_STEP` (128 KiB) how far
-//! apart the damage is; 10485760 and 4096 take a quarter of an hour. `CORRUPTION_SEED` (1) makes it
-//! another one.
+//! apart the damage is; 10485760 and 4096 are 5,000 places, most of which make the store be written
+//! anew: hours, unless the tests are built with `--release`. `CORRUPTION_SEED` (1) makes it another one.
 
 use std::{
     collections::BTreeSet,
