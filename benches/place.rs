@@ -2,7 +2,6 @@
 //! second. One second of the shop an iteration; a core's share is the time over a second.
 
 #![expect(clippy::unwrap_used, reason = "a bench that panics is a failed bench")]
-#![expect(missing_docs, reason = "criterion's macros make public functions")]
 
 use std::{hint::black_box, time::Duration};
 
@@ -40,7 +39,8 @@ fn plan() -> FloorPlan {
 
 /// Where the n-th subject is: on a round through the shop, each elsewhere.
 fn whereabouts(n: usize, second: u32) -> Point {
-    let turn = f32::from(u16::try_from(n).unwrap()) * 0.37 + second as f32 * 0.05;
+    let real = |number: u32| f32::from(u16::try_from(number % 60_000).unwrap());
+    let turn = real(u32::try_from(n).unwrap()) * 0.37 + real(second) * 0.05;
     Point::new(15.0 + 12.0 * turn.cos(), 10.0 + 8.0 * (turn * 0.7).sin())
 }
 
