@@ -44,7 +44,7 @@ impl Ledger {
         let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
         let numbers: Vec<u64> = rest.split(' ').filter_map(|word| word.parse().ok()).collect();
         match (verb, numbers.as_slice()) {
-            ("opened", &[epoch, aside]) => self.opened(epoch, aside),
+            ("opened", &[epoch]) => self.opened(epoch),
             ("held", &[sequence, commit]) => self.held(sequence, commit),
             ("ready", &[commit, last, records, _]) => self.ready(commit, last, records),
             ("append", &[sequence, commit]) => self.append(sequence, commit),
@@ -76,10 +76,7 @@ impl Ledger {
         }
     }
 
-    fn opened(&mut self, epoch: u64, aside: u64) -> Result<(), String> {
-        if aside > 0 {
-            return Err("the store could not be opened and was set aside".to_owned());
-        }
+    fn opened(&mut self, epoch: u64) -> Result<(), String> {
         let epoch = u32::try_from(epoch).map_err(|_| "no epoch")?;
         if *self.epoch.get_or_insert(epoch) != epoch {
             return Err(format!("the epoch became {epoch}"));

@@ -72,8 +72,10 @@ fn work(
 ) -> Result<(), OutboxError> {
     let opened = SledJournal::open(directory, options, Clock::start())?;
     let mut journal = opened.journal;
-    let aside = u8::from(opened.quarantined.is_some());
-    say(&format!("opened {} {aside}", journal.epoch()));
+    if let Some(aside) = &opened.quarantined {
+        say(&format!("bad store: it was set aside: {aside:?}"));
+    }
+    say(&format!("opened {}", journal.epoch()));
     let mut held: VecDeque<u64> = VecDeque::new();
     for record in journal.oldest(None, usize::MAX)? {
         let sequence = record.sequence.0;
