@@ -64,10 +64,10 @@ pub(super) enum Trouble {
 /// Opens a store and reads all of it. On failure tries once more without the files that sled can
 /// do without: its snapshots are a cache, and its `conf` says what we tell it anyway.
 ///
-/// Before, its log is looked at (see `survey`). Where sled would cut off what was durable it is not
-/// asked. Where it would pass over something, it opens a copy; if that turns out to be all that the
-/// store was, it takes its place. What is then left to be done can be done from the log as it was,
-/// and again after a power cut.
+/// Before, its log is looked at (see `survey`). Where sled would cut off what was durable, or pass over
+/// something, it opens a copy; if that turns out to be all that the store was, it takes its place: a
+/// power cut can leave what looks like damage. If not, what is to be saved is saved from the log as it
+/// was, and again after a power cut.
 ///
 /// Reading everything takes half a second for a million records. It makes the count exact, and a
 /// store whose pages cannot be read is found now, when it can be set aside, and not again and again
@@ -92,7 +92,7 @@ pub(super) fn open(
     let survey = survey(&log, &key).map_err(around)?;
     match survey.verdict {
         Verdict::Sound => in_its_place(place, number, keys, cache, survey.proven),
-        Verdict::Doubtful(why) if purpose == Purpose::Use => {
+        Verdict::Doubtful(why) | Verdict::Cut(why) if purpose == Purpose::Use => {
             in_a_copy(place, number, keys, cache, survey.proven, why)
         }
         Verdict::Doubtful(why) | Verdict::Cut(why) => Err(why.into()),
