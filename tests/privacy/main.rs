@@ -67,21 +67,26 @@ fn play(plan: Plan) -> Outcome<Week> {
     runtime.map_err(text)?.block_on(Week::run(plan))
 }
 
-/// A short day with an open gate: it is noticed where it shows.
-fn found(gate: Gate, place: &str) -> Outcome<()> {
-    let cores = place == "memory";
-    let week = play(Plan {
+/// A day in a small shop, with a gate that is shut.
+fn a_day() -> Plan {
+    Plan {
         seed: number("PRIVACY_SEED", 1),
-        rate: A_DAY_IN_5_S,
+        rate: A_DAY_IN_20_S,
         days: 1,
-        members: 20,
+        members: 200,
         strangers_a_day: 500,
         way: None,
         minds: A_FEW,
-        gate,
+        gate: Gate::Shut,
         says_yes: false,
-        cores,
-    })?;
+        cores: false,
+    }
+}
+
+/// A short day with an open gate: it is noticed where it shows.
+fn found(gate: Gate, place: &str) -> Outcome<()> {
+    let cores = place == "memory";
+    let week = play(Plan { rate: A_DAY_IN_5_S, members: 20, gate, cores, ..a_day() })?;
     let findings = &week.record().findings;
     let there = findings.iter().filter(|finding| finding.place.starts_with(place)).count();
     say(&format!("  {gate:?}: {} findings, {there} of them in {place}", findings.len()));
@@ -91,18 +96,7 @@ fn found(gate: Gate, place: &str) -> Outcome<()> {
 /// A day with a gateway that believes everybody agreed to everything: every way in which that is
 /// wrong is noticed.
 fn the_ledger_says_yes() -> Outcome<()> {
-    let week = play(Plan {
-        seed: number("PRIVACY_SEED", 1),
-        rate: A_DAY_IN_20_S,
-        days: 1,
-        members: 200,
-        strangers_a_day: 500,
-        way: None,
-        minds: A_FEW,
-        gate: Gate::Shut,
-        says_yes: true,
-        cores: false,
-    })?;
+    let week = play(Plan { says_yes: true, ..a_day() })?;
     let wrongs = week.judge.wrongs();
     say(&format!("  events that should not be: {wrongs:?}"));
     let all = [Wrong::Withdrawn, Wrong::Purpose, Wrong::Expired, Wrong::Early];
@@ -115,18 +109,7 @@ fn the_ledger_says_yes() -> Outcome<()> {
 /// A day on which many withdraw and many enrol, all of them recognised by keys of which the gateway
 /// keeps more than the key: what one leaves behind must not lie among the others'.
 fn nothing_of_a_key() -> Outcome<()> {
-    let week = play(Plan {
-        seed: number("PRIVACY_SEED", 1),
-        rate: A_DAY_IN_20_S,
-        days: 1,
-        members: 200,
-        strangers_a_day: 500,
-        way: Some(BY_IRK),
-        minds: [8, 2, 4],
-        gate: Gate::Shut,
-        says_yes: false,
-        cores: true,
-    })?;
+    let week = play(Plan { way: Some(BY_IRK), minds: [8, 2, 4], cores: true, ..a_day() })?;
     let Tally { withdrawals, renewed, .. } = week.tally;
     let findings = &week.record().findings;
     say(&format!("  {withdrawals} withdrew, {renewed} agreed again: {} findings", findings.len()));
@@ -140,18 +123,7 @@ fn nothing_of_a_key() -> Outcome<()> {
 fn a_week() -> Outcome<()> {
     let days = number("PRIVACY_DAYS", 7).max(1);
     let (members, strangers_a_day) = (200, 20_000);
-    let week = play(Plan {
-        seed: number("PRIVACY_SEED", 1),
-        rate: A_DAY_IN_20_S,
-        days,
-        members,
-        strangers_a_day,
-        way: None,
-        minds: A_FEW,
-        gate: Gate::Shut,
-        says_yes: false,
-        cores: true,
-    })?;
+    let week = play(Plan { days, members, strangers_a_day, cores: true, ..a_day() })?;
     let (tally, record, judge) = (week.tally, week.record(), &week.judge);
     for (what, many) in [
         ("days", days),

@@ -23,7 +23,7 @@ use super::{
     place::{Place, at, sync_tree},
     rebuild::Workshop,
     salvage,
-    survey::{Verdict, survey},
+    survey::survey,
     volume::{Cause, Volume, Wholeness},
 };
 
@@ -90,12 +90,12 @@ pub(super) fn open(
         return in_its_place(place, number, keys, cache, 0);
     };
     let survey = survey(&log, &key).map_err(around)?;
-    match survey.verdict {
-        Verdict::Sound => in_its_place(place, number, keys, cache, survey.proven),
-        Verdict::Doubtful(why) | Verdict::Cut(why) if purpose == Purpose::Use => {
+    match survey.doubt {
+        None => in_its_place(place, number, keys, cache, survey.proven),
+        Some(why) if purpose == Purpose::Use => {
             in_a_copy(place, number, keys, cache, survey.proven, why)
         }
-        Verdict::Doubtful(why) | Verdict::Cut(why) => Err(why.into()),
+        Some(why) => Err(why.into()),
     }
 }
 

@@ -45,6 +45,7 @@ const KEEP_CORRUPT: usize = 3;
 /// gateway that starts in that moment is not to be sent away. Another gateway stays longer.
 const PATIENCE: Duration = Duration::from_millis(500);
 const PATIENCE_STEP: Duration = Duration::from_millis(5);
+
 /// How large those before the latest may be together, in bytes: the latest has what there is to be
 /// found out, and a full one of them may have 300 MB.
 const KEEP_CORRUPT_BYTES: u64 = 64 << 20;

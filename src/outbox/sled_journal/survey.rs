@@ -63,19 +63,11 @@ const HEADS: usize = 64;
 pub(super) struct Survey {
     /// The number of the last commit that is proved to have been durable: a later one was begun.
     pub(super) proven: u64,
-    pub(super) verdict: Verdict,
-}
-
-/// What sled would make of a log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Verdict {
-    /// What it is, or what a power cut has left of it.
-    Sound,
-    /// It would pass over a part. Whether anything that counts is in there is not to be seen from
-    /// here: after a power cut, a segment that was about to be used again looks like that too.
-    Doubtful(&'static str),
-    /// It would cut off what was durable.
-    Cut(&'static str),
+    /// Why sled might not have all of it: it would cut off what was durable, or pass over a part.
+    /// Whether anything that counts is lost by that is not to be seen from here: after a power cut,
+    /// a segment that was about to be used again looks like that too. `None`: the log is what it is,
+    /// or what a power cut has left of it.
+    pub(super) doubt: Option<&'static str>,
 }
 
 /// A part of the log, as far as is kept of it.
@@ -109,7 +101,7 @@ struct Seen {
 pub(super) fn survey(log: &Path, key: &StoreKey) -> io::Result<Survey> {
     let file = match File::open(log) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Survey { proven: 0, verdict: Verdict::Sound });
+            return Ok(Survey { proven: 0, doubt: None });
         }
         file => file?,
     };
@@ -150,18 +142,16 @@ pub(super) fn survey(log: &Path, key: &StoreKey) -> io::Result<Survey> {
     }
     let proofs = heads.values().filter_map(|value| Head::decode(&frame::open(key, value)?.1));
     let proven = proofs.map(|head| head.previous).max().unwrap_or(0);
-    let verdict = match recovered(&file, &segments, stable)? {
-        (newest, _) if newest < proven => Verdict::Cut("commits would be cut off its end"),
-        (0, _) if is_sealed => Verdict::Cut("no head would be left of it"),
-        (_, tip) => {
-            let mut before = segments.iter().filter(|(lsn, _)| lsn.saturating_add(SEGMENT) <= tip);
-            if before.any(|(_, segment)| !segment.full) {
-                doubt = Some("a part of its log is damaged");
-            }
-            doubt.map_or(Verdict::Sound, Verdict::Doubtful)
-        }
-    };
-    Ok(Survey { proven, verdict })
+    let (newest, tip) = recovered(&file, &segments, stable)?;
+    let mut before = segments.iter().filter(|(lsn, _)| lsn.saturating_add(SEGMENT) <= tip);
+    if newest < proven {
+        doubt = Some("commits would be cut off its end");
+    } else if newest == 0 && is_sealed {
+        doubt = Some("no head would be left of it");
+    } else if before.any(|(_, segment)| !segment.full) {
+        doubt = Some("a part of its log is damaged");
+    }
+    Ok(Survey { proven, doubt })
 }
 
 /// What sled would recover: the highest commit, and the LSN at which it would end the log.
@@ -421,6 +411,6 @@ mod tests {
             assert_eq!(survey(&log, &key).unwrap().proven, 0);
         }
         std::fs::remove_file(&log).unwrap();
-        assert_eq!(survey(&log, &key).unwrap().verdict, Verdict::Sound);
+        assert_eq!(survey(&log, &key).unwrap().doubt, None);
     }
 }
