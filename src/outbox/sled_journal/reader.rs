@@ -24,8 +24,9 @@ const WAITING: usize = 2;
 /// large the cache has become only when one is full. Until then pages that were read once stay.
 const NOTED_USES: usize = 64;
 
-/// How often that is done, in blocks: two leaves of them, or so.
-const LET_GO_EVERY: usize = 32;
+/// How often that is done, in blocks that were read: two leaves of them, or so. It costs as much as
+/// opening four of them.
+pub(super) const LET_GO_EVERY: usize = 32;
 
 /// A block that was read.
 pub(super) struct Read {
@@ -66,7 +67,7 @@ fn hand_all_over(
         let (name, value) = item?;
         let slot = name.get(1..).and_then(|slot| slot.try_into().ok());
         let slot = u32::from_be_bytes(slot.ok_or("it has a strange key")?);
-        if count % LET_GO_EVERY == LET_GO_EVERY - 1 {
+        if (count + 1).is_multiple_of(LET_GO_EVERY) {
             let_go_of(db, &name);
         }
         together.push(Read { slot, opened: frame::open_at(key, Spot::Block(slot), &value) });

@@ -38,7 +38,7 @@ use super::{
     head::{HEAD, Head},
     index::{Gist, Index},
     octets::{Rest, put_counted},
-    reader,
+    reader::{self, LET_GO_EVERY},
     standings::{self, BITS, CHUNK, State},
     sum::Sum,
 };
@@ -75,6 +75,8 @@ pub(super) struct Volume {
     lost: Ranges,
     /// The block that was read last.
     read: Option<(u32, Vec<Held>)>,
+    /// How many blocks were read.
+    reads: usize,
 }
 
 /// Whether a store that was read through is as its last commit left it.
@@ -129,6 +131,7 @@ impl Volume {
             cursor: 0,
             lost: Ranges::new(),
             read: None,
+            reads: 0,
         }
     }
 
@@ -476,6 +479,10 @@ impl Volume {
         let slot = gist.slot;
         if self.read.as_ref().is_none_or(|(read, _)| *read != slot) {
             self.read = self.block(slot)?.map(|records| (slot, records));
+            self.reads = self.reads.wrapping_add(1);
+            if self.reads.is_multiple_of(LET_GO_EVERY) {
+                reader::let_go_of(&self.db, &Spot::Block(slot).key());
+            }
         }
         let Some((_, records)) = &self.read else { return Ok(None) };
         let at = records.binary_search_by_key(&sequence, |held| held.sequence);
@@ -485,9 +492,7 @@ impl Volume {
 
     fn block(&self, slot: u32) -> Result<Option<Vec<Held>>, Cause> {
         let place = Spot::Block(slot);
-        let key = place.key();
-        let Some(value) = self.db.get(&key)? else { return Ok(None) };
-        reader::let_go_of(&self.db, &key);
+        let Some(value) = self.db.get(place.key())? else { return Ok(None) };
         let opened = frame::open_at(&self.key, place, &value);
         Ok(opened.and_then(|(_, plain)| block::decode(&plain)))
     }
