@@ -69,7 +69,7 @@ pub(super) enum Trouble {
 /// power cut can leave what looks like damage. If not, what is to be saved is saved from the log as it
 /// was, and again after a power cut.
 ///
-/// Reading everything takes half a second for a million records. It makes the count exact, and a
+/// Reading everything takes a second and a half for a million records. It makes the count exact, and a
 /// store whose pages cannot be read is found now, when it can be set aside, and not again and again
 /// after each restart.
 pub(super) fn open(
