@@ -152,6 +152,24 @@ pub struct PresenceSection {
     pub checkpoint_interval: Span,
     /// After a restart, a visit seen at most this long ago goes on.
     pub resume_within: Span,
+    /// Who comes back within this of having been found to have left goes on with the visit, at most
+    /// `1h`; `0s` ends visits at once.
+    pub merge_gap: Span,
+    /// A tag that was heard for this long without moving was left behind, `10m` to `7d`; `0s`: never.
+    pub left_behind_after: Span,
+    /// What decides in which zone somebody is.
+    pub zones_by: ZonesBy,
+}
+
+/// `zones_by` of `[presence]`: what decides in which zone somebody is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum ZonesBy {
+    /// The floor plan where it is good enough, thresholds otherwise.
+    #[default]
+    Auto,
+    /// Thresholds, whatever is known of the floor.
+    Thresholds,
 }
 
 /// `[health]`: what the gateway tells about itself.
@@ -217,6 +235,14 @@ impl TryFrom<String> for ClockTrust {
     }
 }
 
+impl TryFrom<String> for ZonesBy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("auto", Self::Auto), ("thresholds", Self::Thresholds)])
+    }
+}
+
 impl TryFrom<String> for LogLevel {
     type Error = String;
 
@@ -272,6 +298,9 @@ impl Default for PresenceSection {
             loitering: vec![Span::secs(60), Span::secs(300)],
             checkpoint_interval: Span::secs(60),
             resume_within: Span::secs(300),
+            merge_gap: Span::secs(120),
+            left_behind_after: Span::secs(4 * 3600),
+            zones_by: ZonesBy::Auto,
         }
     }
 }
@@ -310,7 +339,7 @@ impl Settings {
         self.command.validate()?;
         self.health.check()?;
         self.check_zones()?;
-        self.floor()?;
+        self.check_floor()?;
         self.fixtures()?;
         Ok(())
     }
@@ -404,8 +433,11 @@ impl Settings {
     /// The settings of the presence room, zones included.
     pub fn presence(&self) -> EnginePresence {
         let presence = &self.presence;
+        let zones = self.zones();
         EnginePresence {
-            zones: self.zones(),
+            floor: self.presence_floor(&zones),
+            private: self.private(),
+            zones,
             receivers: self.receiver_ids(),
             smoothing: presence.smoothing.0,
             exit_delay: presence.exit_delay.0,
@@ -414,6 +446,8 @@ impl Settings {
             exit_after_missed: presence.exit_after_missed,
             checkpoint_interval: presence.checkpoint_interval.0,
             resume_within: presence.resume_within.0,
+            merge_gap: presence.merge_gap.0,
+            left_behind_after: presence.left_behind_after.0,
         }
     }
 
@@ -536,9 +570,18 @@ impl PresenceSection {
                 Span::secs(3600),
             ),
             ("presence.resume_within", self.resume_within, Span::secs(0), Span::secs(86_400)),
+            ("presence.merge_gap", self.merge_gap, Span::secs(0), Span::secs(3600)),
         ];
         for (key, found, least, most) in spans {
             between(key, found, least, most)?;
+        }
+        let (least, most) = (Span::secs(600), Span::secs(7 * 86_400));
+        if self.left_behind_after != Span::secs(0)
+            && !(least..=most).contains(&self.left_behind_after)
+        {
+            let found = self.left_behind_after.to_string();
+            let allowed = "allowed are 10m to 7d, and 0s for never";
+            return Err(Invalid::new("presence.left_behind_after", found, allowed));
         }
         if !(2..=100).contains(&self.exit_after_missed) {
             return Err(Invalid::new(

@@ -1,11 +1,14 @@
-//! `[[receiver]]` and what `[[zone]]` says of places: the floor plan, as its operator measured it.
+//! `[[receiver]]` and what `[[zone]]` says of places: the floor plan, as its operator measured it, and
+//! whether it decides in which zone somebody is.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, Settings, ZoneSettings, one_of, shop::check_id};
+use super::{Invalid, Settings, ZoneSettings, ZonesBy, one_of, shop::check_id};
 use crate::engine::{
-    ReceiverId, ZoneId,
-    place::{self, FloorPlan, FloorReceiver, FloorZone, NotAPolygon, Point, Polygon, Shape},
+    PresenceFloor, Private, ReceiverId, Zone, ZoneId,
+    place::{
+        self, FloorPlan, FloorReceiver, FloorZone, Method, NotAPolygon, Point, Polygon, Shape,
+    },
 };
 
 /// `[[receiver]]`: where a receiver hangs, and how well it hears.
@@ -153,6 +156,68 @@ impl Settings {
         Ok(floor)
     }
 
+    /// Checks the floor plan. Where it decides, every zone needs a place on it.
+    pub(super) fn check_floor(&self) -> Result<(), Invalid> {
+        let floor = self.floor()?;
+        let decides = self.presence.zones_by == ZonesBy::Auto
+            && floor.plan.method() == Method::Plan
+            && !floor.zones.is_empty();
+        let nowhere = |zone: &ZoneSettings| zone.polygon.is_empty() && zone.receivers.is_empty();
+        match self.zone.iter().position(nowhere).filter(|_| decides) {
+            None => Ok(()),
+            Some(n) => {
+                let allowed = "on a floor plan each zone needs corners, or `receivers`, or nobody \
+                               would ever enter it; or say `presence.zones_by = \"thresholds\"`";
+                Err(Invalid::new(&format!("zone[{n}].polygon"), "not given", allowed))
+            }
+        }
+    }
+
+    /// The plan by which zones are decided, and what its zones are among `zones`; none where
+    /// thresholds decide.
+    ///
+    /// Without positions it takes zones that say nothing but which receivers they are around: who
+    /// gave one a threshold of its own, or left one without receivers, has told them apart by
+    /// loudness.
+    pub(super) fn presence_floor(&self, zones: &[Zone]) -> Option<PresenceFloor> {
+        let Floor { plan, zones: names } = self.floor().ok()?;
+        let around = |zone: &ZoneSettings| {
+            let thresholds = zone.enter_rssi.is_some() || zone.exit_rssi.is_some();
+            zone.polygon.is_empty() && !zone.receivers.is_empty() && !thresholds
+        };
+        let good_enough = match plan.method() {
+            Method::Plan => true,
+            Method::Nearest => self.zone.iter().all(around),
+            Method::Threshold => false,
+        };
+        let meant = plan.zones.iter().zip(&names).map(|(placed, name)| {
+            let public = placed.kind != place::ZoneKind::Private;
+            zones.iter().position(|zone| zone.id == *name).filter(|_| public)
+        });
+        let meant: Vec<Option<usize>> = meant.collect();
+        let decides = self.presence.zones_by == ZonesBy::Auto
+            && good_enough
+            && meant.iter().any(Option::is_some);
+        decides.then_some(PresenceFloor { plan, zones: meant })
+    }
+
+    /// What no event may name: private zones, and the receivers that hang there.
+    pub(super) fn private(&self) -> Private {
+        let private = || self.zone.iter().filter(|zone| zone.kind == ZoneKind::Private);
+        let plan = self.floor().unwrap_or_default().plan;
+        let hangs_there = |receiver: &&FloorReceiver| {
+            let zone = receiver.position.and_then(|position| plan.zone_at(position));
+            let zone = zone.and_then(|zone| plan.zones.get(zone));
+            zone.is_some_and(|zone| zone.kind == place::ZoneKind::Private)
+        };
+        let around = private().flat_map(|zone| &zone.receivers).map(|name| ReceiverId::new(name));
+        let inside = plan.receivers.iter().filter(hangs_there).map(|receiver| receiver.id.clone());
+        Private {
+            zones: private().map(|zone| ZoneId::new(&zone.id)).collect(),
+            receivers: around.chain(inside).collect(),
+        }
+    }
+
     /// The receivers that zones may name.
     pub(super) fn known_receivers(&self) -> Vec<ReceiverId> {
         let mut known = self.receiver_ids();
@@ -261,6 +326,69 @@ mod tests {
         assert_eq!(plan.zones[0].kind, place::ZoneKind::Entrance);
     }
 
+    /// A plan with a zone that is nowhere on it.
+    const PLACELESS: &str = r#"
+        receiver = [{ id = "a", position = [0, 0] }, { id = "b", position = [9, 0] }]
+        zone = [{ id = "till", receivers = ["b"] }, { id = "nowhere" }]"#;
+
+    fn decided_by_plan(toml: &str) -> Option<Vec<Option<usize>>> {
+        let settings = read(toml);
+        settings.check().unwrap();
+        settings.presence().floor.map(|floor| floor.zones)
+    }
+
+    #[test]
+    fn a_plan_decides_where_it_can_tell_zones_apart_and_thresholds_elsewhere() {
+        let placed = |zones: &str| {
+            let receivers = r#"[{ id = "a", position = [0, 0] }, { id = "b", position = [9, 0] }]"#;
+            decided_by_plan(&format!("receiver = {receivers}\nzone = [{zones}]"))
+        };
+        let polygon = r#"{ id = "wine", polygon = [[0, 0], [4, 0], [4, 4]] }"#;
+        let toilet = r#"{ id = "toilet", kind = "private", receivers = ["b"] }"#;
+        assert_eq!(placed(&format!("{toilet}, {polygon}")), Some(vec![None, Some(0)]));
+        assert_eq!(placed(toilet), None, "nothing could be named");
+        assert_eq!(placed(r#"{ id = "anywhere" }"#), None);
+        let unwanted = PLACELESS.replacen('\n', "\npresence.zones_by = \"thresholds\"\n", 1);
+        assert_eq!(decided_by_plan(&unwanted), None);
+
+        let heard = |zones: &str| {
+            let receivers = r#"receiver = [{ id = "a" }, { id = "b" }]"#;
+            decided_by_plan(&format!("scan.receiver = \"a\"\n{receivers}\nzone = [{zones}]"))
+        };
+        let (a, b) = (r#"{ id = "x", receivers = ["a"] }"#, r#"{ id = "y", receivers = ["b"] }"#);
+        assert_eq!(heard(&format!("{a}, {b}")), Some(vec![Some(0), Some(1)]));
+        let louder = r#"{ id = "till", receivers = ["b"], enter_rssi = -55 }"#;
+        assert_eq!(heard(&format!("{a}, {b}, {louder}")), None);
+        assert_eq!(heard(&format!("{a}, {b}, {{ id = \"shop\" }}")), None);
+        assert_eq!(decided_by_plan("zone = [{ id = \"x\", receivers = [\"local\"] }]"), None);
+    }
+
+    #[test]
+    fn a_receiver_in_a_private_place_is_as_private() {
+        let private = read(
+            r#"
+            scan.receiver = "till"
+            receiver = [{ id = "a", position = [1, 1] }, { id = "b", position = [9, 0] }, { id = "c" }]
+            [[zone]]
+            id = "toilet"
+            kind = "private"
+            polygon = [[0, 0], [4, 0], [4, 4], [0, 4]]
+            [[zone]]
+            id = "prayer"
+            kind = "private"
+            receivers = ["c"]
+            [[zone]]
+            id = "rest"
+            receivers = ["b", "till"]
+            "#,
+        );
+        private.check().unwrap();
+        let Private { mut receivers, zones } = private.presence().private;
+        receivers.sort_unstable();
+        assert_eq!(receivers, [ReceiverId::new("a"), ReceiverId::new("c")]);
+        assert_eq!(zones, [ZoneId::new("toilet"), ZoneId::new("prayer")]);
+    }
+
     #[test]
     fn what_makes_no_plan_is_refused_with_its_key() {
         for (toml, key) in [
@@ -271,6 +399,7 @@ mod tests {
             ("[[receiver]]\nid = \"a\"\nposition = [1, nan]", "receiver[0].position"),
             ("[[receiver]]\nid = \"a\"\nrssi_offset = 99", "receiver[0].rssi_offset"),
             ("[[zone]]\nid = \"z\"\npolygon = [[0, 0], [1, 0]]", "zone[0].polygon"),
+            (PLACELESS, "zone[1].polygon"),
             ("[[zone]]\nid = \"z\"\npolygon = [[0, 0], [1, 1], [1, 0], [0, 1]]", "zone[0].polygon"),
         ] {
             let refused = read(toml).check().unwrap_err();
