@@ -4,12 +4,14 @@
 //! the environment, then flags. A key that does not exist is an error, as is a value that makes no
 //! sense; each error names where it stands, what was found and what is allowed.
 
+mod calibration;
 mod floor;
 mod footfall;
 mod load;
 mod shop;
 mod units;
 
+pub use calibration::{Calibrated, ZonesSection};
 pub use floor::{Floor, ReceiverSettings, ZoneKind};
 pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
@@ -48,6 +50,11 @@ pub struct Settings {
     pub presence: PresenceSection,
     /// The areas of the shop.
     pub zone: Vec<ZoneSettings>,
+    /// What was found out about them.
+    pub zones: ZonesSection,
+    /// What the file says that `zones.calibration` names.
+    #[serde(skip)]
+    pub calibrated: Option<Calibrated>,
     /// Where the receivers hang.
     pub receiver: Vec<ReceiverSettings>,
     /// The shop's own sensors and reference beacons.

@@ -16,7 +16,7 @@ mod polygon;
 #[cfg(test)]
 mod tests;
 
-pub use floor::{FloorPlan, FloorReceiver, FloorZone, Method, Shape, ZoneKind};
+pub use floor::{FloorPlan, FloorReceiver, FloorZone, Method, PathLoss, Shape, ZoneKind};
 pub use model::Model;
 pub use polygon::{Extent, NotAPolygon, Point, Polygon};
 
@@ -107,7 +107,11 @@ const HEARS_FOR_STEPS: u32 = 2;
 
 impl Places {
     /// Prepares a shop.
-    pub fn new(plan: &FloorPlan, model: Model) -> Self {
+    pub fn new(plan: &FloorPlan, mut model: Model) -> Self {
+        let law = plan.path_loss;
+        model.exponent = law.exponent.unwrap_or(model.exponent);
+        model.one_metre_dbm = law.reference_dbm.unwrap_or(model.one_metre_dbm);
+        model.shadowing_db = law.spread_db.unwrap_or(model.shadowing_db);
         let ground = Ground::new(plan, &model);
         Self {
             motion: Motion::new(&ground, &model),

@@ -8,11 +8,15 @@
 //! {"t":0.31,"receiver":"door","rssi":-67}
 //! {"t":0.44,"receiver":"till","rssi":-71,"x":3.12,"y":4.25}
 //! {"t":0.90,"receiver":"wine"}
+//! {"t":5.00,"zone":"dairy"}
+//! {"t":65.0,"zone":null}
 //! ```
 //!
 //! `t` is in seconds; `x` and `y` are metres on the floor plan; between two true positions the tag
 //! moved straight. A line with a receiver and no `rssi` says that it heard something else then: its
-//! silence about the tag means something. `tag` tells several tags in one file apart.
+//! silence about the tag means something. `tag` tells several tags in one file apart. `zone` says in
+//! which zone of the plan the tag was from then on, where nobody measured its place; `null` that it was
+//! on its way, where nothing is judged.
 //!
 //! The other form is that of the Position-Annotated-BLE-RSSI-Dataset (`.mbd`; Daniş et al., Pervasive
 //! and Mobile Computing 81, 2022): `unix_time,receiver,tag,rssi,x,y,z,…`, one reading a line, and a
@@ -29,8 +33,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::engine::{
-    ReceiverId, Uptime,
-    place::{Extent, FloorReceiver, Point},
+    ReceiverId, Uptime, ZoneId,
+    place::{Extent, FloorPlan, FloorReceiver, Point},
 };
 
 /// What one receiver heard.
@@ -51,8 +55,10 @@ pub struct Walk {
     pub name: String,
     /// What was heard, oldest first.
     pub readings: Vec<Reading>,
-    /// Where it truly was, oldest first, never empty.
+    /// Where it truly was, oldest first; empty when only its zones are known.
     pub truth: Vec<(Uptime, Point)>,
+    /// In which zone of the plan it was from when on, oldest first; none on the way to another.
+    pub marks: Vec<(Uptime, Option<usize>)>,
     /// Readings of receivers that the plan does not know; they are left out.
     pub strange: usize,
 }
@@ -79,6 +85,20 @@ pub enum WalkError {
         /// What was expected there.
         expected: &'static str,
     },
+    /// It names a zone that is not on the plan.
+    #[error(
+        "failed to find the zone `{zone}` of `{}`:{line} on the floor plan, which has {known}", path.display()
+    )]
+    Zone {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What stands there.
+        zone: String,
+        /// The zones there are.
+        known: String,
+    },
     /// There is nothing to compare.
     #[error("failed to find a walk in `{}`; {missing}", path.display())]
     Empty {
@@ -104,6 +124,24 @@ struct Line {
     rssi: Option<f32>,
     x: Option<f32>,
     y: Option<f32>,
+    #[serde(default, deserialize_with = "mark")]
+    zone: Mark<String>,
+}
+
+/// What a line says of the zone.
+#[derive(Debug, Default)]
+enum Mark<T> {
+    /// Nothing.
+    #[default]
+    Silent,
+    /// The tag is on its way from now on.
+    Away,
+    /// It is there from now on.
+    In(T),
+}
+
+fn mark<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Mark<String>, D::Error> {
+    Ok(Option::deserialize(from)?.map_or(Mark::Away, Mark::In))
 }
 
 #[derive(Deserialize)]
@@ -118,12 +156,13 @@ struct Raw {
     receiver: Option<String>,
     rssi: Option<f32>,
     at: Option<Point>,
+    zone: Mark<usize>,
 }
 
 const MBD_LINE: &str =
     "expected `unix_time,receiver,tag,rssi,x,y,…`, all numbers but for the two names";
 const JSON_LINE: &str = "expected an object like {\"t\":0.31,\"receiver\":\"door\",\"rssi\":-67,\"x\":3.1,\"y\":4.2}, \
-                         with a receiver, a position, or both";
+                         with a receiver, a position, a zone, or several of them";
 const JSON_HEADER: &str =
     "expected the header {\"beacon_gateway_walk\":1}; another version needs a newer beacon-gateway";
 const DEV_FORM: &str = "expected `Dongles:{\"id\": [[x, y, z], …], …}`";
@@ -133,10 +172,24 @@ const PAR_FORM: &str = "expected `{\"limits\": [x, y, x, y], …}` with the smal
 /// Signals that radios report, in dBm; controllers say 127 for one that they could not measure.
 const SIGNALS: std::ops::RangeInclusive<f32> = -127.0..=20.0;
 
-/// Reads the walks of a file, one for each tag.
-pub fn read_walks(path: &Path, receivers: &[FloorReceiver]) -> Result<Vec<Walk>, WalkError> {
-    let text = read(path)?;
-    let raw = if text.trim_start().starts_with('{') { json(path, &text) } else { mbd(path, &text) };
+/// Reads the walks of a file, one for each tag. `zones` are the names of the plan's zones.
+pub fn read_walks(
+    path: &Path,
+    receivers: &[FloorReceiver],
+    zones: &[ZoneId],
+) -> Result<Vec<Walk>, WalkError> {
+    parse_walks(path, &read(path)?, receivers, zones)
+}
+
+/// Reads the walks of a text; `path` is what messages call it.
+pub fn parse_walks(
+    path: &Path,
+    text: &str,
+    receivers: &[FloorReceiver],
+    zones: &[ZoneId],
+) -> Result<Vec<Walk>, WalkError> {
+    let is_json = text.trim_start().starts_with('{');
+    let raw = if is_json { json(path, text, zones) } else { mbd(path, text) };
     walks(path, raw?, receivers)
 }
 
@@ -197,8 +250,10 @@ fn mbd(path: &Path, text: &str) -> Result<Vec<Raw>, WalkError> {
         let mut number = || fields.next()?.parse::<f32>().ok();
         let (rssi, x, y) = (number()?, number()?, number()?);
         let at = Some(Point::new(x, y)).filter(|at| at.is_sound())?;
-        let raw = Raw { seconds, tag, receiver: Some(receiver), rssi: Some(rssi), at: Some(at) };
-        (raw.seconds.is_finite() && SIGNALS.contains(&rssi)).then_some(raw)
+        let (receiver, rssi, at) = (Some(receiver), Some(rssi), Some(at));
+        let raw = Raw { seconds, tag, receiver, rssi, at, zone: Mark::Silent };
+        let sound = raw.seconds.is_finite() && rssi.is_some_and(|it| SIGNALS.contains(&it));
+        sound.then_some(raw)
     };
     lines
         .map(|(line, found)| {
@@ -208,7 +263,7 @@ fn mbd(path: &Path, text: &str) -> Result<Vec<Raw>, WalkError> {
         .collect()
 }
 
-fn json(path: &Path, text: &str) -> Result<Vec<Raw>, WalkError> {
+fn json(path: &Path, text: &str, zones: &[ZoneId]) -> Result<Vec<Raw>, WalkError> {
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let wrong = |line, expected| WalkError::Line { path: path.to_owned(), line, expected };
     let header = lines.next().and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
@@ -216,17 +271,38 @@ fn json(path: &Path, text: &str) -> Result<Vec<Raw>, WalkError> {
         return Err(wrong(1, JSON_HEADER));
     }
     let parse = |line: &str| {
-        let Line { t, tag, receiver, rssi, x, y } = serde_json::from_str(line).ok()?;
+        let Line { t, tag, receiver, rssi, x, y, zone } = serde_json::from_str(line).ok()?;
         let at = match (x, y) {
             (Some(x), Some(y)) => Some(Point::new(x, y)).filter(|at| at.is_sound())?.into(),
             (None, None) => None,
             _ => return None,
         };
-        let says = receiver.is_some() || (at.is_some() && rssi.is_none());
+        let placed = at.is_some() || !matches!(zone, Mark::Silent);
+        let says = receiver.is_some() || (placed && rssi.is_none());
         let sound = t.is_finite() && rssi.is_none_or(|rssi| SIGNALS.contains(&rssi));
-        (says && sound).then_some(Raw { seconds: t, tag, receiver, rssi, at })
+        let raw = Raw { seconds: t, tag, receiver, rssi, at, zone: Mark::Silent };
+        (says && sound).then_some((raw, zone))
     };
-    lines.map(|(line, found)| parse(found).ok_or_else(|| wrong(line, JSON_LINE))).collect()
+    let mut raw = Vec::new();
+    for (line, found) in lines {
+        let (mut one, zone) = parse(found).ok_or_else(|| wrong(line, JSON_LINE))?;
+        one.zone = match zone {
+            Mark::Silent => Mark::Silent,
+            Mark::Away => Mark::Away,
+            Mark::In(name) => {
+                let known = zones.iter().position(|zone| zone.as_str() == name);
+                Mark::In(known.ok_or_else(|| strange_zone(path, line, name, zones))?)
+            }
+        };
+        raw.push(one);
+    }
+    Ok(raw)
+}
+
+fn strange_zone(path: &Path, line: usize, zone: String, zones: &[ZoneId]) -> WalkError {
+    let names: Vec<&str> = zones.iter().map(ZoneId::as_str).collect();
+    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    WalkError::Zone { path: path.to_owned(), line, zone, known }
 }
 
 fn walks(
@@ -255,6 +331,11 @@ fn walks(
             if own && let Some(point) = line.at {
                 walk.truth.push((at, point));
             }
+            match line.zone {
+                Mark::In(zone) if own => walk.marks.push((at, Some(zone))),
+                Mark::Away if own => walk.marks.push((at, None)),
+                Mark::In(_) | Mark::Away | Mark::Silent => {}
+            }
             let Some(id) = &line.receiver else { continue };
             match receivers.iter().position(|receiver| receiver.id.as_str() == id) {
                 // What another tag sent is no reading of this one, but shows that the receiver hears.
@@ -265,8 +346,8 @@ fn walks(
                 None => walk.strange += 1,
             }
         }
-        if walk.truth.is_empty() {
-            return Err(empty("it has no true positions"));
+        if walk.truth.is_empty() && walk.marks.is_empty() {
+            return Err(empty("it has neither true positions nor zones"));
         }
         if !walk.readings.iter().any(|reading| reading.rssi.is_some()) {
             return Err(empty("none of its receivers stands on the floor plan"));
@@ -297,6 +378,29 @@ impl Walk {
         }
     }
 
+    /// The same; none when only its zones are known.
+    pub fn point_at(&self, at: Uptime) -> Option<Point> {
+        (!self.truth.is_empty()).then(|| self.truth_at(at))
+    }
+
+    /// In which zone of the plan the tag truly was, if in one; none when that is not known, as on the
+    /// way from one zone to another.
+    pub fn zone_at(&self, plan: &FloorPlan, at: Uptime) -> Option<Option<usize>> {
+        if self.marks.is_empty() {
+            return self.point_at(at).map(|point| plan.zone_at(point));
+        }
+        let next = self.marks.partition_point(|(when, _)| *when <= at);
+        let (_, zone) = self.marks.get(next.checked_sub(1)?)?;
+        zone.map(Some)
+    }
+
+    /// What was heard of it from one time on, and before another.
+    #[must_use]
+    pub fn cut(&self, from: Uptime, to: Uptime) -> Self {
+        let within = self.readings.iter().filter(|it| from <= it.at && it.at < to);
+        Self { readings: within.copied().collect(), ..self.clone() }
+    }
+
     /// When the tag was heard first and last.
     pub fn span(&self) -> (Uptime, Uptime) {
         let heard = || self.readings.iter().filter(|it| it.rssi.is_some()).map(|it| it.at);
@@ -323,7 +427,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("walk.jsonl");
         fs::write(&path, text).unwrap();
-        read_walks(&path, &receivers())
+        read_walks(&path, &receivers(), &["wine", "dairy"].map(ZoneId::new))
+    }
+
+    #[test]
+    fn zones_hold_from_their_mark_to_the_next_and_nothing_is_known_on_the_way() {
+        let text = "{\"beacon_gateway_walk\":1}\n\
+                    {\"t\":0,\"receiver\":\"door\",\"rssi\":-60}\n\
+                    {\"t\":5,\"zone\":\"dairy\"}\n\
+                    {\"t\":9,\"zone\":null}\n\
+                    {\"t\":12,\"zone\":\"wine\"}\n";
+        let walk = parse(text).unwrap().remove(0);
+        let plan = FloorPlan::default();
+        let zones = [1.0, 5.0, 8.9, 9.0, 12.0, 99.0].map(|at| walk.zone_at(&plan, uptime(at)));
+        assert_eq!(zones, [None, Some(Some(1)), Some(Some(1)), None, Some(Some(0)), Some(Some(0))]);
+        assert_eq!(walk.point_at(uptime(6.0)), None);
     }
 
     #[test]
@@ -368,8 +486,13 @@ mod tests {
             ),
             (
                 format!("{header}{{\"t\":1,\"receiver\":\"door\",\"rssi\":-60}}\n"),
-                "no true positions",
+                "neither true positions nor zones",
             ),
+            (
+                format!("{header}{{\"t\":1,\"zone\":\"attic\"}}\n"),
+                ":2 on the floor plan, which has wine, dairy",
+            ),
+            (format!("{header}{{\"t\":1,\"zone\":7}}\n"), ":2; expected an object"),
         ] {
             let said = parse(&text).unwrap_err().to_string();
             assert!(said.contains(expected), "{text}: {said}");

@@ -125,8 +125,16 @@ impl ReceiverSettings {
 }
 
 impl Settings {
-    /// The floor plan: receivers with and without positions, and the zones that have a place.
+    /// The floor plan: receivers with and without positions, and the zones that have a place, with
+    /// what was found out about the receivers.
     pub fn floor(&self) -> Result<Floor, Invalid> {
+        let mut floor = self.measured_floor()?;
+        self.calibrate(&mut floor);
+        Ok(floor)
+    }
+
+    /// The same without a calibration.
+    pub fn measured_floor(&self) -> Result<Floor, Invalid> {
         let mut floor = Floor::default();
         for (n, receiver) in self.receiver.iter().enumerate() {
             let built = receiver.build(n)?;

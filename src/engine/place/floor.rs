@@ -52,6 +52,18 @@ pub struct FloorReceiver {
     pub offset_db: f32,
 }
 
+/// How a signal falls with distance, as far as that was measured: what is `None` is the
+/// [`Model`](super::Model)'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PathLoss {
+    /// 10 times this many dB are lost for each tenfold of the distance.
+    pub exponent: Option<f32>,
+    /// Signal strength one metre from a tag that a person carries, in dBm.
+    pub reference_dbm: Option<f32>,
+    /// Spread of readings about the law, in dB.
+    pub spread_db: Option<f32>,
+}
+
 /// The plan of a shop.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FloorPlan {
@@ -61,6 +73,8 @@ pub struct FloorPlan {
     pub receivers: Vec<FloorReceiver>,
     /// Where people can be at all; otherwise around all zones and receivers.
     pub extent: Option<Extent>,
+    /// The law of distance as it was measured in this shop.
+    pub path_loss: PathLoss,
 }
 
 /// How well somebody can be placed with a plan.

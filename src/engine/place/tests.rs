@@ -228,7 +228,7 @@ fn without_positions(receivers: usize) -> FloorPlan {
     FloorPlan {
         zones: (0..receivers).map(zone).collect(),
         receivers: (0..receivers).map(receiver).collect(),
-        extent: None,
+        ..FloorPlan::default()
     }
 }
 
