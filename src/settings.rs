@@ -10,7 +10,7 @@ mod load;
 mod shop;
 mod units;
 
-pub use floor::{Floor, ReceiverSettings, ZoneKind};
+pub use floor::{Floor, FloorSection, ReceiverSettings, WallSettings, ZoneKind};
 pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
 pub(crate) use shop::check_id;
@@ -50,6 +50,10 @@ pub struct Settings {
     pub zone: Vec<ZoneSettings>,
     /// Where the receivers hang.
     pub receiver: Vec<ReceiverSettings>,
+    /// How signals fall with distance.
+    pub floor: FloorSection,
+    /// What stands in the way of people and signals.
+    pub wall: Vec<WallSettings>,
     /// The shop's own sensors and reference beacons.
     pub fixture: Vec<FixtureSettings>,
     /// Counting everybody, anonymously.
