@@ -12,7 +12,7 @@ mod shop;
 mod units;
 
 pub use calibration::{Calibrated, ZonesSection};
-pub use floor::{Floor, ReceiverSettings, ZoneKind};
+pub use floor::{Floor, FloorSection, ReceiverSettings, WallSettings, ZoneKind};
 pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
 pub(crate) use shop::check_id;
@@ -57,6 +57,10 @@ pub struct Settings {
     pub calibrated: Option<Calibrated>,
     /// Where the receivers hang.
     pub receiver: Vec<ReceiverSettings>,
+    /// How signals fall with distance.
+    pub floor: FloorSection,
+    /// What stands in the way of people and signals.
+    pub wall: Vec<WallSettings>,
     /// The shop's own sensors and reference beacons.
     pub fixture: Vec<FixtureSettings>,
     /// Counting everybody, anonymously.

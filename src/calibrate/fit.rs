@@ -12,7 +12,7 @@ use super::{
     observe::{Observed, Part, Spot, observe, single},
     solve::Square,
 };
-use crate::engine::place::{FloorPlan, Method, Model};
+use crate::engine::place::{FloorPlan, FloorReceiver, Method, Model};
 
 /// How much is fitted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,7 +97,15 @@ struct Unknowns {
 struct Before {
     reference: f64,
     exponent: f64,
-    offsets: Vec<f64>,
+    receivers: Vec<Configured>,
+}
+
+/// What is configured for a receiver.
+struct Configured {
+    offset: f64,
+    /// A reference and an exponent of its own, which are left as they are.
+    reference: Option<f64>,
+    exponent: Option<f64>,
 }
 
 /// Fits some parts of walks.
@@ -107,7 +115,7 @@ pub(super) fn fit(plan: &FloorPlan, parts: &[Part<'_>], model: &Model, scope: Sc
     let before = Before {
         reference: f64::from(law.reference_dbm.unwrap_or(model.one_metre_dbm)),
         exponent: f64::from(law.exponent.unwrap_or(model.exponent)),
-        offsets: plan.receivers.iter().map(|it| f64::from(it.offset_db)).collect(),
+        receivers: plan.receivers.iter().map(Configured::of).collect(),
     };
     let scope = if plan.method() == Method::Plan { scope } else { Scope::Offsets };
     let usual = f64::from(law.spread_db.unwrap_or(model.shadowing_db));
@@ -151,9 +159,14 @@ impl Unknowns {
     }
 
     /// Which unknowns a spot says something about, and by which factor.
-    fn row(&self, spot: &Spot) -> [(usize, f64); 4] {
+    fn row(&self, spot: &Spot, before: &Before) -> [(usize, f64); 4] {
         let receiver = 2 + self.tags + spot.receiver;
-        [(0, 1.0), (1, -spot.tens), (2 + spot.source, 1.0), (receiver, 1.0)]
+        let configured = before.receivers.get(spot.receiver);
+        let own_reference = configured.is_some_and(|it| it.reference.is_some());
+        let own_exponent = configured.is_some_and(|it| it.exponent.is_some());
+        let reference = if own_reference { 0.0 } else { 1.0 };
+        let exponent = if own_exponent { 0.0 } else { -spot.tens };
+        [(0, reference), (1, exponent), (2 + spot.source, 1.0), (receiver, 1.0)]
     }
 
     fn value(&self, n: usize) -> f64 {
@@ -161,7 +174,8 @@ impl Unknowns {
     }
 
     fn expected(&self, spot: &Spot, before: &Before) -> f64 {
-        let known: f64 = self.row(spot).iter().map(|(n, factor)| factor * self.value(*n)).sum();
+        let known: f64 =
+            self.row(spot, before).iter().map(|(n, factor)| factor * self.value(*n)).sum();
         before.expected(spot) + known
     }
 
@@ -187,7 +201,7 @@ impl Unknowns {
             let fits = (tails + 1.0) / (tails + over * over / variance);
             let clear = 1.0 / (1.0 + ((limit - expected) / CLEAR_EDGE_DB).exp());
             let weight = fits * clear / variance;
-            let row = self.row(spot);
+            let row = self.row(spot, before);
             let target = spot.mean_dbm - before.expected(spot);
             for (n, factor) in row {
                 if let Some(sum) = right.get_mut(n) {
@@ -234,8 +248,8 @@ impl Unknowns {
     fn result(&self, observed: &Observed, before: &Before, spread: f64) -> Fit {
         let first = 2 + self.tags;
         let heard: Vec<usize> = (first..)
-            .zip(&observed.readings)
-            .filter(|(_, readings)| **readings > 0)
+            .zip(observed.readings.iter().zip(&before.receivers))
+            .filter(|(_, (readings, receiver))| **readings > 0 && receiver.reference.is_none())
             .map(|(n, _)| n)
             .collect();
         let share = 1.0 / super::observe::real(heard.len().max(1));
@@ -246,16 +260,22 @@ impl Unknowns {
         };
         let of_all = |n: usize| if heard.contains(&n) { share } else { 0.0 };
         let mean: Vec<f64> = (0..self.values.len()).map(of_all).collect();
-        let offset = |((n, before), readings): ((usize, &f64), &u32)| {
+        let nothing = vec![0.0; self.values.len()];
+        let offset = |((n, before), readings): ((usize, &Configured), &u32)| {
+            let (shared, mean) = match before.reference {
+                None => (common, &mean),
+                Some(_) => (0.0, &nothing),
+            };
             let contrast = mean.iter().enumerate();
             let contrast = contrast.map(|(m, mean)| if m == n { 1.0 - mean } else { -mean });
             let contrast: Vec<f64> = contrast.collect();
-            let known = if *readings > 0 { self.value(n) - common } else { 0.0 };
-            let db = (before + known).clamp(-MOST_OFFSET_DB, MOST_OFFSET_DB);
+            let known = if *readings > 0 { self.value(n) - shared } else { 0.0 };
+            let db = (before.offset + known).clamp(-MOST_OFFSET_DB, MOST_OFFSET_DB);
             let error = if *readings > 0 { of(&contrast) } else { OFFSET_DB };
             Offset { db: single(db), error_db: single(error), readings: *readings }
         };
-        let offsets = (first..).zip(&before.offsets).zip(&observed.readings).map(offset).collect();
+        let offsets =
+            (first..).zip(&before.receivers).zip(&observed.readings).map(offset).collect();
         let reference: Vec<f64> =
             mean.iter().enumerate().map(|(m, mean)| if m == 0 { 1.0 } else { *mean }).collect();
         let (exponent, one_metre) =
@@ -280,8 +300,21 @@ pub(super) const MOST_OFFSET_DB: f64 = 40.0;
 
 impl Before {
     fn expected(&self, spot: &Spot) -> f64 {
-        let offset = self.offsets.get(spot.receiver).copied().unwrap_or(0.0);
-        self.reference + offset - self.exponent * spot.tens - spot.walls_db
+        let own = self.receivers.get(spot.receiver);
+        let offset = own.map_or(0.0, |it| it.offset);
+        let reference = own.and_then(|it| it.reference).unwrap_or(self.reference);
+        let exponent = own.and_then(|it| it.exponent).unwrap_or(self.exponent);
+        reference + offset - exponent * spot.tens - spot.walls_db
+    }
+}
+
+impl Configured {
+    fn of(receiver: &FloorReceiver) -> Self {
+        Self {
+            offset: f64::from(receiver.offset_db),
+            reference: receiver.path_loss.reference_dbm.map(f64::from),
+            exponent: receiver.path_loss.exponent.map(f64::from),
+        }
     }
 }
 

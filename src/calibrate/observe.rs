@@ -10,7 +10,7 @@ use super::{Fingerprint, Level};
 use crate::{
     engine::{
         Uptime, ZoneId,
-        place::{FloorPlan, Method, Point},
+        place::{FloorPlan, Method, Point, walls_between},
     },
     evaluate::Walk,
 };
@@ -119,7 +119,8 @@ impl Way {
         // The derivative of ten times the logarithm, times how far the place may be off.
         let slope = 10.0 / std::f64::consts::LN_10 / distance;
         let blur = (slope * PLACE_M).powi(2);
-        Some(Self { tens: 10.0 * distance.log10(), blur, walls_db: walls(plan, at, point) })
+        let walls_db = f64::from(walls_between(plan, at, point));
+        Some(Self { tens: 10.0 * distance.log10(), blur, walls_db })
     }
 
     /// From anywhere in a zone.
@@ -135,11 +136,6 @@ impl Way {
         let walls_db = ways.iter().map(|way| way.walls_db).sum::<f64>() / count;
         Some(Self { tens, blur: square / count, walls_db })
     }
-}
-
-/// What walls take between two places, in dB.
-fn walls(_plan: &FloorPlan, _from: Point, _to: Point) -> f64 {
-    0.0
 }
 
 /// Gathers what was heard in some parts. `height` is that of a carried tag above the floor.

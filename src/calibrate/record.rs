@@ -74,9 +74,8 @@ impl Recording {
 
     /// It as a walk file: times count from its beginning, because nobody's day is in it.
     pub fn walk(&self) -> String {
-        let mut text = "{\"beacon_gateway_walk\":1}\n".to_owned();
         let began = self.began.unwrap_or_default();
-        for Line { at, what } in &self.lines {
+        let line = |Line { at, what }: &Line| {
             let t = at.since(began).as_secs_f64();
             let says = match what {
                 What::Zone(Some(zone)) => format!("\"zone\":{}", quoted(zone.as_str())),
@@ -86,9 +85,10 @@ impl Recording {
                 }
                 What::Works(receiver) => format!("\"receiver\":{}", quoted(receiver.as_str())),
             };
-            text.push_str(&format!("{{\"t\":{t:.2},{says}}}\n"));
-        }
-        text
+            format!("{{\"t\":{t:.2},{says}}}\n")
+        };
+        let head = "{\"beacon_gateway_walk\":1}\n".to_owned();
+        std::iter::once(head).chain(self.lines.iter().map(line)).collect()
     }
 
     fn push(&mut self, at: Uptime, what: What) {

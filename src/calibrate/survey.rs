@@ -186,7 +186,7 @@ impl Cell {
         let Some(way) = Way::from(plan, receiver, self.middle, model.height) else { return };
         let Some(receiver) = plan.receivers.get(receiver) else { return };
         let Some(at) = receiver.position else { return };
-        let law = plan.path_loss;
+        let law = receiver.path_loss.or(plan.path_loss);
         let exponent = f64::from(law.exponent.unwrap_or(model.exponent));
         let reference = f64::from(law.reference_dbm.unwrap_or(model.one_metre_dbm));
         let spread = f64::from(law.spread_db.unwrap_or(model.shadowing_db));

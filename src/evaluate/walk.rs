@@ -34,7 +34,7 @@ use thiserror::Error;
 
 use crate::engine::{
     ReceiverId, Uptime, ZoneId,
-    place::{Extent, FloorPlan, FloorReceiver, Point},
+    place::{Extent, FloorPlan, FloorReceiver, PathLoss, Point},
 };
 
 /// What one receiver heard.
@@ -215,6 +215,7 @@ pub fn read_dev(path: &Path) -> Result<Vec<FloorReceiver>, WalkError> {
             position: Some(Point::new(position.0, position.1)),
             height: number(at, 2).ok_or_else(wrong)?,
             offset_db: 0.0,
+            path_loss: PathLoss::default(),
         });
     }
     Ok(receivers)
@@ -419,6 +420,7 @@ mod tests {
                 position: None,
                 height: 2.0,
                 offset_db: 0.0,
+                path_loss: PathLoss::default(),
             })
             .to_vec()
     }

@@ -8,7 +8,9 @@ use fastrand::Rng;
 use crate::{
     engine::{
         ReceiverId, Uptime, ZoneId,
-        place::{Extent, FloorPlan, FloorReceiver, FloorZone, Point, Polygon, Shape, ZoneKind},
+        place::{
+            Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+        },
     },
     evaluate::{Reading, Walk},
 };
@@ -30,6 +32,7 @@ pub(super) fn receiver(id: &str, x: f32, y: f32) -> FloorReceiver {
         position: Some(Point::new(x, y)),
         height: 2.5,
         offset_db: 0.0,
+        path_loss: PathLoss::default(),
     }
 }
 
