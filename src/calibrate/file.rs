@@ -258,8 +258,9 @@ impl fmt::Display for Calibration {
              # from {readings} readings in {walks} walks. In parts of them that were left out, the zone was right in\n\
              # {} of the seconds without this file, and in {} with it.\n\
              #\n\
-             # `offset_db` stands in the place of `rssi_offset` of [[receiver]], [law] in the place of [floor], [[zone]] is for comparing with later. Numbers may be changed by hand. Without this file the\n\
-             # configuration holds.\n",
+             # `offset_db` stands in the place of `rssi_offset` of [[receiver]], [law] in the place of [floor];\n\
+             # [[zone]] is for comparing with later. Numbers may be changed by hand. Without this file the configuration\n\
+             # holds.\n",
             percent(*right_without),
             percent(*right_with)
         )?;

@@ -61,11 +61,12 @@ const EXPONENT: f64 = 0.3;
 /// What is fixed is known this well.
 const FIXED: f64 = 1e-4;
 
-/// How far receivers' offsets lie from the configured ones, in dB: cases, antennas, walls behind.
-const OFFSET_DB: f64 = 4.0;
+/// How far receivers' offsets lie from the configured ones, in dB: cases, antennas, how they hang. The
+/// estimator assumes as much.
+const OFFSET_DB: f64 = 3.0;
 
 /// The spread that the configuration says is worth as many spots as this.
-const SPREAD_SPOTS: f64 = 20.0;
+const SPREAD_SPOTS: f64 = 40.0;
 
 /// The spread of one second's readings is never taken to be less or more than this, in dB.
 const SPREADS_DB: std::ops::RangeInclusive<f64> = 3.0..=10.0;

@@ -44,7 +44,7 @@ fn offsets_are_found_on_walks_to_within_the_error_that_is_stated() {
     assert!(error < 1.5, "the stated error is {error} dB");
     assert!(miss < 1.4, "the offsets are off by {miss} times the stated error");
     let far = misses.iter().filter(|miss| miss.abs() > 3.0).count();
-    assert!(far <= 2, "{far} of 96 offsets are off by more than three times the stated error");
+    assert!(far <= 4, "{far} of 96 offsets are off by more than three times the stated error");
 }
 
 #[test]
@@ -79,15 +79,20 @@ fn the_law_of_distance_is_found_to_within_the_error_that_is_stated() {
 }
 
 #[test]
-fn a_few_readings_change_little() {
-    for seed in 0..6 {
-        let shop = Shop::new(seed, 4.0);
+fn a_few_readings_make_nothing_worse_and_are_known_to_be_few() {
+    let (mut misses, mut before) = (Vec::new(), Vec::new());
+    for seed in 0..16 {
+        let shop = Shop::new(seed, 3.0);
         let fit = fitted(&shop, &[shop.walk(seed, 2)]);
-        for offset in &fit.offsets {
-            assert!(offset.db.abs() < 6.0 && offset.error_db > 2.0, "{offset:?}");
+        for (offset, truth) in fit.offsets.iter().zip(shop.relative()) {
+            misses.push(f64::from(offset.db - truth));
+            before.push(f64::from(truth));
+            assert!(offset.error_db > 1.5, "{offset:?}");
         }
-        assert!((fit.law.exponent - 1.8).abs() < 0.3, "{:?}", fit.law);
+        assert!((fit.law.exponent - 1.8).abs() < 0.6, "{:?}", fit.law);
     }
+    let (miss, before) = (root_mean_square(&misses), root_mean_square(&before));
+    assert!(miss < before * 1.1, "off by {miss} dB after two seconds, by {before} dB before");
 }
 
 #[test]

@@ -99,6 +99,17 @@ pub enum WalkError {
         /// The zones there are.
         known: String,
     },
+    /// It lasts longer than anybody walks.
+    #[error(
+        "failed to take `{}` for one walk; from its first to its last `t` it lasts {hours:.0} hours, allowed are \
+         {MOST_HOURS}", path.display()
+    )]
+    Long {
+        /// The file.
+        path: PathBuf,
+        /// How long, in hours.
+        hours: f64,
+    },
     /// There is nothing to compare.
     #[error("failed to find a walk in `{}`; {missing}", path.display())]
     Empty {
@@ -168,6 +179,9 @@ const JSON_HEADER: &str =
 const DEV_FORM: &str = "expected `Dongles:{\"id\": [[x, y, z], …], …}`";
 
 const PAR_FORM: &str = "expected `{\"limits\": [x, y, x, y], …}` with the smaller corner first";
+
+/// No walk lasts longer, in hours: a day is judged second by second, years would never end.
+const MOST_HOURS: u8 = 24;
 
 /// Signals that radios report, in dBm; controllers say 127 for one that they could not measure.
 const SIGNALS: std::ops::RangeInclusive<f32> = -127.0..=20.0;
@@ -314,6 +328,10 @@ fn walks(
     let empty = |missing| WalkError::Empty { path: path.to_owned(), missing };
     raw.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let started = raw.first().ok_or_else(|| empty("it has no lines"))?.seconds;
+    let hours = raw.last().map_or(0.0, |last| (last.seconds - started) / 3600.0);
+    if hours > f64::from(MOST_HOURS) {
+        return Err(WalkError::Long { path: path.to_owned(), hours });
+    }
     let file =
         path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut tags: Vec<&str> =
@@ -481,6 +499,7 @@ mod tests {
             ("1,door,tag,nan,1,2,3\n".to_owned(), ":1; expected `unix_time"),
             ("1,attic,tag,-60,1,2,3\n".to_owned(), "stands on the floor plan"),
             ("{\"beacon_gateway_walk\":2}\n".to_owned(), "newer"),
+            ("1,door,tag,-60,1,2\n100000,door,tag,-60,1,2\n".to_owned(), "lasts 28 hours"),
             (format!("{header}{{\"t\":1,\"x\":2}}\n"), ":2; expected an object"),
             (
                 format!("{header}{{\"t\":1,\"rssi\":-60,\"x\":2,\"y\":2}}\n"),

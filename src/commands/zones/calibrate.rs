@@ -2,7 +2,9 @@
 //! how well zones are told apart and what would help out, and a file that the gateway loads.
 
 use std::{
+    fs::{self, File, OpenOptions},
     io::{BufWriter, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,7 +25,7 @@ use crate::{
         ZoneId,
         place::{Method, ZoneKind},
     },
-    evaluate::{Walk, read_walks},
+    evaluate::{Walk, parse_walks, read_walks},
     gateway::chain,
     settings::{Floor, Settings},
     uplink::payload::utc,
@@ -60,6 +62,15 @@ pub(super) struct CalibrateOptions {
     plan: PlanOptions,
 }
 
+/// The file of a recording.
+struct Saved {
+    path: PathBuf,
+    file: File,
+}
+
+/// Only the user who records may read it: it says when somebody was where.
+const MODE: u32 = 0o600;
+
 pub(super) fn run(options: &CalibrateOptions) -> Result<(), Failure> {
     let (floor, settings) = options.plan.floor(Settings::measured_floor)?;
     let Floor { plan, zones } = &floor;
@@ -73,8 +84,10 @@ pub(super) fn run(options: &CalibrateOptions) -> Result<(), Failure> {
             Failure::Configuration(found.to_owned())
         })?;
         let tag = Tag::named(tag, settings)?;
-        let recording = record(options, settings, &floor, tag)?;
-        walks.extend(heard(&recording, options.save.as_deref(), &floor)?);
+        let stays = stays(options.zone.as_deref(), &floor)?;
+        let saved = options.save.as_deref().map(Saved::create).transpose()?;
+        let recording = listen::record(settings, tag, stays, options.duration)?;
+        walks.extend(heard(&recording, saved, &floor)?);
     }
     for Walk { name, strange, .. } in walks.iter().filter(|walk| walk.strange > 0) {
         say(&format!("{name}: {strange} readings are of receivers that are not on the plan."));
@@ -93,59 +106,59 @@ pub(super) fn run(options: &CalibrateOptions) -> Result<(), Failure> {
     keep(options, settings.as_ref(), &floor, &study)
 }
 
-/// Lets a tag be listened to, in one zone or in all.
-fn record(
-    options: &CalibrateOptions,
-    settings: &Settings,
-    floor: &Floor,
-    tag: Tag,
-) -> Result<Recording, Failure> {
-    if let Some(path) = options.save.as_ref().filter(|path| path.exists()) {
-        let found =
-            format!("`{}` is there already; choose a name that is not taken", path.display());
-        return Err(Failure::Failed(found));
-    }
-    let named = floor.plan.zones.iter().zip(&floor.zones);
-    let stays = match &options.zone {
-        Some(name) => {
-            let zone = ZoneId::new(name);
-            if !floor.zones.contains(&zone) {
-                let known: Vec<&str> = floor.zones.iter().map(ZoneId::as_str).collect();
-                let found = format!(
-                    "there is no zone `{name}` on the floor plan, which has {}",
-                    known.join(", ")
-                );
-                return Err(Failure::Configuration(found));
-            }
-            Stays::Here(zone)
-        }
+/// The zones in which a tag is listened to: the one that was named, or all.
+fn stays(zone: Option<&str>, floor: &Floor) -> Result<Stays, Failure> {
+    let Floor { plan, zones } = floor;
+    let Some(name) = zone else {
         // What a private zone sounds like is nobody's business, and nothing that could be announced.
-        None => Stays::Each(
-            named
-                .filter(|(zone, _)| zone.kind != ZoneKind::Private)
-                .map(|(_, id)| id.clone())
-                .collect(),
-        ),
+        let open = plan.zones.iter().zip(zones);
+        let open = open.filter(|(zone, _)| zone.kind != ZoneKind::Private);
+        return Ok(Stays::Each(open.map(|(_, id)| id.clone()).collect()));
     };
-    listen::record(settings, tag, stays, options.duration)
+    let zone = ZoneId::new(name);
+    if zones.contains(&zone) {
+        return Ok(Stays::Here(zone));
+    }
+    let known: Vec<&str> = zones.iter().map(ZoneId::as_str).collect();
+    let known = known.join(", ");
+    let found = format!("there is no zone `{name}` on the floor plan, which has {known}");
+    Err(Failure::Configuration(found))
+}
+
+impl Saved {
+    /// Makes the file before anybody walks for it.
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
+        let file = made.map_err(|error| {
+            let hint = "choose a name that is not taken, where this user may write";
+            Failure::Failed(format!("cannot create `{}`: {error}; {hint}", path.display()))
+        })?;
+        Ok(Self { path: path.to_owned(), file })
+    }
 }
 
 /// A recording as a walk, by way of its file: what is fitted now is what will be fitted again.
-fn heard(recording: &Recording, save: Option<&Path>, floor: &Floor) -> Result<Vec<Walk>, Failure> {
+fn heard(recording: &Recording, saved: Option<Saved>, floor: &Floor) -> Result<Vec<Walk>, Failure> {
     if recording.readings() == 0 {
+        if let Some(Saved { path, .. }) = saved {
+            // Nothing would be in it.
+            drop(fs::remove_file(path));
+        }
         let found =
             "no receiver heard the tag; is it switched on, and does `beacon-gateway scan` show it?";
         return Err(Failure::Failed(found.to_owned()));
     }
     let text = recording.walk();
-    if let Some(path) = save {
-        std::fs::write(path, &text).map_err(|error| {
+    let mut name = PathBuf::from("live");
+    if let Some(Saved { path, mut file }) = saved {
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        written.map_err(|error| {
             Failure::Failed(format!("cannot write `{}`: {error}", path.display()))
         })?;
         say(&format!("{} readings are in `{}`.", recording.readings(), path.display()));
+        name = path;
     }
-    let name = save.unwrap_or(Path::new("live"));
-    Ok(crate::evaluate::parse_walks(name, &text, &floor.plan.receivers, &floor.zones)?)
+    Ok(parse_walks(&name, &text, &floor.plan.receivers, &floor.zones)?)
 }
 
 /// Writes the calibration, if it is worth it.

@@ -322,8 +322,8 @@ mod tests {
         let octets = tag.address.octets().map(|octet| format!("{octet:02X}"));
         let settings = Settings::default();
         let clock = Clock::start();
-        let tag = Tag::named(&octets.join(":"), &settings).unwrap();
-        let mut listener = Listener::new(tag, &settings, clock).unwrap();
+        let tag = Tag::named(&octets.join(":"), &settings).ok().unwrap();
+        let mut listener = Listener::new(tag, &settings, clock).ok().unwrap();
         let (heard_tx, heard) = mpsc::channel(HEARD_BOUND);
         let counters = Arc::new(crate::scan::ScanCounters::default());
         let counted = Arc::clone(&counters);
@@ -360,9 +360,8 @@ mod tests {
 
     #[test]
     fn a_tag_that_nobody_knows_is_refused_without_being_repeated() {
-        let refused = Tag::named("C0:11:22", &Settings::default());
+        let refused = Tag::named("C0:11:22:33:99", &Settings::default());
         let Err(Failure::Configuration(said)) = refused.map(drop) else { panic!("it was taken") };
-        assert!(said.contains("neither") && !said.contains("C0:11:22\u{60} "), "{said}");
-        assert!(!said.contains("`C0:11:22`"), "{said}");
+        assert!(said.contains("neither") && !said.contains("33:99"), "{said}");
     }
 }

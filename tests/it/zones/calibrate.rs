@@ -137,8 +137,6 @@ fn a_calibration_that_does_not_help_is_not_written() {
     // What the configuration says is true already.
     let shop = Shop::new("");
     let walks = shop.walks(0.0);
-    fs::write(shop.path("calibration.toml"), "").ok();
-    fs::remove_file(shop.path("calibration.toml")).unwrap();
     let output = shop.calibrate(&walks, &[]);
     let said = said(&output);
     if output.status.success() {
@@ -196,16 +194,16 @@ fn what_makes_no_sense_on_the_command_line_is_refused() {
     for (more, code, expected) in [
         (vec![], 2, "--walk"),
         (vec!["--zone", "left", "--walk", &walk], 2, "--tag"),
-        (vec!["--tag", "C0:11:22:33:44"], 78, "neither the id of a fixture"),
-        (vec!["--tag", "C0:11:22:33:44:55", "--zone", "attic"], 78, "left, right"),
-        (vec!["--tag", "C0:11:22:33:44:55", "--zone", "left"], 78, "no receiver to listen with"),
-        (vec!["--tag", "C0:11:22:33:44:55", "--save", &walk], 1, "is there already"),
+        (vec!["--tag", "C1:5A:6B:7C:8D"], 78, "neither the id of a fixture"),
+        (vec!["--tag", "C1:5A:6B:7C:8D:9E", "--zone", "attic"], 78, "left, right"),
+        (vec!["--tag", "C1:5A:6B:7C:8D:9E", "--zone", "left"], 78, "no receiver to listen with"),
+        (vec!["--tag", "C1:5A:6B:7C:8D:9E", "--save", &walk], 1, "choose a name that is not taken"),
         (vec!["--walk", "/nowhere"], 1, "/nowhere"),
     ] {
         let output = run(&[base.as_slice(), &more].concat());
         assert_eq!(output.status.code(), Some(code), "{more:?}: {}", said(&output));
         assert!(said(&output).contains(expected), "{}", said(&output));
-        assert!(!said(&output).contains("C0:11:22:33:44"), "{}", said(&output));
+        assert!(!said(&output).contains("C1:5A"), "{}", said(&output));
     }
 }
 
@@ -276,7 +274,7 @@ async fn a_tag_that_remote_receivers_hear_is_recorded_and_strangers_leave_no_tra
     let shop = Shop::new(&(remotes(broker.port()) + &fixture));
     let (config, saved) = (shop.path("gateway.toml"), shop.path("left.jsonl"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_beacon-gateway"));
-    command.args(["zones", "calibrate", "--config", &config, "--tag", "badge", "--for", "5s"]);
+    command.args(["zones", "calibrate", "--config", &config, "--tag", "badge", "--for", "6s"]);
     command.args(["--zone", "left", "--save", &saved]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
@@ -304,7 +302,7 @@ async fn a_technician_is_led_through_the_zones_and_may_skip_one() {
     let shop = Shop::new(&remotes(broker.port()));
     let (config, saved) = (shop.path("gateway.toml"), shop.path("walk.jsonl"));
     let mut command = Command::new(env!("CARGO_BIN_EXE_beacon-gateway"));
-    command.args(["zones", "calibrate", "--config", &config, "--tag", TAG, "--for", "4s"]);
+    command.args(["zones", "calibrate", "--config", &config, "--tag", TAG, "--for", "6s"]);
     command.args(["--save", &saved]);
     let answers = shop.path("answers");
     fs::write(&answers, "skip\nwhat\n\n").unwrap();
