@@ -22,19 +22,21 @@
 //! and Mobile Computing 81, 2022): `unix_time,receiver,tag,rssi,x,y,z,…`, one reading a line, and a
 //! `.dev` file with the receivers' positions, beside which a `.par` file may name the area's limits.
 
+mod area;
+mod lines;
+
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-use serde_json::Value;
 use thiserror::Error;
 
+pub use self::area::{read_dev, read_par};
+use self::lines::{Mark, Raw, json, mbd};
 use crate::engine::{
-    ReceiverId, Uptime, ZoneId,
-    place::{Extent, FloorPlan, FloorReceiver, PathLoss, Point},
+    Uptime, ZoneId,
+    place::{FloorPlan, FloorReceiver, Point},
 };
 
 /// What one receiver heard.
@@ -120,71 +122,8 @@ pub enum WalkError {
     },
 }
 
-#[derive(Deserialize)]
-struct Header {
-    beacon_gateway_walk: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    t: f64,
-    #[serde(default)]
-    tag: String,
-    receiver: Option<String>,
-    rssi: Option<f32>,
-    x: Option<f32>,
-    y: Option<f32>,
-    #[serde(default, deserialize_with = "mark")]
-    zone: Mark<String>,
-}
-
-/// What a line says of the zone.
-#[derive(Debug, Default)]
-enum Mark<T> {
-    /// Nothing.
-    #[default]
-    Silent,
-    /// The tag is on its way from now on.
-    Away,
-    /// It is there from now on.
-    In(T),
-}
-
-fn mark<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Mark<String>, D::Error> {
-    Ok(Option::deserialize(from)?.map_or(Mark::Away, Mark::In))
-}
-
-#[derive(Deserialize)]
-struct Par {
-    limits: [f32; 4],
-}
-
-/// What both forms say, line by line.
-struct Raw {
-    seconds: f64,
-    tag: String,
-    receiver: Option<String>,
-    rssi: Option<f32>,
-    at: Option<Point>,
-    zone: Mark<usize>,
-}
-
-const MBD_LINE: &str =
-    "expected `unix_time,receiver,tag,rssi,x,y,…`, all numbers but for the two names";
-const JSON_LINE: &str = "expected an object like {\"t\":0.31,\"receiver\":\"door\",\"rssi\":-67,\"x\":3.1,\"y\":4.2}, \
-                         with a receiver, a position, a zone, or several of them";
-const JSON_HEADER: &str =
-    "expected the header {\"beacon_gateway_walk\":1}; another version needs a newer beacon-gateway";
-const DEV_FORM: &str = "expected `Dongles:{\"id\": [[x, y, z], …], …}`";
-
-const PAR_FORM: &str = "expected `{\"limits\": [x, y, x, y], …}` with the smaller corner first";
-
 /// No walk lasts longer, in hours: a day is judged second by second, years would never end.
 const MOST_HOURS: u8 = 24;
-
-/// Signals that radios report, in dBm; controllers say 127 for one that they could not measure.
-const SIGNALS: std::ops::RangeInclusive<f32> = -127.0..=20.0;
 
 /// Reads the walks of a file, one for each tag. `zones` are the names of the plan's zones.
 pub fn read_walks(
@@ -207,117 +146,8 @@ pub fn parse_walks(
     walks(path, raw?, receivers)
 }
 
-/// Reads the receivers of a `.dev` file.
-pub fn read_dev(path: &Path) -> Result<Vec<FloorReceiver>, WalkError> {
-    let text = read(path)?;
-    let wrong = || WalkError::Line { path: path.to_owned(), line: 1, expected: DEV_FORM };
-    let (_, dongles) = text.split_once("Dongles:").ok_or_else(wrong)?;
-    let mut values =
-        serde_json::Deserializer::from_str(dongles).into_iter::<BTreeMap<String, Value>>();
-    let dongles = values.next().and_then(Result::ok).ok_or_else(wrong)?;
-    let number = |position: &Value, n: usize| {
-        #[expect(clippy::cast_possible_truncation, reason = "metres in a building")]
-        let metres = position.get(n)?.as_f64()? as f32;
-        Some(metres).filter(|metres| metres.abs() < 10_000.0)
-    };
-    let mut receivers = Vec::new();
-    for (id, device) in &dongles {
-        let at = device.get(0).ok_or_else(wrong)?;
-        let position = number(at, 0).zip(number(at, 1)).ok_or_else(wrong)?;
-        receivers.push(FloorReceiver {
-            id: ReceiverId::new(id),
-            position: Some(Point::new(position.0, position.1)),
-            height: number(at, 2).ok_or_else(wrong)?,
-            offset_db: 0.0,
-            path_loss: PathLoss::default(),
-        });
-    }
-    Ok(receivers)
-}
-
-/// Reads how far the area reaches from the `.par` file beside a `.dev` file; none without that file.
-pub fn read_par(dev: &Path) -> Result<Option<Extent>, WalkError> {
-    let path = dev.with_extension("par");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = read(&path)?;
-    let par: Option<Par> = serde_json::from_str(&text).ok();
-    let extent = par.and_then(|Par { limits: [left, low, right, high] }| {
-        let (least, most) = (Point::new(left, low), Point::new(right, high));
-        let sound = least.is_sound() && most.is_sound() && left < right && low < high;
-        sound.then_some(Extent { least, most })
-    });
-    extent.map(Some).ok_or(WalkError::Line { path, line: 1, expected: PAR_FORM })
-}
-
 fn read(path: &Path) -> Result<String, WalkError> {
     fs::read_to_string(path).map_err(|source| WalkError::Read { path: path.to_owned(), source })
-}
-
-fn mbd(path: &Path, text: &str) -> Result<Vec<Raw>, WalkError> {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let parse = |line: &str| {
-        let mut fields = line.split(',').map(str::trim);
-        let seconds: f64 = fields.next()?.parse().ok()?;
-        let receiver = fields.next()?.to_owned();
-        let tag = fields.next()?.to_owned();
-        let mut number = || fields.next()?.parse::<f32>().ok();
-        let (rssi, x, y) = (number()?, number()?, number()?);
-        let at = Some(Point::new(x, y)).filter(|at| at.is_sound())?;
-        let (receiver, rssi, at) = (Some(receiver), Some(rssi), Some(at));
-        let raw = Raw { seconds, tag, receiver, rssi, at, zone: Mark::Silent };
-        let sound = raw.seconds.is_finite() && rssi.is_some_and(|it| SIGNALS.contains(&it));
-        sound.then_some(raw)
-    };
-    lines
-        .map(|(line, found)| {
-            let wrong = WalkError::Line { path: path.to_owned(), line, expected: MBD_LINE };
-            parse(found).ok_or(wrong)
-        })
-        .collect()
-}
-
-fn json(path: &Path, text: &str, zones: &[ZoneId]) -> Result<Vec<Raw>, WalkError> {
-    let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let wrong = |line, expected| WalkError::Line { path: path.to_owned(), line, expected };
-    let header = lines.next().and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
-    if header.map(|header| header.beacon_gateway_walk) != Some(1) {
-        return Err(wrong(1, JSON_HEADER));
-    }
-    let parse = |line: &str| {
-        let Line { t, tag, receiver, rssi, x, y, zone } = serde_json::from_str(line).ok()?;
-        let at = match (x, y) {
-            (Some(x), Some(y)) => Some(Point::new(x, y)).filter(|at| at.is_sound())?.into(),
-            (None, None) => None,
-            _ => return None,
-        };
-        let placed = at.is_some() || !matches!(zone, Mark::Silent);
-        let says = receiver.is_some() || (placed && rssi.is_none());
-        let sound = t.is_finite() && rssi.is_none_or(|rssi| SIGNALS.contains(&rssi));
-        let raw = Raw { seconds: t, tag, receiver, rssi, at, zone: Mark::Silent };
-        (says && sound).then_some((raw, zone))
-    };
-    let mut raw = Vec::new();
-    for (line, found) in lines {
-        let (mut one, zone) = parse(found).ok_or_else(|| wrong(line, JSON_LINE))?;
-        one.zone = match zone {
-            Mark::Silent => Mark::Silent,
-            Mark::Away => Mark::Away,
-            Mark::In(name) => {
-                let known = zones.iter().position(|zone| zone.as_str() == name);
-                Mark::In(known.ok_or_else(|| strange_zone(path, line, name, zones))?)
-            }
-        };
-        raw.push(one);
-    }
-    Ok(raw)
-}
-
-fn strange_zone(path: &Path, line: usize, zone: String, zones: &[ZoneId]) -> WalkError {
-    let names: Vec<&str> = zones.iter().map(ZoneId::as_str).collect();
-    let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    WalkError::Zone { path: path.to_owned(), line, zone, known }
 }
 
 fn walks(
@@ -430,6 +260,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{ReceiverId, place::PathLoss};
 
     fn receivers() -> Vec<FloorReceiver> {
         ["door", "till"]
