@@ -4,13 +4,15 @@
 //! the environment, then flags. A key that does not exist is an error, as is a value that makes no
 //! sense; each error names where it stands, what was found and what is allowed.
 
+mod calibration;
 mod floor;
 mod footfall;
 mod load;
 mod shop;
 mod units;
 
-pub use floor::{Floor, ReceiverSettings, ZoneKind};
+pub use calibration::{Calibrated, ZonesSection};
+pub use floor::{Floor, FloorSection, ReceiverSettings, WallSettings, ZoneKind};
 pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
 pub(crate) use shop::check_id;
@@ -48,8 +50,17 @@ pub struct Settings {
     pub presence: PresenceSection,
     /// The areas of the shop.
     pub zone: Vec<ZoneSettings>,
+    /// What was found out about them.
+    pub zones: ZonesSection,
+    /// What the file says that `zones.calibration` names.
+    #[serde(skip)]
+    pub calibrated: Option<Calibrated>,
     /// Where the receivers hang.
     pub receiver: Vec<ReceiverSettings>,
+    /// How signals fall with distance.
+    pub floor: FloorSection,
+    /// What stands in the way of people and signals.
+    pub wall: Vec<WallSettings>,
     /// The shop's own sensors and reference beacons.
     pub fixture: Vec<FixtureSettings>,
     /// Counting everybody, anonymously.

@@ -1,6 +1,12 @@
 //! `[[receiver]]` and what `[[zone]]` says of places: the floor plan, as its operator measured it, and
 //! whether it decides in which zone somebody is.
 
+mod law;
+mod wall;
+
+pub use law::FloorSection;
+pub use wall::WallSettings;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Settings, ZoneSettings, ZonesBy, one_of, shop::check_id};
@@ -21,6 +27,13 @@ pub struct ReceiverSettings {
     pub position: Option<Vec<f64>>,
     /// What it hears more than others, in dB; negative for one that hears everything fainter.
     pub rssi_offset: f64,
+    /// How fast signals fall with distance from it, where that differs from `floor.exponent`.
+    pub exponent: Option<f64>,
+    /// What it hears of a tag one metre away, in dBm, where that differs from
+    /// `floor.reference_dbm`.
+    pub reference_dbm: Option<f64>,
+    /// Spread of its readings about that, in dB, where that differs from `floor.spread_db`.
+    pub spread_db: Option<f64>,
 }
 
 /// `kind` of a `[[zone]]`: what it is for.
@@ -123,14 +136,31 @@ impl ReceiverSettings {
             position,
             height: single(height),
             offset_db: single(self.rssi_offset),
+            path_loss: law::build(
+                &format!("receiver[{n}]"),
+                self.exponent,
+                self.reference_dbm,
+                self.spread_db,
+            )?,
         })
     }
 }
 
 impl Settings {
-    /// The floor plan: receivers with and without positions, and the zones that have a place.
+    /// The floor plan: receivers with and without positions, and the zones that have a place, with
+    /// what was found out about the receivers.
     pub fn floor(&self) -> Result<Floor, Invalid> {
+        let mut floor = self.measured_floor()?;
+        self.calibrate(&mut floor);
+        Ok(floor)
+    }
+
+    /// The same without a calibration.
+    pub fn measured_floor(&self) -> Result<Floor, Invalid> {
         let mut floor = Floor::default();
+        let FloorSection { exponent, reference_dbm, spread_db } = self.floor;
+        floor.plan.path_loss = law::build("floor", exponent, reference_dbm, spread_db)?;
+        floor.plan.walls = wall::build(&self.wall)?;
         for (n, receiver) in self.receiver.iter().enumerate() {
             let built = receiver.build(n)?;
             if floor.plan.receivers.iter().any(|known| known.id == built.id) {
@@ -143,7 +173,9 @@ impl Settings {
         for id in self.receiver_ids() {
             if !floor.plan.receivers.iter().any(|known| known.id == id) {
                 let height = single(USUAL_HEIGHT);
-                let receiver = FloorReceiver { id, position: None, height, offset_db: 0.0 };
+                let path_loss = place::PathLoss::default();
+                let receiver =
+                    FloorReceiver { id, position: None, height, offset_db: 0.0, path_loss };
                 floor.plan.receivers.push(receiver);
             }
         }
@@ -153,6 +185,7 @@ impl Settings {
                 floor.zones.push(ZoneId::new(&zone.id));
             }
         }
+        floor.plan.neighbours = self.neighbours(&floor.zones)?;
         Ok(floor)
     }
 
@@ -216,6 +249,24 @@ impl Settings {
             zones: private().map(|zone| ZoneId::new(&zone.id)).collect(),
             receivers: around.chain(inside).collect(),
         }
+    }
+
+    /// Which zones border on which: a zone that is named as a neighbour has the other as its own.
+    fn neighbours(&self, placed: &[ZoneId]) -> Result<Vec<(usize, usize)>, Invalid> {
+        let mut pairs = Vec::new();
+        for (n, zone) in self.zone.iter().enumerate() {
+            for neighbour in &zone.neighbours {
+                let is_zone = self.zone.iter().any(|other| other.id == *neighbour);
+                if !is_zone || *neighbour == zone.id {
+                    let allowed = "name the `id` of another [[zone]]";
+                    let key = format!("zone[{n}].neighbours");
+                    return Err(Invalid::new(&key, format!("`{neighbour}`"), allowed));
+                }
+                let index = |id: &str| placed.iter().position(|placed| placed.as_str() == id);
+                pairs.extend(index(&zone.id).zip(index(neighbour)));
+            }
+        }
+        Ok(pairs)
     }
 
     /// The receivers that zones may name.
@@ -390,6 +441,43 @@ mod tests {
     }
 
     #[test]
+    fn what_was_measured_of_a_shop_and_its_walls_and_doors_reach_the_plan() {
+        let settings = read(
+            r#"
+            floor.exponent = 2.1
+            [[receiver]]
+            id = "door"
+            exponent = 1.7
+            spread_db = 4
+            [[receiver]]
+            id = "till"
+            [[wall]]
+            line = [[0, 3], [4, 3], [4, 8]]
+            loss_db = 8
+            [[zone]]
+            id = "sales"
+            receivers = ["door"]
+            neighbours = ["tills", "undrawn"]
+            [[zone]]
+            id = "tills"
+            receivers = ["till"]
+            [[zone]]
+            id = "undrawn"
+            "#,
+        );
+        settings.check().unwrap();
+        let plan = settings.floor().unwrap().plan;
+        assert_eq!(plan.path_loss.exponent, Some(2.1));
+        let door = plan.receivers[0].path_loss;
+        assert_eq!((door.exponent, door.spread_db), (Some(1.7), Some(4.0)));
+        assert_eq!(plan.receivers[1].path_loss, place::PathLoss::default());
+        let (from, corner) = (Point::new(0.0, 3.0), Point::new(4.0, 3.0));
+        let walls = [(from, corner), (corner, Point::new(4.0, 8.0))];
+        assert_eq!(plan.walls, walls.map(|(from, to)| place::Wall { from, to, loss_db: 8.0 }));
+        assert_eq!(plan.neighbours, [(0, 1)], "a zone without a place borders on nothing");
+    }
+
+    #[test]
     fn what_makes_no_plan_is_refused_with_its_key() {
         for (toml, key) in [
             ("[[receiver]]\nid = \"a b\"", "receiver[0].id"),
@@ -398,6 +486,15 @@ mod tests {
             ("[[receiver]]\nid = \"a\"\nposition = [1, 2, 99]", "receiver[0].position"),
             ("[[receiver]]\nid = \"a\"\nposition = [1, nan]", "receiver[0].position"),
             ("[[receiver]]\nid = \"a\"\nrssi_offset = 99", "receiver[0].rssi_offset"),
+            ("[[receiver]]\nid = \"a\"\nexponent = 0.5", "receiver[0].exponent"),
+            ("floor.exponent = 7", "floor.exponent"),
+            ("floor.reference_dbm = 10", "floor.reference_dbm"),
+            ("floor.spread_db = nan", "floor.spread_db"),
+            ("[[wall]]\nline = [[0, 0]]", "wall[0].line"),
+            ("[[wall]]\nline = [[0, 0], [1, inf]]", "wall[0].line"),
+            ("[[wall]]\nline = [[0, 0], [1, 0]]\nloss_db = -1", "wall[0].loss_db"),
+            ("[[zone]]\nid = \"z\"\nneighbours = [\"z\"]", "zone[0].neighbours"),
+            ("[[zone]]\nid = \"z\"\nneighbours = [\"attic\"]", "zone[0].neighbours"),
             ("[[zone]]\nid = \"z\"\npolygon = [[0, 0], [1, 0]]", "zone[0].polygon"),
             (PLACELESS, "zone[1].polygon"),
             ("[[zone]]\nid = \"z\"\npolygon = [[0, 0], [1, 1], [1, 0], [0, 1]]", "zone[0].polygon"),
