@@ -50,6 +50,7 @@ pub use enrolment::{
     steward::{STEWARD, StewardError, serve as serve_as_steward},
 };
 pub use error::{Fate, GatewayError, chain};
+pub(crate) use house::{client_id, scan_counters};
 pub use status::{Status, StatusError};
 
 use crate::{
