@@ -13,7 +13,9 @@ use beacon_gateway::engine::{
     Identifier, Identity, IdentitySettings, PresenceFloor, PresenceSettings, Private, Pseudonym,
     Purpose, RadioState, ReceiverId, Registry, Rssi, Situation, Subject, SubjectKind, UnixTime,
     Uptime, VisitId, WallClock, Zone, ZoneId,
-    place::{Extent, FloorPlan, FloorReceiver, FloorZone, Point, Polygon, Shape, ZoneKind},
+    place::{
+        Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+    },
 };
 
 pub(super) const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -55,8 +57,9 @@ pub(super) fn plan() -> FloorPlan {
         position: Some(Point::new(*x, *y)),
         height: 2.5,
         offset_db: 0.0,
+        path_loss: PathLoss::default(),
     });
-    FloorPlan { zones: zones.collect(), receivers: receivers.collect(), extent: None }
+    FloorPlan { zones: zones.collect(), receivers: receivers.collect(), ..FloorPlan::default() }
 }
 
 /// What an operator with that plan would have configured; without the plan, thresholds decide.
@@ -243,10 +246,10 @@ impl Walker {
         let to = Point::new(x, y);
         let distance = self.at.distance(to).hypot(1.3);
         // Shelves shadow the same places again and again; bodies those behind them.
-        let shelf = 3.0 * (self.at.x * 1.3 + self.at.y * 0.7 + x * 3.0 + y * 5.0).sin();
+        let shelves = 3.0 * (self.at.x * 1.3 + self.at.y * 0.7 + x * 3.0 + y * 5.0).sin();
         let turned = (y - self.at.y).atan2(x - self.at.x) - self.heading;
         let body = 4.0 * (1.0 - turned.cos());
-        let dbm = -59.0 - 18.0 * distance.log10() - shelf - body + 3.0 * rng.normal();
+        let dbm = -59.0 - 18.0 * distance.log10() - shelves - body + 3.0 * rng.normal();
         (rng.unit() > 0.15).then_some(dbm - self.weaker).filter(|dbm| *dbm > -94.0)
     }
 }
