@@ -4,6 +4,9 @@
 //! every identity resolving key has to be tried against once), 30 % enrolled subjects, 10 % sensors.
 //! Of the subjects, 70 % have an iBeacon, 10 % an Eddystone-UID, 10 % a static address, 10 % an IRK.
 //! Reference in the same run: decoding alone.
+//!
+//! And a second of a shop with a floor plan: 300 subjects, 12 receivers, each hearing everybody five
+//! times; a core's share is the time over a second.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up should stop")]
 #![allow(missing_docs, reason = "criterion's macros make public items without any")]
@@ -13,15 +16,46 @@ use std::{hint::black_box, time::Duration};
 
 use beacon_gateway::engine::{
     AddressKind, AddressSeed, Advertisement, ClockQuality, DeviceAddress, Engine, Fixture,
-    Identifier, Identity, IdentitySettings, Key, PresenceSettings, Pseudonym, ReceiverId, Registry,
-    ReportPolicy, Rssi, Subject, SubjectKind, UnixTime, Uptime, VisitId, WallClock, Zone, ZoneId,
-    frame,
+    Identifier, Identity, IdentitySettings, Key, PresenceFloor, PresenceSettings, Pseudonym,
+    ReceiverId, Registry, ReportPolicy, Rssi, Subject, SubjectKind, UnixTime, Uptime, VisitId,
+    WallClock, Zone, ZoneId, frame,
+    place::{Extent, FloorPlan, FloorReceiver, FloorZone, Point, Polygon, Shape, ZoneKind},
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const ADVERTISEMENTS: u32 = 20_000;
 
+fn shop_zone() -> Zone {
+    Zone {
+        id: ZoneId::new("shop"),
+        enter_rssi: -75.0,
+        exit_rssi: -85.0,
+        loitering: vec![Duration::from_mins(1), Duration::from_mins(5)],
+        receivers: vec![],
+    }
+}
+
+fn presence() -> PresenceSettings {
+    let seconds = Duration::from_secs;
+    PresenceSettings {
+        receivers: Vec::new(),
+        zones: vec![shop_zone()],
+        smoothing: seconds(3),
+        exit_delay: seconds(10),
+        exit_timeout: seconds(30),
+        exit_timeout_max: seconds(600),
+        exit_after_missed: 6,
+        checkpoint_interval: seconds(60),
+        resume_within: seconds(300),
+        ..PresenceSettings::default()
+    }
+}
+
 fn engine(subjects: u32) -> Engine {
+    engine_with(subjects, presence())
+}
+
+fn engine_with(subjects: u32, presence: PresenceSettings) -> Engine {
     let subjects = (0..subjects).map(|n| Subject {
         pseudonym: Pseudonym::new(&format!("cust_{n:05}")),
         kind: SubjectKind::Asset,
@@ -37,25 +71,6 @@ fn engine(subjects: u32) -> Engine {
     };
     let registry = Registry::new(subjects.collect(), vec![fixture]).unwrap();
     let identity = Identity::new(registry, IdentitySettings::default(), AddressSeed::new(1));
-    let seconds = Duration::from_secs;
-    let presence = PresenceSettings {
-        receivers: Vec::new(),
-        zones: vec![Zone {
-            id: ZoneId::new("shop"),
-            enter_rssi: -75.0,
-            exit_rssi: -85.0,
-            loitering: vec![seconds(60), seconds(300)],
-            receivers: vec![],
-        }],
-        smoothing: seconds(3),
-        exit_delay: seconds(10),
-        exit_timeout: seconds(30),
-        exit_timeout_max: seconds(600),
-        exit_after_missed: 6,
-        checkpoint_interval: seconds(60),
-        resume_within: seconds(300),
-        ..PresenceSettings::default()
-    };
     let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 });
     engine.handle_clock(WallClock {
         at: Uptime::ZERO,
@@ -144,6 +159,91 @@ fn ruuvi() -> Vec<u8> {
     hex::decode("0201061bff99040512fc5394c37c0004fffc040cac364200cdcbb8334c884f").unwrap()
 }
 
+/// 30 m by 20 m, twelve zones with a receiver each.
+fn plan() -> PresenceSettings {
+    let mut plan = FloorPlan::default();
+    for number in 0..12_u8 {
+        let (row, column) = (number / 4, number % 4);
+        let least = Point::new(f32::from(column) * 7.5, f32::from(row) * 20.0 / 3.0);
+        let most = Point::new(least.x + 7.5, least.y + 20.0 / 3.0);
+        let shape = Shape::Polygon(Polygon::rectangle(Extent { least, most }).unwrap());
+        plan.zones.push(FloorZone { kind: ZoneKind::Shelf, shape });
+        plan.receivers.push(FloorReceiver {
+            id: ReceiverId::new(&format!("r{number}")),
+            position: Some(Point::new(least.x + 3.0, least.y + 4.0)),
+            height: 2.5,
+            offset_db: 0.0,
+        });
+    }
+    // Nobody is more than six metres from a receiver, and all of them are to be followed.
+    let zone = |number: usize| Zone {
+        id: ZoneId::new(&format!("z{number}")),
+        enter_rssi: -85.0,
+        exit_rssi: -90.0,
+        ..shop_zone()
+    };
+    PresenceSettings {
+        zones: (0..12).map(zone).collect(),
+        receivers: plan.receivers.iter().map(|receiver| receiver.id.clone()).collect(),
+        floor: Some(PresenceFloor { plan, zones: (0..12).map(Some).collect() }),
+        left_behind_after: Duration::from_hours(4),
+        merge_gap: Duration::from_mins(2),
+        ..presence()
+    }
+}
+
+/// A second of the shop: everybody is on a round through it, each elsewhere.
+fn second_on_plan(engine: &mut Engine, receivers: &[FloorReceiver], second: u32) {
+    const SUBJECTS: u32 = 300;
+    let real = |number: u32| f32::from(u16::try_from(number % 60_000).unwrap());
+    for fifth in 0..5_u32 {
+        let at = Uptime::ZERO + Duration::from_millis(u64::from(second * 1000 + fifth * 200));
+        if let Some(due) = engine.poll_timeout().filter(|due| *due <= at) {
+            engine.handle_timeout(due);
+        }
+        for subject in 0..SUBJECTS {
+            let turn = real(subject) * 0.37 + real(second) * 0.05;
+            let place = Point::new(15.0 + 12.0 * turn.cos(), 10.0 + 8.0 * (turn * 0.7).sin());
+            // Those that have an iBeacon are three of ten and more.
+            let (data, octets, kind) = of_subject(subject * 10 + 3 + subject % 7);
+            let address = DeviceAddress::new(octets, kind);
+            for (number, receiver) in (0_u32..).zip(receivers) {
+                let distance = receiver.position.unwrap().distance(place).hypot(1.3);
+                let ripple = real((fifth * 7 + number * 5) % 9);
+                #[expect(clippy::cast_possible_truncation, reason = "within what a radio reports")]
+                let dbm = (-63.0 - 18.0 * distance.log10() - ripple) as i8;
+                let id = receiver.id.clone();
+                let heard = Advertisement::new(at, id, address, Some(Rssi(dbm)), &data);
+                engine.handle_advertisement(at, black_box(&heard));
+            }
+        }
+        while let Some(situation) = engine.poll_event() {
+            black_box(situation);
+        }
+        while let Some(checkpoint) = engine.poll_checkpoint() {
+            black_box(checkpoint);
+        }
+    }
+}
+
+fn on_plan(criterion: &mut Criterion) {
+    let settings = plan();
+    let receivers = settings.floor.as_ref().unwrap().plan.receivers.clone();
+    let mut engine = engine_with(3000, settings);
+    let mut second = 0;
+    for _ in 0..10 {
+        second_on_plan(&mut engine, &receivers, second);
+        second += 1;
+    }
+    assert_eq!(engine.visits_open(), 300);
+    criterion.bench_function("engine/300 subjects on a plan, 12 receivers, 1 s", |bench| {
+        bench.iter(|| {
+            second_on_plan(&mut engine, &receivers, second);
+            second += 1;
+        });
+    });
+}
+
 fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("engine");
     group.throughput(Throughput::Elements(u64::from(ADVERTISEMENTS)));
@@ -192,5 +292,5 @@ fn run(engine: &mut Engine, all: &[Advertisement], later_s: u64) {
     }
 }
 
-criterion_group!(engine_benches, benches);
+criterion_group!(engine_benches, benches, on_plan);
 criterion_main!(engine_benches);

@@ -218,6 +218,8 @@ impl Shop {
             .set("gateway.name", "g")
             .set("gateway.state_dir", &self.path("state").display().to_string())
             .set("identity.registry", &self.path("registry.jsonl").display().to_string())
+            // Each time somebody comes near is to be a visit of its own.
+            .set("presence.merge_gap", "0s")
             .set("outbox.commit_interval", "5ms")
             .set("health.metrics_interval", "100ms")
             .set("uplink.broker", &format!("mqtt://127.0.0.1:{broker}"))

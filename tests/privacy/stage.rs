@@ -456,6 +456,8 @@ exit_timeout_max = "20m"
 loitering = ["10m"]
 checkpoint_interval = "5m"
 resume_within = "30m"
+merge_gap = "0s"
+left_behind_after = "0s"
 
 [outbox]
 commit_interval = "20ms"

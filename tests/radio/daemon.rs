@@ -175,6 +175,7 @@ registry = "{REGISTRY}"
 
 [presence]
 loitering = ["1m"]
+merge_gap = "0s"
 
 [uplink]
 broker = "mqtt://127.0.0.1:{port}"

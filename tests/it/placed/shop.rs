@@ -72,7 +72,7 @@ pub(super) fn settings(with_plan: bool) -> PresenceSettings {
         if public(kind) {
             zones.push(Zone {
                 id: ZoneId::new(name),
-                enter_rssi: -80.0,
+                enter_rssi: -82.0,
                 exit_rssi: -87.0,
                 loitering: LOITERING.to_vec(),
                 receivers: vec![],
@@ -100,7 +100,7 @@ pub(super) fn subject(kind: SubjectKind, minors: &[u16]) -> Subject {
         identifiers: minors.iter().map(ibeacon).collect(),
         consent: Some(Consent {
             purposes: [Purpose::Presence, Purpose::Journey].into_iter().collect(),
-            from: UnixTime::from_millis(0),
+            from: UnixTime::from_millis(i64::MIN),
             until: None,
             proof: Arc::from("form-1"),
         }),
@@ -246,10 +246,10 @@ impl Walker {
         let to = Point::new(x, y);
         let distance = self.at.distance(to).hypot(1.3);
         // Shelves shadow the same places again and again; bodies those behind them.
-        let shelves = 3.0 * (self.at.x * 1.3 + self.at.y * 0.7 + x * 3.0 + y * 5.0).sin();
+        let furniture = 3.0 * (self.at.x * 1.3 + self.at.y * 0.7 + x * 3.0 + y * 5.0).sin();
         let turned = (y - self.at.y).atan2(x - self.at.x) - self.heading;
         let body = 4.0 * (1.0 - turned.cos());
-        let dbm = -59.0 - 18.0 * distance.log10() - shelves - body + 3.0 * rng.normal();
+        let dbm = -59.0 - 18.0 * distance.log10() - furniture - body + 3.0 * rng.normal();
         (rng.unit() > 0.15).then_some(dbm - self.weaker).filter(|dbm| *dbm > -94.0)
     }
 }
@@ -307,6 +307,7 @@ impl Shop {
             self.hear(due, &advertisement);
         }
         self.advance(self.now + length);
+        self.drain();
     }
 
     /// Tells what is told of the receiver that hears nothing.
