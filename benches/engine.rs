@@ -19,7 +19,9 @@ use beacon_gateway::engine::{
     Identifier, Identity, IdentitySettings, Key, PresenceFloor, PresenceSettings, Pseudonym,
     ReceiverId, Registry, ReportPolicy, Rssi, Subject, SubjectKind, UnixTime, Uptime, VisitId,
     WallClock, Zone, ZoneId, frame,
-    place::{Extent, FloorPlan, FloorReceiver, FloorZone, Point, Polygon, Shape, ZoneKind},
+    place::{
+        Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+    },
 };
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -173,6 +175,7 @@ fn plan() -> PresenceSettings {
             position: Some(Point::new(least.x + 3.0, least.y + 4.0)),
             height: 2.5,
             offset_db: 0.0,
+            path_loss: PathLoss::default(),
         });
     }
     // Nobody is more than six metres from a receiver, and all of them are to be followed.

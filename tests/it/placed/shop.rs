@@ -318,11 +318,11 @@ impl Shop {
             return;
         }
         let at = s(second);
-        if second == from {
+        if at == s(from) {
             let cause = beacon_gateway::engine::DeafCause::Daemon;
             self.advance(at);
             self.engine.handle_radio(at, &id, RadioState::Deaf { since: at, cause });
-        } else if second == to {
+        } else if at == s(to) {
             self.advance(at);
             self.engine.handle_radio(at, &id, RadioState::Quiet);
         }
