@@ -1,5 +1,7 @@
 //! `zones`: how well people can be placed in this shop.
 
+mod simulated;
+
 use std::{
     fs::File,
     io::{BufWriter, Write},
@@ -39,7 +41,7 @@ enum View {
 struct EvaluateOptions {
     /// A recorded walk with true positions: JSON Lines, or `.mbd` of the
     /// Position-Annotated-BLE-RSSI-Dataset.
-    #[arg(long = "walk", value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long = "walk", value_name = "FILE", required_unless_present = "simulated", num_args = 1..)]
     walks: Vec<PathBuf>,
     /// Take the receivers from this `.dev` file instead of the configuration, and the limits of the
     /// area from the `.par` file beside it.
@@ -49,6 +51,15 @@ struct EvaluateOptions {
     /// `quadrants:X,Y` (four, split at X and Y metres).
     #[arg(long, value_name = "ZONES", value_parser = split)]
     zones: Option<Split>,
+    /// Compare on walks in twelve made-up shops instead of recorded ones.
+    #[arg(long, conflicts_with_all = ["walks", "receivers", "zones", "plot"])]
+    simulated: bool,
+    /// How many times each made-up shop is made up anew.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), requires = "simulated")]
+    seeds: u32,
+    /// Let twenty tags lie still in made-up shops for so many hours each as well.
+    #[arg(long, value_name = "HOURS", value_parser = hours, requires = "simulated")]
+    still: Option<f32>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -71,6 +82,9 @@ const BEYOND: f32 = 1000.0;
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let View::Evaluate(options) = &options.view;
+    if options.simulated {
+        return simulated::run(options.seeds, options.still, options.json);
+    }
     let Floor { plan, zones } = floor(options)?;
     if plan.method() == Method::Threshold {
         let found = "a single receiver tells near from far and no more; `zones evaluate` needs two, \
@@ -183,6 +197,11 @@ fn split(text: &str) -> Result<Split, String> {
         "nearest" => Ok(Split::Nearest),
         _ => quadrants().ok_or_else(|| "write `nearest` or `quadrants:10.3,8.8`".to_owned()),
     }
+}
+
+fn hours(text: &str) -> Result<f32, String> {
+    let hours = text.parse().ok().filter(|hours| (0.05..=1000.0).contains(hours));
+    hours.ok_or_else(|| "write hours, 0.05 to 1000".to_owned())
 }
 
 fn document(evaluation: &Evaluation) -> Value {
