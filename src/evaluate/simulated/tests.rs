@@ -1,8 +1,6 @@
 //! What faults of receivers cost in made-up shops, and that the simulation itself is sound. Bounds
 //! leave room above what was seen (`design/0004-where-in-the-shop.md`).
 
-#![expect(clippy::cast_precision_loss, reason = "a few thousand seconds")]
-
 use super::*;
 
 /// Two shops, two seeds each, three minutes each: what the estimator makes of them when

@@ -3,8 +3,11 @@
 use super::*;
 use crate::engine::place::{ground::Ground, motion::Motion};
 
+/// From one end to the other, in metres.
+type Line = ((f32, f32), (f32, f32));
+
 /// Two rooms of 6 m by 6 m with a receiver each, and what stands between them.
-fn rooms(walls: &[((f32, f32), (f32, f32))]) -> FloorPlan {
+fn rooms(walls: &[Line]) -> FloorPlan {
     let corner = |(x, y): (f32, f32)| Point::new(x, y);
     let zone = |x: f32| {
         let extent = Extent { least: Point::new(x, 0.0), most: Point::new(x + 6.0, 6.0) };
@@ -27,7 +30,7 @@ fn rooms(walls: &[((f32, f32), (f32, f32))]) -> FloorPlan {
 
 /// How much of a belief that begins in the middle of the left room is in the right one after a
 /// minute without any reading.
-fn across(walls: &[((f32, f32), (f32, f32))]) -> f32 {
+fn across(walls: &[Line]) -> f32 {
     let plan = rooms(walls);
     let model = Model::default();
     let ground = Ground::new(&plan, &model);
@@ -83,8 +86,7 @@ fn a_law_of_its_own_is_the_receivers_before_the_plans_and_the_models() {
     plan.receivers[1].path_loss.reference_dbm = Some(-50.0);
     let model = Model::default();
     let ground = Ground::new(&plan, &model);
-    let ten_metres_off =
-        |x| ground.loss_from(if x > 6.0 { 1 } else { 0 }, Point::new(x, 13.0), 2.5);
+    let ten_metres_off = |x| ground.loss_from(usize::from(x > 6.0), Point::new(x, 13.0), 2.5);
     assert!((ten_metres_off(3.0).unwrap() - 30.0).abs() < 0.01);
     assert!((ten_metres_off(9.0).unwrap() - 20.0).abs() < 0.01);
     assert!((ground.law(0).one_metre_dbm - model.one_metre_dbm).abs() < 1e-6);
