@@ -8,12 +8,14 @@ mod contender;
 pub(crate) mod plot;
 mod rivals;
 mod score;
+mod simulated;
 mod table;
 mod walk;
 
 pub use contender::{Contender, METHODS, MethodName, Run, Stay};
 pub use plot::draw;
 pub use score::{Bin, Score};
+pub use simulated::{Layout, Outcome, SHOPS, Spot, Still, simulate, still};
 pub use table::write;
 pub use walk::{Reading, Walk, WalkError, parse_walks, read_dev, read_par, read_walks};
 

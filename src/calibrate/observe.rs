@@ -119,7 +119,7 @@ impl Way {
         // The derivative of ten times the logarithm, times how far the place may be off.
         let slope = 10.0 / std::f64::consts::LN_10 / distance;
         let blur = (slope * PLACE_M).powi(2);
-        let walls_db = f64::from(walls_between(plan, at, point));
+        let walls_db = f64::from(walls_between(&plan.walls, at, point));
         Some(Self { tens: 10.0 * distance.log10(), blur, walls_db })
     }
 

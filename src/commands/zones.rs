@@ -2,6 +2,7 @@
 
 mod calibrate;
 mod listen;
+mod simulated;
 
 use std::{
     fs::File,
@@ -45,8 +46,17 @@ enum View {
 struct EvaluateOptions {
     /// A recorded walk with true positions: JSON Lines, or `.mbd` of the
     /// Position-Annotated-BLE-RSSI-Dataset.
-    #[arg(long = "walk", value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long = "walk", value_name = "FILE", required_unless_present = "simulated", num_args = 1..)]
     walks: Vec<PathBuf>,
+    /// Compare on walks in twelve made-up shops instead of recorded ones.
+    #[arg(long, conflicts_with_all = ["walks", "receivers", "zones", "plot"])]
+    simulated: bool,
+    /// How many times each made-up shop is made up anew.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000), requires = "simulated")]
+    seeds: u32,
+    /// Let twenty tags lie still in made-up shops for so many hours each as well.
+    #[arg(long, value_name = "HOURS", value_parser = hours, requires = "simulated")]
+    still: Option<f32>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -90,6 +100,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 }
 
 fn run_evaluate(options: &EvaluateOptions) -> Result<(), Failure> {
+    if options.simulated {
+        return simulated::run(options.seeds, options.still, options.json);
+    }
     let (Floor { plan, zones }, settings) = options.plan.floor(Settings::floor)?;
     if let Some(advice) = settings.as_ref().and_then(Settings::calibration_advice) {
         say(&format!("Calibration: {advice}."));
@@ -218,6 +231,11 @@ fn split(text: &str) -> Result<Split, String> {
         "nearest" => Ok(Split::Nearest),
         _ => quadrants().ok_or_else(|| "write `nearest` or `quadrants:10.3,8.8`".to_owned()),
     }
+}
+
+fn hours(text: &str) -> Result<f32, String> {
+    let hours = text.parse().ok().filter(|hours| (0.05..=1000.0).contains(hours));
+    hours.ok_or_else(|| "write hours, 0.05 to 1000".to_owned())
 }
 
 fn document(evaluation: &Evaluation) -> Value {

@@ -11,9 +11,12 @@ mod barrier;
 mod evidence;
 mod floor;
 mod ground;
+mod guess;
 mod model;
 mod motion;
 mod polygon;
+mod reference;
+mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -21,12 +24,14 @@ pub use floor::{FloorPlan, FloorReceiver, FloorZone, Method, PathLoss, Shape, Wa
 pub use ground::walls_between;
 pub use model::Model;
 pub use polygon::{Extent, NotAPolygon, Point, Polygon};
+pub use reference::Reference;
 
 use super::Uptime;
 use announce::{Announcement, Announcer};
 use evidence::{Evidence, Tables};
 use ground::Ground;
 use motion::{Motion, Scratch};
+use reference::Receivers;
 
 /// A shop: what is the same for everybody in it.
 #[derive(Debug)]
@@ -38,6 +43,7 @@ pub struct Places {
     named: Vec<bool>,
     /// What each receiver is known to hear more by now than the plan says, in dB.
     corrections: Vec<f32>,
+    receivers: Receivers,
     /// When each receiver was last known to hear.
     hears: Vec<Option<Uptime>>,
     scratch: Scratch,
@@ -115,6 +121,7 @@ impl Places {
             motion: Motion::new(plan, &ground, &model),
             named: plan.zones.iter().map(|zone| zone.kind != ZoneKind::Private).collect(),
             corrections: vec![0.0; ground.receivers()],
+            receivers: Receivers::new(ground.receivers(), &model),
             hears: vec![None; ground.receivers()],
             scratch: Scratch::default(),
             tables: Tables::new(),
@@ -160,6 +167,38 @@ impl Places {
         }
     }
 
+    /// Begins to listen to a beacon that hangs at a known place of the plan, so many metres above the
+    /// floor.
+    pub fn reference(&self, at: Point, height: f32) -> Reference {
+        Reference::new(&self.ground, at, height)
+    }
+
+    /// A receiver heard a beacon at a known place: learns how well the receiver hears by now, slowly
+    /// and within bounds. Everybody's next steps reckon with it.
+    pub fn calibrate(
+        &mut self,
+        reference: &mut Reference,
+        now: Uptime,
+        receiver: usize,
+        rssi_dbm: f32,
+    ) {
+        self.heard(now, receiver);
+        if !rssi_dbm.is_finite() {
+            return;
+        }
+        let known = (&self.ground, &self.model);
+        let reading = (receiver, rssi_dbm.clamp(-127.0, 20.0));
+        let learned = self.receivers.learn(known, reference, now, reading);
+        if let Some((correction, learned)) = self.corrections.get_mut(receiver).zip(learned) {
+            *correction = learned;
+        }
+    }
+
+    /// What a receiver is known to hear more by now than the plan says, in dB, -15 to 15.
+    pub fn correction(&self, receiver: usize) -> f32 {
+        self.corrections.get(receiver).copied().unwrap_or(0.0)
+    }
+
     /// Takes in a sighting. Steps that ended before it must have been taken: see [`Places::step`].
     pub fn observe(&mut self, track: &mut Track, now: Uptime, receiver: usize, rssi_dbm: f32) {
         self.heard(now, receiver);
@@ -199,7 +238,8 @@ impl Places {
         std::mem::swap(&mut track.belief, &mut self.scratch.next);
         self.weigh(track, at);
         let from = track.announcer.told();
-        let announced = track.announcer.step(at, &self.probabilities, track.standing, &self.model);
+        let stays = (track.standing, track.evidence.unmoved());
+        let announced = track.announcer.step(at, &self.probabilities, stays, &self.model);
         let change = announced.and_then(|announced| Self::change(at, from, announced));
         self.describe(track);
         Some(Step { at, change })

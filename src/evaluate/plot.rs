@@ -26,13 +26,19 @@ const FOOT: f32 = 46.0;
 /// Borders of zones are looked for this finely, in parts of the plan's longer side.
 const FINENESS: f32 = 240.0;
 
+/// The legend needs this much, in units.
+const LEGEND_WIDTH: f32 = 760.0;
+
+/// A receiver's name takes about this much, in units.
+const NAME_WIDTH: f32 = 90.0;
+
 const STYLE: &str = "\
 text{font:12px sans-serif;fill:#222}.head{font-size:15px;font-weight:bold}.small{font-size:10px;fill:#444}\
 .zone{font-size:13px;fill:#777;text-anchor:middle}.floor{fill:#fff;stroke:#222;stroke-width:1.5}\
 .border{fill:none;stroke:#999;stroke-width:1;stroke-dasharray:5 4}.error{fill:none;stroke:#bbb;stroke-width:0.9}\
 .true{fill:none;stroke:#000;stroke-width:2.2;stroke-linejoin:round}\
 .found{fill:none;stroke:#b3261e;stroke-width:1.6;stroke-dasharray:7 3;stroke-linejoin:round}\
-.dot{fill:#b3261e}.receiver{fill:#1f4e9c;stroke:#fff;stroke-width:0.8}.bar{fill:none;stroke:#222;stroke-width:1.2}.begin{fill:#fff;stroke:#000;stroke-width:2}";
+.dot{fill:#b3261e}.wall{fill:none;stroke:#222;stroke-width:4;stroke-linecap:round}.receiver{fill:#1f4e9c;stroke:#fff;stroke-width:0.8}.bar{fill:none;stroke:#222;stroke-width:1.2}.begin{fill:#fff;stroke:#000;stroke-width:2}";
 
 /// A plan on the picture.
 pub(crate) struct Sheet {
@@ -57,7 +63,7 @@ impl Sheet {
 
     /// How wide the picture must be.
     pub(crate) fn width(&self) -> f32 {
-        (self.size.0 * self.scale + 2.0 * EDGE).max(560.0)
+        (self.size.0 * self.scale + 2.0 * EDGE).max(LEGEND_WIDTH)
     }
 
     pub(crate) fn x(&self, x: f32) -> f32 {
@@ -130,14 +136,18 @@ fn page(
         line(&mut path, at(*from), at(*to))?;
     }
     writeln!(svg, "<path class=\"border\" d=\"{path}\"/>")?;
+    let mut walls = String::new();
+    for wall in &plan.walls {
+        line(&mut walls, at(wall.from), at(wall.to))?;
+    }
+    writeln!(svg, "<path class=\"wall\" d=\"{walls}\"/>")?;
+    let hang: Vec<(f32, f32)> =
+        plan.receivers.iter().filter_map(|it| it.position).map(at).collect();
     for (zone, name) in evaluation.zones.iter().enumerate() {
         if let Some((x, y)) = middle(plan, sheet, zone).map(at) {
-            writeln!(
-                svg,
-                "<text class=\"zone\" x=\"{x:.1}\" y=\"{:.1}\">{}</text>",
-                y + 20.0,
-                escape(name.as_str())
-            )?;
+            let y = beside(&hang, x, y);
+            let name = escape(name.as_str());
+            writeln!(svg, "<text class=\"zone\" x=\"{x:.1}\" y=\"{y:.1}\">{name}</text>")?;
         }
     }
     let run = evaluation.runs.get(index);
@@ -172,10 +182,12 @@ fn page(
             x - 6.0
         )?;
         let name = escape(receiver.id.as_str());
+        // Beside the right wall there is no room to the right.
+        let (x, anchor) =
+            if x + NAME_WIDTH > left + width { (x - 8.0, "end") } else { (x + 8.0, "start") };
         writeln!(
             svg,
-            "<text class=\"small\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
-            x + 8.0,
+            "<text class=\"small\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{:.1}\">{name}</text>",
             y + 4.0
         )?;
     }
@@ -203,7 +215,7 @@ fn legend(svg: &mut String, sheet: &Sheet, evaluation: &Evaluation, n: usize) ->
     for (class, text) in line {
         writeln!(svg, "<path class=\"{class}\" d=\"M{x:.1} {y}h26\"/>")?;
         writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{text}</text>", x + 32.0, y + 4.0)?;
-        x += 182.0;
+        x += 205.0;
     }
     let own = evaluation.verdicts.first().and_then(|verdict| verdict.walks.get(n));
     if let Some(score) = own {
@@ -241,6 +253,17 @@ pub(crate) fn borders(plan: &FloorPlan, sheet: &Sheet) -> Vec<(Point, Point)> {
         }
     }
     lines
+}
+
+/// How high a zone's name is written, so that it is not written over a receiver's.
+fn beside(receivers: &[(f32, f32)], x: f32, middle: f32) -> f32 {
+    let free = |y: &f32| {
+        !receivers
+            .iter()
+            .any(|(left, high)| (left - x).abs() < 160.0 && (high + 4.0 - y).abs() < 14.0)
+    };
+    let offsets = [20.0, 36.0, -12.0, 52.0, -28.0];
+    offsets.map(|offset| middle + offset).into_iter().find(free).unwrap_or(middle + 20.0)
 }
 
 /// The middle of a zone, as far as it is on the plan.

@@ -43,12 +43,13 @@ impl Announcer {
     }
 
     /// Takes in the probabilities at the end of a step: of each zone, and last of being outside of
-    /// all of them.
+    /// all of them. `standing` and `unmoved` say how probable it is that they stand, and that they
+    /// have not moved for long.
     pub(super) fn step(
         &mut self,
         now: Uptime,
         probabilities: &[f32],
-        standing: f32,
+        (standing, unmoved): (f32, f32),
         model: &Model,
     ) -> Option<Announcement> {
         let seconds = model.step.as_secs_f32();
@@ -58,10 +59,17 @@ impl Announcer {
             Whereabouts::Elsewhere => probabilities.last().copied().unwrap_or(0.0),
             Whereabouts::Unknown => model.thin,
         };
-        // Nobody changes zones standing; but where they came to stand may be seen late.
+        // Nobody changes zones standing; but where they came to stand may be seen late, and a tag
+        // that never moved may have been in the wrong zone from the start. Whoever is nearly sure is
+        // announced in the end.
         let lead = match self.told {
             Whereabouts::Unknown => 0.0,
-            _ => model.lead + model.standing_lead * standing,
+            _ => model.lead + model.standing_lead * standing + model.unmoved_lead * unmoved,
+        };
+        // Until something was announced every second is a wrong one, and there is nothing to flap from.
+        let cost = match self.told {
+            Whereabouts::Unknown => model.first_worth_s,
+            _ => model.worth_s,
         };
         let unknown = std::iter::once(&model.thin);
         let all = probabilities.iter().chain(unknown).enumerate();
@@ -74,7 +82,7 @@ impl Announcer {
             }
             let (lead, cost) = match place {
                 Whereabouts::Unknown => (0.0, model.unknown_worth_s * model.thin),
-                Whereabouts::Zone(_) | Whereabouts::Elsewhere => (lead, model.worth_s),
+                Whereabouts::Zone(_) | Whereabouts::Elsewhere => (lead, cost),
             };
             let worth = case.worth + (probability - current - lead) * seconds;
             if worth <= 0.0 {

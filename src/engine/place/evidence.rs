@@ -8,7 +8,9 @@
 use super::{
     floor::Method,
     ground::{Ground, LEVELS, loss_of_level},
+    guess::Guess,
     model::Model,
+    signature::{Signature, unmoved},
 };
 
 /// What one receiver heard of a subject in the present step.
@@ -20,13 +22,7 @@ struct Heard {
     last_dbm: Option<f32>,
     /// What was usual in the last seconds.
     usual_dbm: Option<f32>,
-}
-
-/// A quantity that is known more or less well.
-#[derive(Clone, Copy, Debug)]
-struct Guess {
-    mean: f32,
-    variance: f32,
+    signature: Option<Signature>,
 }
 
 /// The readings of one subject, and what was learned of its tag.
@@ -113,10 +109,10 @@ impl Tables {
 
 impl Evidence {
     pub(super) fn new(receivers: usize, model: &Model) -> Self {
-        let receiver = Guess { mean: 0.0, variance: model.receiver_db * model.receiver_db };
+        let receiver = Guess::within(model.receiver_db);
         Self {
             heard: vec![Heard::default(); receivers],
-            tag: Guess { mean: 0.0, variance: model.tag_db * model.tag_db },
+            tag: Guess::within(model.tag_db),
             receivers: vec![receiver; receivers],
             pace: 1.0,
             fading: model.fading_db * model.fading_db,
@@ -235,6 +231,12 @@ impl Evidence {
         (sum * model.temper).clamp(-MOST_STANCE, MOST_STANCE)
     }
 
+    /// How probable it is that the tag has not moved for half a minute, 0 to 1.
+    pub(super) fn unmoved(&self) -> f32 {
+        let signatures = self.heard.iter().filter_map(|heard| heard.signature);
+        unmoved(signatures, self.fading.clamp(LEAST_FADING, MOST_FADING))
+    }
+
     /// Learns the strengths of tag and receivers from where somebody is now believed to be, and
     /// begins a new step. The gain is a Kalman filter's, shared between what may be the cause.
     pub(super) fn learn(
@@ -258,6 +260,7 @@ impl Evidence {
             let mean = sum_dbm / f32::from(count);
             let usual = heard.usual_dbm.unwrap_or(mean);
             heard.usual_dbm = Some(usual + USUAL_WEIGHT * (mean - usual));
+            heard.signature.get_or_insert(Signature::new(mean)).hear(mean);
             if !ground.is_useful(receiver) {
                 continue;
             }
@@ -272,18 +275,6 @@ impl Evidence {
             known.correct(surprise, doubt);
         }
         self.tag.drift(model.tag_drift_db, seconds, most_tag);
-    }
-}
-
-impl Guess {
-    fn correct(&mut self, surprise: f32, doubt: f32) {
-        let gain = self.variance / doubt;
-        self.mean += gain * surprise;
-        self.variance *= 1.0 - gain;
-    }
-
-    fn drift(&mut self, db: f32, seconds: f32, most: f32) {
-        self.variance = (self.variance + db * db * seconds).min(most);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A floor plan, cut into cells: what each receiver should hear from each, and which zone it is.
 
 use super::{
-    floor::{FloorPlan, FloorReceiver, Method},
+    floor::{FloorPlan, FloorReceiver, Method, Wall},
     model::Model,
     polygon::{Extent, Point},
 };
@@ -19,6 +19,9 @@ pub(super) struct Ground {
     levels: Vec<u8>,
     /// For each receiver what is known of it.
     laws: Vec<Law>,
+    /// For each receiver where it hangs, and how high.
+    hang: Vec<(Option<Point>, f32)>,
+    walls: Vec<Wall>,
     /// Which receivers tell anything about where somebody is.
     useful: Vec<bool>,
     /// How many zones the plan has.
@@ -80,6 +83,8 @@ impl Ground {
                 origin: Point::default(),
                 levels: Vec::new(),
                 laws: Law::all(plan, model),
+                hang: hang(plan),
+                walls: plan.walls.clone(),
                 useful: vec![false; plan.receivers.len()],
                 zones: plan.zones.len(),
                 parts: Vec::new(),
@@ -99,6 +104,8 @@ impl Ground {
             origin: extent.least,
             levels: Vec::with_capacity(plan.receivers.len() * columns * rows),
             laws: Law::all(plan, model),
+            hang: hang(plan),
+            walls: plan.walls.clone(),
             useful: plan.receivers.iter().map(|receiver| receiver.position.is_some()).collect(),
             zones: plan.zones.len(),
             parts: Vec::new(),
@@ -110,7 +117,7 @@ impl Ground {
             for cell in 0..ground.cells() {
                 let from = ground.middle_of(cell);
                 let distance = from.distance(at).hypot(above);
-                let loss = law.loss(distance) + walls_between(plan, from, at);
+                let loss = law.loss(distance) + walls_between(&plan.walls, from, at);
                 ground.levels.push(level(loss));
             }
         }
@@ -137,6 +144,8 @@ impl Ground {
             origin: Point::default(),
             levels: Vec::new(),
             laws: Law::all(plan, model),
+            hang: hang(plan),
+            walls: plan.walls.clone(),
             useful: vec![false; receivers],
             zones: plan.zones.len(),
             parts,
@@ -188,6 +197,15 @@ impl Ground {
         })
     }
 
+    /// What should be lost from a place to a receiver, in dB against one metre; none when nobody
+    /// knows where it hangs.
+    pub(super) fn loss_from(&self, receiver: usize, at: Point, height: f32) -> Option<f32> {
+        let (hangs, above) = *self.hang.get(receiver)?;
+        let hangs = hangs?;
+        let distance = hangs.distance(at).hypot(above - height);
+        Some(self.law(receiver).loss(distance) + walls_between(&self.walls, at, hangs))
+    }
+
     pub(super) fn parts(&self) -> &[Part] {
         &self.parts
     }
@@ -224,14 +242,18 @@ impl Law {
     }
 
     /// Fading with distance, in dB against one metre.
-    pub(super) fn loss(self, distance: f32) -> f32 {
+    fn loss(self, distance: f32) -> f32 {
         10.0 * self.exponent * distance.max(NEAREST_M).log10()
     }
 }
 
+fn hang(plan: &FloorPlan) -> Vec<(Option<Point>, f32)> {
+    plan.receivers.iter().map(|receiver| (receiver.position, receiver.height)).collect()
+}
+
 /// What walls take between two places, in dB.
-pub fn walls_between(plan: &FloorPlan, one: Point, other: Point) -> f32 {
-    let between = plan.walls.iter().filter(|wall| wall.parts(one, other));
+pub fn walls_between(walls: &[Wall], one: Point, other: Point) -> f32 {
+    let between = walls.iter().filter(|wall| wall.parts(one, other));
     between.map(|wall| wall.loss_db).sum::<f32>().min(MOST_WALLS_DB)
 }
 

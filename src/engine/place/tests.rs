@@ -9,6 +9,7 @@
 )]
 
 mod shop;
+mod walls;
 
 use std::time::Duration;
 

@@ -1,0 +1,91 @@
+//! What faults of receivers cost in made-up shops, and that the simulation itself is sound. Bounds
+//! leave room above what was seen (`design/0004-where-in-the-shop.md`).
+
+use super::*;
+
+/// Two shops, two seeds each, three minutes each: what the estimator makes of them when
+/// something is wrong with the first receiver.
+fn right_with(prepare: impl Fn(&mut Scene), spoil: impl Fn(&mut Walk)) -> f64 {
+    let mut all = Score::default();
+    for (n, layout) in SHOPS.iter().enumerate().filter(|(n, _)| [2, 5].contains(n)) {
+        for seed in 0..2 {
+            let mut scene = Scene::new(*layout, seed * 100 + n as u64);
+            prepare(&mut scene);
+            let mut walk = scene.walk(180);
+            spoil(&mut walk);
+            walk.readings.sort_by_key(|reading| reading.at);
+            let own = Contender::new(MethodName::Gateway, &scene.plan, &Model::default());
+            all = all.and(&Score::of(&own.run(&scene.plan, &walk), &scene.plan, &walk));
+        }
+    }
+    all.share_right()
+}
+
+fn at(seconds: u64) -> Uptime {
+    Uptime::ZERO + Duration::from_secs(seconds)
+}
+
+#[test]
+fn what_befalls_a_receiver_costs_little() {
+    let silent = |walk: &mut Walk, from: u64, to: u64| {
+        let dead = |it: &Reading| it.receiver == 0 && (at(from)..at(to)).contains(&it.at);
+        walk.readings.retain(|it| !dead(it));
+    };
+    let late = |walk: &mut Walk| {
+        for reading in walk.readings.iter_mut().filter(|it| it.receiver == 0) {
+            reading.at = reading.at + Duration::from_secs(3);
+        }
+    };
+    let clean = right_with(|_| {}, |_| {});
+    let faults = [
+        ("dies", right_with(|_| {}, |walk| silent(walk, 90, 180))),
+        ("dies and returns", right_with(|_| {}, |walk| silent(walk, 60, 120))),
+        ("is 3 s late", right_with(|_| {}, late)),
+        ("hears 8 dB less", right_with(|scene| scene.shift(0, -8.0), |_| {})),
+        ("hears 8 dB more", right_with(|scene| scene.shift(0, 8.0), |_| {})),
+    ];
+    assert!(clean > 0.55, "{clean} of the seconds are right without a fault");
+    for (fault, right) in faults {
+        assert!(clean - right < 0.2, "a receiver that {fault}: {right} instead of {clean}");
+    }
+}
+
+#[test]
+fn the_same_seed_makes_the_same_shop_and_another_one_another() {
+    let [shop, ..] = SHOPS;
+    let walk = |seed| Scene::new(shop, seed).walk(20);
+    assert_eq!(walk(1), walk(1));
+    assert_ne!(walk(1), walk(2));
+}
+
+#[test]
+fn nobody_walks_through_shelves() {
+    for layout in SHOPS {
+        let mut rng = Rng::new(3);
+        let mut person = Person::new(&layout, &mut rng);
+        let (left, right) = layout.shelf_ends();
+        for _ in 0..2000 {
+            let before = person.at;
+            person.pass(0.5, &layout, &mut rng);
+            let through = layout.shelves().any(|y| {
+                (before.y - y) * (person.at.y - y) < 0.0 && (left..right).contains(&person.at.x)
+            });
+            assert!(!through, "{}: from {before:?} to {:?}", layout.name, person.at);
+        }
+    }
+}
+
+/// Hours from the environment, for a long look; a few minutes by default.
+fn hours() -> f32 {
+    let hours = std::env::var("BEACON_GATEWAY_STILL_HOURS").ok();
+    hours.and_then(|hours| hours.parse().ok()).unwrap_or(0.1)
+}
+
+#[test]
+fn a_tag_that_lies_still_in_a_crowd_is_seldom_announced_to_move() {
+    let mut finished = 0;
+    let lain = still(6, hours(), || finished += 1);
+    assert_eq!((finished, lain.spots.len()), (6, 6));
+    let (open, spots) = lain.changes_an_hour(false);
+    assert!(open < 10.0, "{open} changes an hour at {spots} spots");
+}
