@@ -11,6 +11,7 @@ mod gateway;
 mod outbox;
 mod payload;
 mod privacy;
+mod receiver;
 mod registry;
 mod remote;
 mod replay;
