@@ -362,6 +362,7 @@ impl Shop {
             exit_after_missed: 6,
             checkpoint_interval: seconds(60),
             resume_within: seconds(300),
+            ..PresenceSettings::default()
         };
         let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 });
         engine.handle_clock(WallClock {

@@ -8,8 +8,8 @@ use std::{hint::black_box, time::Duration};
 use beacon_gateway::engine::{
     ReceiverId, Uptime,
     place::{
-        Extent, FloorPlan, FloorReceiver, FloorZone, Model, Places, Point, Polygon, Shape, Track,
-        ZoneKind,
+        Extent, FloorPlan, FloorReceiver, FloorZone, Model, PathLoss, Places, Point, Polygon,
+        Shape, Track, ZoneKind,
     },
 };
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -31,6 +31,7 @@ fn plan() -> FloorPlan {
                 position: Some(Point::new(least.x + 3.0, least.y + 4.0)),
                 height: 2.5,
                 offset_db: 0.0,
+                path_loss: PathLoss::default(),
             });
         }
     }

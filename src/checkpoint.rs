@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        Checkpoint, ClockQuality, Pseudonym, Quality, ReceiverId, Stay, UnixTime, Uptime, VisitId,
-        VisitRecord, WallClock, ZoneId,
+        Checkpoint, ClockQuality, ExitReason, Pseudonym, Quality, ReceiverId, Stay, UnixTime,
+        Uptime, VisitId, VisitRecord, WallClock, ZoneId,
     },
     outbox::{
         Write,
@@ -21,9 +21,12 @@ use crate::{
 };
 
 /// The form that this program writes.
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 
-/// The form before, which it reads as well: without what is known of the clocks.
+/// The form before, which it reads as well: without why the subject has left.
+const WITHOUT_LEFT: u8 = 3;
+
+/// The form before that: without what is known of the clocks, too.
 const WITHOUT_CLOCKS: u8 = 2;
 
 /// The form before that: without the mark of the wide window, too.
@@ -54,6 +57,16 @@ struct OpenVisit {
     longest_gap_ms: u64,
     wide_window: bool,
     clocks: Clocks,
+    left: Left,
+}
+
+/// Why a subject has left whose visit's end is held back, as [`ExitReason`].
+#[derive(Clone, Copy, Deserialize, Serialize)]
+enum Left {
+    /// It has not.
+    Not,
+    Silent,
+    Faded,
 }
 
 /// Both clocks of the run that wrote the visit down, read at that moment.
@@ -148,12 +161,14 @@ pub fn restore(
 fn decode(slot: &[u8], value: &[u8]) -> Option<(Pseudonym, OpenVisit)> {
     let subject = std::str::from_utf8(slot.strip_prefix(PREFIX)?).ok()?;
     let unknown = postcard::to_stdvec(&Clocks::default()).ok()?;
+    let here = postcard::to_stdvec(&Left::Not).ok()?;
     let visit: OpenVisit = match value.split_first()? {
         (&VERSION, rest) => postcard::from_bytes(rest).ok()?,
-        (&WITHOUT_CLOCKS, rest) => postcard::from_bytes(&[rest, &unknown].concat()).ok()?,
+        (&WITHOUT_LEFT, rest) => postcard::from_bytes(&[rest, &here].concat()).ok()?,
+        (&WITHOUT_CLOCKS, rest) => postcard::from_bytes(&[rest, &unknown, &here].concat()).ok()?,
         (&WITHOUT_WIDE_WINDOW, rest) => {
             const FALSE: u8 = 0;
-            postcard::from_bytes(&[rest, &[FALSE], &unknown].concat()).ok()?
+            postcard::from_bytes(&[rest, &[FALSE], &unknown, &here].concat()).ok()?
         }
         _ => return None,
     };
@@ -214,6 +229,11 @@ impl OpenVisit {
                 unix_ms: wall.unix.as_millis(),
                 synced: wall.quality == ClockQuality::Synced,
             },
+            left: match visit.left {
+                None => Left::Not,
+                Some(ExitReason::Faded) => Left::Faded,
+                Some(_) => Left::Silent,
+            },
         }
     }
 
@@ -246,6 +266,11 @@ impl OpenVisit {
                 longest_gap: Duration::from_millis(self.longest_gap_ms),
                 wide_window: self.wide_window,
             },
+            left: match self.left {
+                Left::Not => None,
+                Left::Silent => Some(ExitReason::Silent),
+                Left::Faded => Some(ExitReason::Faded),
+            },
         })
     }
 }
@@ -268,6 +293,7 @@ mod tests {
             dwelled: 0,
             dwell: BTreeMap::new(),
             quality: Quality { sightings: 7, wide_window: true, ..Quality::default() },
+            left: None,
         }
     }
 
@@ -335,10 +361,24 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_that_the_version_before_wrote_is_over() {
+    fn a_visit_whose_end_is_held_back_comes_back_so() {
+        let wall = WallClock { at: Uptime::from_micros(9_000_000), ..WallClock::default() };
+        for left in [None, Some(ExitReason::Silent), Some(ExitReason::Faded)] {
+            let value = encode(&VisitRecord { left, ..visit() }, &WallClock::default(), RunId(1));
+            assert_eq!(read(b"visit/s", &value, &wall).map(|(_, visit)| visit.left), Some(left));
+        }
+        // The version before told every end at once.
+        let mut value = encode(&visit(), &WallClock::default(), RunId(1));
+        value[0] = WITHOUT_LEFT;
+        value.truncate(value.len() - 1);
+        assert_eq!(read(b"visit/s", &value, &wall).map(|(_, visit)| visit), Some(visit()));
+    }
+
+    #[test]
+    fn a_visit_that_a_version_without_clocks_wrote_is_over() {
         let mut value = encode(&visit(), &WallClock::default(), RunId(0));
         value[0] = WITHOUT_CLOCKS;
-        value.truncate(value.len() - 4);
+        value.truncate(value.len() - 5);
         assert_eq!(restored(&value), Some(visit().quality));
         let now = wall(Uptime::ZERO, NOW, ClockQuality::Synced);
         let known = (&Timeline::default(), RunId(2));
@@ -347,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_that_the_version_before_wrote_comes_back_without_a_mark() {
+    fn a_visit_that_a_version_without_marks_wrote_comes_back_without_one() {
         let mut value = encode(&visit(), &WallClock::default(), RunId(0));
         value[0] = WITHOUT_WIDE_WINDOW;
-        value.truncate(value.len() - 5);
+        value.truncate(value.len() - 6);
         let unmarked = Quality { wide_window: false, ..visit().quality };
         assert_eq!(restored(&value), Some(unmarked));
         value[0] = 77;

@@ -65,7 +65,7 @@ enum Command {
     Privacy(privacy::Options),
     /// Enrol, list, show, withdraw and export subjects; check and reseal their registry.
     Registry(registry::Options),
-    /// Say how well people can be placed in this shop.
+    /// Say how well people can be placed in this shop, and calibrate its receivers.
     Zones(zones::Options),
     /// Open the registry's store for a running gateway, which starts this by itself.
     #[command(name = STEWARD, hide = true)]

@@ -28,8 +28,8 @@ pub mod place;
 
 mod presence;
 pub use presence::{
-    EnterReason, ExitReason, MAX_STAYS, PresenceSettings, Quality, Sighting, Stay, Transition,
-    TransitionKind, VisitId, VisitRecord, Zone, ZoneId,
+    EnterReason, ExitReason, MAX_STAYS, PresenceFloor, PresenceSettings, Private, Quality,
+    Sighting, Stay, Transition, TransitionKind, VisitId, VisitRecord, Zone, ZoneId,
 };
 
 mod radio;
@@ -167,17 +167,18 @@ impl Engine {
             Resolution::Subject(_) | Resolution::Fixture(_) => self.clean(),
         }
         match resolution {
-            Resolution::Subject(Recognition { subject, wide_window }) => {
+            Resolution::Subject(Recognition { subject, tag, wide_window }) => {
                 self.counts.decoded += 1;
                 self.counts.subject += 1;
-                let receiver = &advertisement.receiver;
-                let rssi = advertisement.rssi;
-                let sighting = Sighting { subject, receiver, rssi, wide_window };
-                self.presence.observe(now, &sighting);
-                // A customer is one of everybody; a badge or a trolley is the shop's own.
-                let kind = self.identity.registry().subject(subject).map(|it| it.kind);
-                if kind == Some(SubjectKind::Customer) {
-                    self.count(advertisement);
+                if let Some(kind) = self.identity.registry().subject(subject).map(|it| it.kind) {
+                    let Advertisement { receiver, rssi, .. } = advertisement;
+                    let rssi = *rssi;
+                    let sighting = Sighting { subject, kind, tag, receiver, rssi, wide_window };
+                    self.presence.observe(now, &sighting);
+                    // A customer is one of everybody; a badge or a trolley is the shop's own.
+                    if kind == SubjectKind::Customer {
+                        self.count(advertisement);
+                    }
                 }
             }
             Resolution::Fixture(index) => {

@@ -5,7 +5,7 @@
 //! runs with its defaults, and starts anew for each walk knowing nothing but where the receivers hang.
 
 mod contender;
-mod plot;
+pub(crate) mod plot;
 mod rivals;
 mod score;
 mod table;
@@ -15,7 +15,7 @@ pub use contender::{Contender, METHODS, MethodName, Run, Stay};
 pub use plot::draw;
 pub use score::{Bin, Score};
 pub use table::write;
-pub use walk::{Reading, Walk, WalkError, read_dev, read_par, read_walks};
+pub use walk::{Reading, Walk, WalkError, parse_walks, read_dev, read_par, read_walks};
 
 use crate::engine::{
     ZoneId,

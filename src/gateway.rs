@@ -52,6 +52,7 @@ pub use enrolment::{
     steward::{STEWARD, StewardError, serve as serve_as_steward},
 };
 pub use error::{Fate, GatewayError, chain};
+pub(crate) use house::{client_id, scan_counters};
 pub use status::{Status, StatusError};
 
 use crate::{
@@ -163,7 +164,8 @@ pub async fn run(
     requests: mpsc::Receiver<Request>,
     ready: impl FnOnce(),
 ) -> Result<Outcome, GatewayError> {
-    run_with(StoreWork::Here, settings, clock, source, requests, ready).await
+    // What a gateway is made of is too much for the stack of whoever waits for it.
+    Box::pin(run_with(StoreWork::Here, settings, clock, source, requests, ready)).await
 }
 
 /// Runs a gateway as [`run`] does, with a say in who opens the registry's store.

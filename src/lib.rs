@@ -17,7 +17,8 @@
 //! [`clock`] is the only place that reads the time, [`timeline`] dates what happened when the clock
 //! was wrong, [`forget`] clears what is no longer used. [`settings`], [`registry`] and
 //! [`checkpoint`] are what is read from and written to files; [`telemetry`] and [`health`] are what
-//! the operator is told; [`commands`], [`decode`], [`demo`] and [`evaluate`] are what people start.
+//! the operator is told; [`commands`], [`decode`], [`demo`], [`evaluate`] and
+//! [`calibrate`] are what people start.
 
 pub mod scan;
 
@@ -35,6 +36,7 @@ pub mod command;
 
 pub mod gateway;
 
+pub mod calibrate;
 pub mod checkpoint;
 pub mod clock;
 pub mod forget;

@@ -4,13 +4,15 @@
 //! the environment, then flags. A key that does not exist is an error, as is a value that makes no
 //! sense; each error names where it stands, what was found and what is allowed.
 
+mod calibration;
 mod floor;
 mod footfall;
 mod load;
 mod shop;
 mod units;
 
-pub use floor::{Floor, ReceiverSettings, ZoneKind};
+pub use calibration::{Calibrated, ZonesSection};
+pub use floor::{Floor, FloorSection, ReceiverSettings, WallSettings, ZoneKind};
 pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
 pub(crate) use shop::check_id;
@@ -50,8 +52,17 @@ pub struct Settings {
     pub presence: PresenceSection,
     /// The areas of the shop.
     pub zone: Vec<ZoneSettings>,
+    /// What was found out about them.
+    pub zones: ZonesSection,
+    /// What the file says that `zones.calibration` names.
+    #[serde(skip)]
+    pub calibrated: Option<Calibrated>,
     /// Where the receivers hang.
     pub receiver: Vec<ReceiverSettings>,
+    /// How signals fall with distance.
+    pub floor: FloorSection,
+    /// What stands in the way of people and signals.
+    pub wall: Vec<WallSettings>,
     /// The shop's own sensors and reference beacons.
     pub fixture: Vec<FixtureSettings>,
     /// Counting everybody, anonymously.
@@ -167,6 +178,24 @@ pub struct PresenceSection {
     pub checkpoint_interval: Span,
     /// After a restart, a visit seen at most this long ago goes on.
     pub resume_within: Span,
+    /// Who comes back within this of having been found to have left goes on with the visit, at most
+    /// `1h`; `0s` ends visits at once.
+    pub merge_gap: Span,
+    /// A tag that was heard for this long without moving was left behind, `10m` to `7d`; `0s`: never.
+    pub left_behind_after: Span,
+    /// What decides in which zone somebody is.
+    pub zones_by: ZonesBy,
+}
+
+/// `zones_by` of `[presence]`: what decides in which zone somebody is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", try_from = "String")]
+pub enum ZonesBy {
+    /// The floor plan where it is good enough, thresholds otherwise.
+    #[default]
+    Auto,
+    /// Thresholds, whatever is known of the floor.
+    Thresholds,
 }
 
 /// `[health]`: what the gateway tells about itself.
@@ -253,6 +282,14 @@ impl TryFrom<String> for ClockTrust {
     }
 }
 
+impl TryFrom<String> for ZonesBy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &[("auto", Self::Auto), ("thresholds", Self::Thresholds)])
+    }
+}
+
 impl TryFrom<String> for LogLevel {
     type Error = String;
 
@@ -309,6 +346,9 @@ impl Default for PresenceSection {
             loitering: vec![Span::secs(60), Span::secs(300)],
             checkpoint_interval: Span::secs(60),
             resume_within: Span::secs(300),
+            merge_gap: Span::secs(120),
+            left_behind_after: Span::secs(4 * 3600),
+            zones_by: ZonesBy::Auto,
         }
     }
 }
@@ -347,7 +387,7 @@ impl Settings {
         self.command.validate()?;
         self.health.check()?;
         self.check_zones()?;
-        self.floor()?;
+        self.check_floor()?;
         self.fixtures()?;
         Ok(())
     }
@@ -469,8 +509,11 @@ impl Settings {
     /// The settings of the presence room, zones included.
     pub fn presence(&self) -> EnginePresence {
         let presence = &self.presence;
+        let zones = self.zones();
         EnginePresence {
-            zones: self.zones(),
+            floor: self.presence_floor(&zones),
+            private: self.private(),
+            zones,
             receivers: self.receiver_ids(),
             smoothing: presence.smoothing.0,
             exit_delay: presence.exit_delay.0,
@@ -479,6 +522,8 @@ impl Settings {
             exit_after_missed: presence.exit_after_missed,
             checkpoint_interval: presence.checkpoint_interval.0,
             resume_within: presence.resume_within.0,
+            merge_gap: presence.merge_gap.0,
+            left_behind_after: presence.left_behind_after.0,
         }
     }
 
@@ -601,9 +646,18 @@ impl PresenceSection {
                 Span::secs(3600),
             ),
             ("presence.resume_within", self.resume_within, Span::secs(0), Span::secs(86_400)),
+            ("presence.merge_gap", self.merge_gap, Span::secs(0), Span::secs(3600)),
         ];
         for (key, found, least, most) in spans {
             between(key, found, least, most)?;
+        }
+        let (least, most) = (Span::secs(600), Span::secs(7 * 86_400));
+        if self.left_behind_after != Span::secs(0)
+            && !(least..=most).contains(&self.left_behind_after)
+        {
+            let found = self.left_behind_after.to_string();
+            let allowed = "allowed are 10m to 7d, and 0s for never";
+            return Err(Invalid::new("presence.left_behind_after", found, allowed));
         }
         if !(2..=100).contains(&self.exit_after_missed) {
             return Err(Invalid::new(

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::{Common, Failure, runtime, say};
 use crate::{
+    calibrate::Basis,
     clock::Clock,
     engine::{ClockQuality, DeviceAddress},
     gateway::{chain, load_registry},
@@ -87,6 +88,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
     });
     found.push(registry(&settings));
     found.extend(super::registry::findings(&settings));
+    found.extend(calibration(&settings));
     found.push(state_dir(&settings.gateway.state_dir));
     found.push(clock(settings.gateway.clock));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
@@ -217,6 +219,26 @@ async fn relay(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding> 
         }
     }
     found
+}
+
+/// What was found out about the receivers, if anything.
+fn calibration(settings: &Settings) -> Option<Finding> {
+    if let Some(said) = settings.calibration_advice() {
+        return Some(advice("calibration", said));
+    }
+    let calibration = settings.calibration()?;
+    let Basis { made, readings, right_without, right_with, .. } = &calibration.basis;
+    let day = made.split('T').next().unwrap_or_default();
+    let percent = |share: &f64| (100.0 * share).round();
+    Some(good(
+        "calibration",
+        &format!(
+            "{} receivers, of {day}, from {readings} readings: zones right in {} % of the seconds, {} % without it",
+            calibration.receivers.len(),
+            percent(right_with),
+            percent(right_without)
+        ),
+    ))
 }
 
 fn registry(settings: &Settings) -> Finding {

@@ -25,7 +25,7 @@ use crate::{
     gateway::{self, Outcome, Request, Source, chain},
     scan::{
         SourceEnds,
-        simulate::{self, Shop},
+        simulate::{self, Area, Plan, Point, Shop},
     },
     settings::{Loader, LogLevel, Settings},
     telemetry,
@@ -47,8 +47,8 @@ pub(super) struct Options {
     log: bool,
 }
 
-/// What one radio can tell apart in a shop of 12 m by 8 m: the checkout beside it, and the rest.
-/// Times are short, because the visits of a demo are.
+/// A shop of 12 m by 8 m with a receiver in each zone. Times are short, because the visits of a demo
+/// are, and so are the ways from one visit to the next: nobody is taken to go on with the last one.
 const CONFIG: &str = r#"
 [gateway]
 tenant = "demo"
@@ -59,21 +59,14 @@ opening_hours = ["mon-sun 00:00-24:00"]
 clock = "always"
 
 [presence]
+enter_rssi = -80.0
+exit_rssi = -87.0
 smoothing = "2s"
 exit_delay = "2s"
 exit_timeout = "5s"
 exit_after_missed = 4
+merge_gap = "0s"
 loitering = ["5s", "15s"]
-
-[[zone]]
-id = "shop"
-enter_rssi = -83.0
-exit_rssi = -87.0
-
-[[zone]]
-id = "checkout"
-enter_rssi = -72.0
-exit_rssi = -78.0
 "#;
 
 /// What the subscriber may still have to receive after the gateway has stopped.
@@ -83,10 +76,12 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     telemetry::start(if options.log { LogLevel::Info } else { LogLevel::Error });
     let clock = Clock::start();
     let started = clock.wall().unix;
-    let shop = Shop::new(options.seed, &simulate::Settings { started, ..Default::default() });
+    let plan = Plan::default().with_a_receiver_in_each_zone();
+    let floor = floor(&plan);
+    let shop = Shop::new(options.seed, &simulate::Settings { started, plan, ..Default::default() });
     let broker = EmbeddedBroker::start().map_err(|error| Failure::Failed(chain(&error)))?;
     let place = Place::new()?;
-    let settings = place.settings(&shop, &broker)?;
+    let settings = place.settings(&shop, &floor, &broker)?;
     say(&format!(
         "A simulated shop, a real broker on {}, {} s. Events as a subscriber receives them:\n",
         broker.v4(),
@@ -196,9 +191,15 @@ impl Place {
     }
 
     /// Writes the files that an operator would write, and reads them as the daemon would.
-    fn settings(&self, shop: &Shop, broker: &EmbeddedBroker) -> Result<Settings, Failure> {
+    fn settings(
+        &self,
+        shop: &Shop,
+        floor: &str,
+        broker: &EmbeddedBroker,
+    ) -> Result<Settings, Failure> {
         let registry = self.write("registry.jsonl", &shop.registry_jsonl())?;
-        let config = self.write("gateway.toml", &(CONFIG.to_owned() + &fixtures(shop)))?;
+        let config =
+            self.write("gateway.toml", &(CONFIG.to_owned() + floor + &shop.fixtures_toml()))?;
         Ok(Loader::files([config])
             .set("identity.registry", &registry.display().to_string())
             .set("gateway.state_dir", &self.0.join("state").display().to_string())
@@ -225,11 +226,22 @@ impl Drop for Place {
     }
 }
 
-/// The fixtures, in the zones that one radio can tell apart.
-fn fixtures(shop: &Shop) -> String {
-    let zones = shop.fixtures().iter().map(|fixture| fixture.zone.clone());
-    zones.fold(shop.fixtures_toml(), |toml, zone| {
-        let told_apart = if zone == "checkout" { "checkout" } else { "shop" };
-        toml.replace(&format!("zone = \"{zone}\""), &format!("zone = \"{told_apart}\""))
-    })
+/// The plan as an operator would write it down.
+fn floor(plan: &Plan) -> String {
+    let receivers = plan.receivers.iter().map(|receiver| {
+        let (id, Point { x, y, z }) = (receiver.id.as_str(), receiver.at);
+        format!("\n[[receiver]]\nid = \"{id}\"\nposition = [{x:?}, {y:?}, {z:?}]\n")
+    });
+    let zones = plan.zones.iter().map(|Area { name, x, y }| {
+        let ((left, right), (front, back)) = ((x.start, x.end), (y.start, y.end));
+        let kind = match name.as_str() {
+            known @ ("entrance" | "checkout") => known,
+            _ => "shelf",
+        };
+        format!(
+            "\n[[zone]]\nid = \"{name}\"\nkind = \"{kind}\"\npolygon = [[{left:?}, {front:?}], \
+             [{right:?}, {front:?}], [{right:?}, {back:?}], [{left:?}, {back:?}]]\n"
+        )
+    });
+    receivers.chain(zones).collect()
 }

@@ -23,6 +23,9 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let settings = loader.load()?;
     settings.check_gateway().map_err(|invalid| loader.invalid(invalid))?;
     telemetry::start(settings.log.level);
+    if let Some(advice) = settings.calibration_advice() {
+        tracing::warn!("{advice}.");
+    }
     let source = source(&settings);
     runtime()?.block_on(async {
         let requests = signals()?;

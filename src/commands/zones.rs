@@ -1,9 +1,12 @@
-//! `zones`: how well people can be placed in this shop.
+//! `zones`: how well people can be placed in this shop, and what helps.
+
+mod calibrate;
+mod listen;
 
 use std::{
     fs::File,
     io::{BufWriter, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
@@ -19,7 +22,7 @@ use crate::{
         Evaluation, Score, Walk, WalkError, draw, evaluate, read_dev, read_par, read_walks, write,
     },
     gateway::chain,
-    settings::Floor,
+    settings::{Floor, Invalid, Settings},
 };
 
 #[derive(Args, Debug)]
@@ -33,6 +36,9 @@ enum View {
     /// Compare the gateway's estimator, and what other systems do, with walks whose positions are
     /// known.
     Evaluate(EvaluateOptions),
+    /// Find out how the receivers hear, from recorded walks or from a tag that is carried about now,
+    /// say what would help, and keep it for the gateway.
+    Calibrate(calibrate::CalibrateOptions),
 }
 
 #[derive(Args, Debug)]
@@ -41,6 +47,19 @@ struct EvaluateOptions {
     /// Position-Annotated-BLE-RSSI-Dataset.
     #[arg(long = "walk", value_name = "FILE", required = true, num_args = 1..)]
     walks: Vec<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Draw floor plan, true and estimated path to this SVG file.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    #[command(flatten)]
+    plan: PlanOptions,
+}
+
+/// Where the floor plan comes from.
+#[derive(Args, Debug)]
+struct PlanOptions {
     /// Take the receivers from this `.dev` file instead of the configuration, and the limits of the
     /// area from the `.par` file beside it.
     #[arg(long, value_name = "FILE")]
@@ -49,12 +68,6 @@ struct EvaluateOptions {
     /// `quadrants:X,Y` (four, split at X and Y metres).
     #[arg(long, value_name = "ZONES", value_parser = split)]
     zones: Option<Split>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
-    /// Draw floor plan, true and estimated path to this SVG file.
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
@@ -70,20 +83,20 @@ enum Split {
 const BEYOND: f32 = 1000.0;
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let View::Evaluate(options) = &options.view;
-    let Floor { plan, zones } = floor(options)?;
-    if plan.method() == Method::Threshold {
-        let found = "a single receiver tells near from far and no more; `zones evaluate` needs two, \
-                     as [[receiver]] with positions or with --receivers";
-        return Err(Failure::Configuration(found.to_owned()));
+    match &options.view {
+        View::Evaluate(options) => run_evaluate(options),
+        View::Calibrate(options) => calibrate::run(options),
     }
-    if zones.is_empty() {
-        let found = "no zone has a place; give [[zone]] a `polygon` or `receivers`, or use --zones";
-        return Err(Failure::Configuration(found.to_owned()));
+}
+
+fn run_evaluate(options: &EvaluateOptions) -> Result<(), Failure> {
+    let (Floor { plan, zones }, settings) = options.plan.floor(Settings::floor)?;
+    if let Some(advice) = settings.as_ref().and_then(Settings::calibration_advice) {
+        say(&format!("Calibration: {advice}."));
     }
     let mut walks: Vec<Walk> = Vec::new();
     for path in &options.walks {
-        walks.extend(read_walks(path, &plan.receivers)?);
+        walks.extend(read_walks(path, &plan.receivers, &zones)?);
     }
     for walk in walks.iter().filter(|walk| walk.strange > 0) {
         let Walk { name, strange, .. } = walk;
@@ -94,14 +107,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     }
     let evaluation = evaluate(&plan, &zones, &walks);
     if let Some(path) = &options.plot {
-        let picture = draw(&evaluation, &plan, &walks).ok_or_else(|| {
-            let found = "nothing has a place that could be drawn; give [[receiver]] a `position`";
-            Failure::Configuration(found.to_owned())
-        })?;
-        let written = File::create(path).and_then(|mut file| file.write_all(picture.as_bytes()));
-        written.map_err(|error| {
-            Failure::Failed(format!("cannot write `{}`: {error}", path.display()))
-        })?;
+        draw_to(path, draw(&evaluation, &plan, &walks))?;
     }
     let mut out = BufWriter::new(anstream::stdout().lock());
     let written = if options.json {
@@ -112,26 +118,55 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     written.and_then(|()| out.flush()).or_else(broken_pipe)
 }
 
-fn floor(options: &EvaluateOptions) -> Result<Floor, Failure> {
-    let mut floor = if options.receivers.is_some() && options.zones.is_some() {
-        Floor::default()
-    } else {
-        let settings = options.common.load()?;
-        settings.floor().map_err(|error| Failure::Configuration(error.to_string()))?
-    };
-    if let Some(path) = &options.receivers {
-        let named = |shape: &Shape| matches!(shape, Shape::Around(_));
-        if floor.plan.zones.iter().any(|zone| named(&zone.shape)) {
-            let found = "zones that name `receivers` do not fit --receivers; give them a `polygon`, or use --zones";
+/// Writes a picture, if there is one.
+fn draw_to(path: &Path, picture: Option<String>) -> Result<(), Failure> {
+    let picture = picture.ok_or_else(|| {
+        let found = "nothing has a place that could be drawn; give [[receiver]] a `position`";
+        Failure::Configuration(found.to_owned())
+    })?;
+    let written = File::create(path).and_then(|mut file| file.write_all(picture.as_bytes()));
+    written.map_err(|error| Failure::Failed(format!("cannot write `{}`: {error}", path.display())))
+}
+
+impl PlanOptions {
+    /// The floor plan, and the configuration that it is of, if it is of any. `of` takes it from there.
+    fn floor(
+        &self,
+        of: fn(&Settings) -> Result<Floor, Invalid>,
+    ) -> Result<(Floor, Option<Settings>), Failure> {
+        let (mut floor, settings) = if self.receivers.is_some() && self.zones.is_some() {
+            (Floor::default(), None)
+        } else {
+            let settings = self.common.load()?;
+            // What was found out about the configured receivers says nothing of others.
+            let of = if self.receivers.is_some() { Settings::measured_floor } else { of };
+            let floor = of(&settings).map_err(|error| Failure::Configuration(error.to_string()))?;
+            (floor, Some(settings))
+        };
+        if let Some(path) = &self.receivers {
+            let named = |shape: &Shape| matches!(shape, Shape::Around(_));
+            if floor.plan.zones.iter().any(|zone| named(&zone.shape)) {
+                let found = "zones that name `receivers` do not fit --receivers; give them a `polygon`, or use --zones";
+                return Err(Failure::Configuration(found.to_owned()));
+            }
+            floor.plan.receivers = read_dev(path)?;
+            floor.plan.extent = read_par(path)?;
+        }
+        if let Some(split) = self.zones {
+            split.apply(&mut floor);
+        }
+        if floor.plan.method() == Method::Threshold {
+            let found = "a single receiver tells near from far and no more; telling zones apart needs two, \
+                         as [[receiver]] with positions or with --receivers";
             return Err(Failure::Configuration(found.to_owned()));
         }
-        floor.plan.receivers = read_dev(path)?;
-        floor.plan.extent = read_par(path)?;
+        if floor.zones.is_empty() {
+            let found =
+                "no zone has a place; give [[zone]] a `polygon` or `receivers`, or use --zones";
+            return Err(Failure::Configuration(found.to_owned()));
+        }
+        Ok((floor, settings))
     }
-    if let Some(split) = options.zones {
-        split.apply(&mut floor);
-    }
-    Ok(floor)
 }
 
 impl Split {

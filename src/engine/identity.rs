@@ -175,6 +175,9 @@ pub enum Resolution {
 pub struct Recognition {
     /// Who.
     pub subject: SubjectIndex,
+    /// By which of their identifiers: its place among them, the last place of all for those beyond.
+    /// Two of a kind that rotates (IRK, EID, tokens) count as the first of them.
+    pub tag: u8,
     /// The clock was not synced, and it took the wider window that is searched then: a recording
     /// as old as that window would have been recognised as well.
     pub wide_window: bool,
@@ -334,10 +337,28 @@ impl Identity {
                 if let Some(sent) = sent.filter(|_| !address.is_unknown()) {
                     self.doubles.observe(now, subject, sent, address);
                 }
-                Resolution::Subject(Recognition { subject, wide_window })
+                let tag = self.tag(subject, sent, address);
+                Resolution::Subject(Recognition { subject, tag, wide_window })
             }
             _ => Resolution::Anonymous,
         }
+    }
+
+    /// Which of a subject's identifiers was heard: by what was sent, else by the address.
+    fn tag(&self, subject: SubjectIndex, sent: Option<Sent>, address: DeviceAddress) -> u8 {
+        let identifiers = self.registry.subject(subject).map_or(&[][..], |it| &it.identifiers);
+        if identifiers.len() < 2 {
+            return 0;
+        }
+        let octets = address.octets();
+        let is_heard = |identifier: &Identifier| match sent {
+            Some(sent) => sent.is_of(identifier),
+            None => matches!(identifier, Identifier::Address(its) if *its == octets),
+        };
+        let resolved = |identifier: &Identifier| matches!(identifier, Identifier::Irk(_));
+        let place = identifiers.iter().position(is_heard);
+        let place = place.or_else(|| identifiers.iter().position(resolved));
+        u8::try_from(place.unwrap_or_default()).unwrap_or(u8::MAX)
     }
 
     /// Not part of its caller, which clears the stack that this uses.

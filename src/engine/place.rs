@@ -7,6 +7,7 @@
 //! `design/0004-where-in-the-shop.md` says why it is built so.
 
 mod announce;
+mod barrier;
 mod evidence;
 mod floor;
 mod ground;
@@ -16,7 +17,8 @@ mod polygon;
 #[cfg(test)]
 mod tests;
 
-pub use floor::{FloorPlan, FloorReceiver, FloorZone, Method, Shape, ZoneKind};
+pub use floor::{FloorPlan, FloorReceiver, FloorZone, Method, PathLoss, Shape, Wall, ZoneKind};
+pub use ground::walls_between;
 pub use model::Model;
 pub use polygon::{Extent, NotAPolygon, Point, Polygon};
 
@@ -34,8 +36,8 @@ pub struct Places {
     motion: Motion,
     /// For each zone of the plan, whether it may be named.
     named: Vec<bool>,
-    /// What the plan says each receiver hears more than others, in dB.
-    offsets: Vec<f32>,
+    /// What each receiver is known to hear more by now than the plan says, in dB.
+    corrections: Vec<f32>,
     /// When each receiver was last known to hear.
     hears: Vec<Option<Uptime>>,
     scratch: Scratch,
@@ -110,9 +112,9 @@ impl Places {
     pub fn new(plan: &FloorPlan, model: Model) -> Self {
         let ground = Ground::new(plan, &model);
         Self {
-            motion: Motion::new(&ground, &model),
+            motion: Motion::new(plan, &ground, &model),
             named: plan.zones.iter().map(|zone| zone.kind != ZoneKind::Private).collect(),
-            offsets: plan.receivers.iter().map(|receiver| receiver.offset_db).collect(),
+            corrections: vec![0.0; ground.receivers()],
             hears: vec![None; ground.receivers()],
             scratch: Scratch::default(),
             tables: Tables::new(),
@@ -210,14 +212,14 @@ impl Places {
 
     /// Lets the step's readings weigh the belief, and works out what they say of the zones.
     fn weigh(&mut self, track: &mut Track, at: Uptime) {
-        let Self { ground, model, hears, offsets, tables, cells, .. } = self;
+        let Self { ground, model, hears, corrections, tables, cells, .. } = self;
         let any = track.evidence.is_any();
         let patience = model.step * HEARS_FOR_STEPS;
         let works = |receiver: usize| {
             let heard = hears.get(receiver).copied().flatten();
             heard.is_some_and(|heard| at.since(heard) <= patience)
         };
-        track.evidence.weigh(ground, model, works, offsets, tables);
+        track.evidence.weigh(ground, model, works, corrections, tables);
         let count = ground.cells().max(1);
         let stance = if any { track.evidence.stands(model) } else { 0.0 };
         tables.temper(&track.belief, stance, model);
@@ -246,7 +248,7 @@ impl Places {
         }
         if any {
             let weight = model.temper * (1.0 - stood) + model.standing_temper * stood;
-            track.evidence.learn(ground, model, (cells, weight), offsets);
+            track.evidence.learn(ground, model, (cells, weight), corrections);
         }
         track.standing = stood;
         self.probabilities.clear();

@@ -31,6 +31,9 @@ pub enum Whose {
 pub struct Spotted {
     /// Of whom.
     pub whose: Whose,
+    /// By which of a subject's tags: the identifier's place among the subject's, at the end that heard
+    /// it.
+    pub tag: u8,
     /// How loud.
     pub rssi: Option<Rssi>,
     /// When.
@@ -69,12 +72,12 @@ impl Engine {
         }
         self.clean();
         self.counts.decoded += 1;
-        let (whose, wide_window) = match resolution {
+        let (whose, tag, wide_window) = match resolution {
             Resolution::Anonymous => return None,
-            Resolution::Subject(Recognition { subject, wide_window }) => {
+            Resolution::Subject(Recognition { subject, tag, wide_window }) => {
                 self.counts.subject += 1;
                 let subject = self.identity.registry().subject(subject)?;
-                (Whose::Subject(subject.pseudonym.clone()), wide_window)
+                (Whose::Subject(subject.pseudonym.clone()), tag, wide_window)
             }
             Resolution::Fixture(index) => {
                 self.counts.fixture += 1;
@@ -85,10 +88,11 @@ impl Engine {
                 let data = advertisement.data();
                 let fits = data.len() <= LONGEST_FIXTURE_DATA;
                 let data = if fits { data.to_vec() } else { Vec::new() };
-                (Whose::Fixture { id: fixture.id.clone(), data }, false)
+                (Whose::Fixture { id: fixture.id.clone(), data }, 0, false)
             }
         };
-        Some(Spotted { whose, rssi: advertisement.rssi, heard: advertisement.heard, wide_window })
+        let (rssi, heard) = (advertisement.rssi, advertisement.heard);
+        Some(Spotted { whose, tag, rssi, heard, wide_window })
     }
 
     fn count_nobody(&mut self, advertisement: &Advertisement) {
@@ -131,16 +135,18 @@ impl Engine {
         let registry = self.identity.registry();
         match &spotted.whose {
             Whose::Subject(name) => {
-                let enrolled = registry.by_pseudonym(name.as_str());
-                match enrolled.filter(|subject| registry.is_live(*subject, &self.wall, now)) {
-                    Some(subject) => {
-                        self.counts.subject += 1;
-                        let (rssi, wide_window) = (spotted.rssi, spotted.wide_window);
-                        let sighting = Sighting { subject, receiver, rssi, wide_window };
-                        self.presence.observe(now, &sighting);
-                    }
-                    None => self.counts.anonymous += 1,
-                }
+                let live = registry
+                    .by_pseudonym(name.as_str())
+                    .filter(|subject| registry.is_live(*subject, &self.wall, now))
+                    .and_then(|subject| Some((subject, registry.subject(subject)?.kind)));
+                let Some((subject, kind)) = live else {
+                    self.counts.anonymous += 1;
+                    return;
+                };
+                self.counts.subject += 1;
+                let Spotted { tag, rssi, wide_window, .. } = *spotted;
+                let sighting = Sighting { subject, kind, tag, receiver, rssi, wide_window };
+                self.presence.observe(now, &sighting);
             }
             Whose::Fixture { id, data } => {
                 let known = registry.fixture_named(id);
@@ -175,8 +181,6 @@ impl fmt::Debug for Whose {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::engine::{
         AddressKind, AddressSeed, ClockQuality, Consent, DeviceAddress, Enrolment, Fixture,
@@ -231,13 +235,7 @@ mod tests {
         let presence = PresenceSettings {
             zones: vec![zone],
             receivers: vec![ReceiverId::new("there")],
-            smoothing: Duration::from_secs(3),
-            exit_delay: Duration::from_secs(10),
-            exit_timeout: Duration::from_secs(30),
-            exit_timeout_max: Duration::from_mins(10),
-            exit_after_missed: 6,
-            checkpoint_interval: Duration::from_mins(1),
-            resume_within: Duration::from_mins(5),
+            ..PresenceSettings::default()
         };
         let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 });
         engine.handle_clock(WallClock {
@@ -250,7 +248,7 @@ mod tests {
 
     fn heard(second: i64, whose: Whose) -> Relayed {
         let rssi = Some(Rssi(-60));
-        let spotted = Spotted { whose, rssi, heard: s(second), wide_window: false };
+        let spotted = Spotted { whose, tag: 0, rssi, heard: s(second), wide_window: false };
         let heard_until = Some(s(second));
         Relayed { receiver: ReceiverId::new("there"), sightings: vec![spotted], heard_until }
     }

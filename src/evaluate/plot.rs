@@ -17,10 +17,10 @@ const SCALE: f32 = 32.0;
 const LARGEST: f32 = 1100.0;
 
 /// Room around a plan, in units.
-const EDGE: f32 = 40.0;
+pub(crate) const EDGE: f32 = 40.0;
 
 /// Room for what is written above a plan and below it.
-const HEAD: f32 = 34.0;
+pub(crate) const HEAD: f32 = 34.0;
 const FOOT: f32 = 46.0;
 
 /// Borders of zones are looked for this finely, in parts of the plan's longer side.
@@ -35,19 +35,36 @@ text{font:12px sans-serif;fill:#222}.head{font-size:15px;font-weight:bold}.small
 .dot{fill:#b3261e}.receiver{fill:#1f4e9c;stroke:#fff;stroke-width:0.8}.bar{fill:none;stroke:#222;stroke-width:1.2}.begin{fill:#fff;stroke:#000;stroke-width:2}";
 
 /// A plan on the picture.
-struct Sheet {
+pub(crate) struct Sheet {
     origin: Point,
-    size: (f32, f32),
-    scale: f32,
-    top: f32,
+    pub(crate) size: (f32, f32),
+    pub(crate) scale: f32,
+    pub(crate) top: f32,
 }
 
 impl Sheet {
-    fn x(&self, x: f32) -> f32 {
+    /// A sheet for a floor that begins at `top`.
+    pub(crate) fn new(extent: Extent, top: f32) -> Self {
+        let size = extent.size();
+        let scale = SCALE.min(LARGEST / size.0.max(size.1).max(0.1));
+        Self { origin: extent.least, size, scale, top }
+    }
+
+    /// So far left of the plan's right edge, in metres on the plan.
+    pub(crate) fn left_of_right_edge(&self, metres: f32) -> f32 {
+        self.origin.x + self.size.0 - metres
+    }
+
+    /// How wide the picture must be.
+    pub(crate) fn width(&self) -> f32 {
+        (self.size.0 * self.scale + 2.0 * EDGE).max(560.0)
+    }
+
+    pub(crate) fn x(&self, x: f32) -> f32 {
         EDGE + (x - self.origin.x) * self.scale
     }
 
-    fn y(&self, y: f32) -> f32 {
+    pub(crate) fn y(&self, y: f32) -> f32 {
         self.top + HEAD + (self.size.1 - (y - self.origin.y)) * self.scale
     }
 
@@ -70,10 +87,8 @@ fn write(
     (plan, extent): (&FloorPlan, Extent),
     walks: &[Walk],
 ) -> fmt::Result {
-    let size = extent.size();
-    let scale = SCALE.min(LARGEST / size.0.max(size.1).max(0.1));
-    let mut sheet = Sheet { origin: extent.least, size, scale, top: EDGE / 2.0 };
-    let width = (size.0 * scale + 2.0 * EDGE).max(560.0);
+    let mut sheet = Sheet::new(extent, EDGE / 2.0);
+    let width = sheet.width();
     let pages: f32 = walks.iter().map(|_| sheet.height()).sum();
     let height = pages + EDGE;
     writeln!(
@@ -131,7 +146,9 @@ fn page(
         moments.iter().filter_map(|moment| Some((moment.at, moment.position?))).collect();
     let mut errors = String::new();
     for (when, point) in &found {
-        line(&mut errors, at(*point), at(walk.truth_at(*when)))?;
+        if let Some(truth) = walk.point_at(*when) {
+            line(&mut errors, at(*point), at(truth))?;
+        }
     }
     writeln!(svg, "<path class=\"error\" d=\"{errors}\"/>")?;
     writeln!(svg, "<polyline class=\"true\" points=\"{}\"/>", points(thinned(walk).map(at))?)?;
@@ -206,7 +223,7 @@ fn legend(svg: &mut String, sheet: &Sheet, evaluation: &Evaluation, n: usize) ->
 }
 
 /// Where zones border on each other, as short lines.
-fn borders(plan: &FloorPlan, sheet: &Sheet) -> Vec<(Point, Point)> {
+pub(crate) fn borders(plan: &FloorPlan, sheet: &Sheet) -> Vec<(Point, Point)> {
     let (step, columns, rows) = lattice(sheet);
     let corner = |n: f32, m: f32| Point::new(sheet.origin.x + n * step, sheet.origin.y + m * step);
     let zone = |n: f32, m: f32| plan.zone_at(corner(n + 0.5, m + 0.5));
@@ -227,7 +244,7 @@ fn borders(plan: &FloorPlan, sheet: &Sheet) -> Vec<(Point, Point)> {
 }
 
 /// The middle of a zone, as far as it is on the plan.
-fn middle(plan: &FloorPlan, sheet: &Sheet, zone: usize) -> Option<Point> {
+pub(crate) fn middle(plan: &FloorPlan, sheet: &Sheet, zone: usize) -> Option<Point> {
     let (step, columns, rows) = lattice(sheet);
     let (mut x, mut y, mut count) = (0.0, 0.0, 0.0);
     for m in (0..rows).step_by(4) {
@@ -278,11 +295,11 @@ fn points(points: impl Iterator<Item = (f32, f32)>) -> Result<String, fmt::Error
     Ok(text)
 }
 
-fn line(path: &mut String, from: (f32, f32), to: (f32, f32)) -> fmt::Result {
+pub(crate) fn line(path: &mut String, from: (f32, f32), to: (f32, f32)) -> fmt::Result {
     write!(path, "M{:.1} {:.1}L{:.1} {:.1}", from.0, from.1, to.0, to.1)
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -132,20 +132,20 @@ impl Score {
     }
 
     fn second(&mut self, moment: &Moment, run: &Run, plan: &FloorPlan, walk: &Walk) {
-        let place = walk.truth_at(moment.at);
+        let Some(zone) = walk.zone_at(plan, moment.at) else { return };
         let live = run.stays.iter().rev().find(|stay| stay.noticed <= moment.at);
         // The middle of the second that ends now: what is dated is dated within it.
         let middle = moment.at - Duration::from_millis(500);
         let dated = run.stays.iter().rev().find(|stay| stay.since <= middle);
-        let is_right = |stay: Option<&Stay>, place| {
-            stay.is_some_and(|stay| !stay.unknown && stay.zone == plan.zone_at(place))
-        };
-        let right = is_right(live, place);
+        let is_right =
+            |stay: Option<&Stay>, zone| stay.is_some_and(|stay| !stay.unknown && stay.zone == zone);
+        let right = is_right(live, zone);
+        let then = walk.zone_at(plan, middle).unwrap_or(zone);
         self.seconds += 1;
         self.right += u32::from(right);
-        self.right_dated += u32::from(is_right(dated, walk.truth_at(middle)));
+        self.right_dated += u32::from(is_right(dated, then));
         self.unknown += u32::from(live.is_none_or(|stay| stay.unknown));
-        if let Some(position) = moment.position {
+        if let (Some(position), Some(place)) = (moment.position, walk.point_at(moment.at)) {
             self.errors.push(position.distance(place));
         }
         if let Some(sure) = moment.confidence {
@@ -198,10 +198,15 @@ impl Score {
 /// The true stays of a walk, while the tag was heard.
 fn truth(plan: &FloorPlan, walk: &Walk) -> Vec<Truth> {
     let (first, last) = walk.span();
-    let inside = walk.truth.iter().map(|(at, _)| *at).filter(|at| first <= *at && *at <= last);
+    let places = walk.truth.iter().map(|(at, _)| *at);
+    let marks = walk.marks.iter().map(|(at, _)| *at);
+    let inside = places.chain(marks).filter(|at| first <= *at && *at <= last);
+    let mut times: Vec<Uptime> = [first].into_iter().chain(inside).chain([last]).collect();
+    times.sort_unstable();
     let mut stays: Vec<Truth> = Vec::new();
-    for at in [first].into_iter().chain(inside).chain([last]) {
-        let zone = plan.zone_at(walk.truth_at(at));
+    for at in times {
+        // On the way from one zone to another nothing is known.
+        let Some(zone) = walk.zone_at(plan, at) else { continue };
         match stays.last_mut() {
             Some(stay) if stay.zone == zone => stay.to = at,
             Some(stay) => {

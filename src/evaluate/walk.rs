@@ -8,29 +8,35 @@
 //! {"t":0.31,"receiver":"door","rssi":-67}
 //! {"t":0.44,"receiver":"till","rssi":-71,"x":3.12,"y":4.25}
 //! {"t":0.90,"receiver":"wine"}
+//! {"t":5.00,"zone":"dairy"}
+//! {"t":65.0,"zone":null}
 //! ```
 //!
 //! `t` is in seconds; `x` and `y` are metres on the floor plan; between two true positions the tag
 //! moved straight. A line with a receiver and no `rssi` says that it heard something else then: its
-//! silence about the tag means something. `tag` tells several tags in one file apart.
+//! silence about the tag means something. `tag` tells several tags in one file apart. `zone` says in
+//! which zone of the plan the tag was from then on, where nobody measured its place; `null` that it was
+//! on its way, where nothing is judged.
 //!
 //! The other form is that of the Position-Annotated-BLE-RSSI-Dataset (`.mbd`; Daniş et al., Pervasive
 //! and Mobile Computing 81, 2022): `unix_time,receiver,tag,rssi,x,y,z,…`, one reading a line, and a
 //! `.dev` file with the receivers' positions, beside which a `.par` file may name the area's limits.
 
+mod area;
+mod lines;
+
 use std::{
-    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
-use serde_json::Value;
 use thiserror::Error;
 
+pub use self::area::{read_dev, read_par};
+use self::lines::{Mark, Raw, json, mbd};
 use crate::engine::{
-    ReceiverId, Uptime,
-    place::{Extent, FloorReceiver, Point},
+    Uptime, ZoneId,
+    place::{FloorPlan, FloorReceiver, Point},
 };
 
 /// What one receiver heard.
@@ -51,8 +57,10 @@ pub struct Walk {
     pub name: String,
     /// What was heard, oldest first.
     pub readings: Vec<Reading>,
-    /// Where it truly was, oldest first, never empty.
+    /// Where it truly was, oldest first; empty when only its zones are known.
     pub truth: Vec<(Uptime, Point)>,
+    /// In which zone of the plan it was from when on, oldest first; none on the way to another.
+    pub marks: Vec<(Uptime, Option<usize>)>,
     /// Readings of receivers that the plan does not know; they are left out.
     pub strange: usize,
 }
@@ -79,6 +87,31 @@ pub enum WalkError {
         /// What was expected there.
         expected: &'static str,
     },
+    /// It names a zone that is not on the plan.
+    #[error(
+        "failed to find the zone `{zone}` of `{}`:{line} on the floor plan, which has {known}", path.display()
+    )]
+    Zone {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What stands there.
+        zone: String,
+        /// The zones there are.
+        known: String,
+    },
+    /// It lasts longer than anybody walks.
+    #[error(
+        "failed to take `{}` for one walk; from its first to its last `t` it lasts {hours:.0} hours, allowed are \
+         {MOST_HOURS}", path.display()
+    )]
+    Long {
+        /// The file.
+        path: PathBuf,
+        /// How long, in hours.
+        hours: f64,
+    },
     /// There is nothing to compare.
     #[error("failed to find a walk in `{}`; {missing}", path.display())]
     Empty {
@@ -89,144 +122,32 @@ pub enum WalkError {
     },
 }
 
-#[derive(Deserialize)]
-struct Header {
-    beacon_gateway_walk: u32,
+/// No walk lasts longer, in hours: a day is judged second by second, years would never end.
+const MOST_HOURS: u8 = 24;
+
+/// Reads the walks of a file, one for each tag. `zones` are the names of the plan's zones.
+pub fn read_walks(
+    path: &Path,
+    receivers: &[FloorReceiver],
+    zones: &[ZoneId],
+) -> Result<Vec<Walk>, WalkError> {
+    parse_walks(path, &read(path)?, receivers, zones)
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    t: f64,
-    #[serde(default)]
-    tag: String,
-    receiver: Option<String>,
-    rssi: Option<f32>,
-    x: Option<f32>,
-    y: Option<f32>,
-}
-
-#[derive(Deserialize)]
-struct Par {
-    limits: [f32; 4],
-}
-
-/// What both forms say, line by line.
-struct Raw {
-    seconds: f64,
-    tag: String,
-    receiver: Option<String>,
-    rssi: Option<f32>,
-    at: Option<Point>,
-}
-
-const MBD_LINE: &str =
-    "expected `unix_time,receiver,tag,rssi,x,y,…`, all numbers but for the two names";
-const JSON_LINE: &str = "expected an object like {\"t\":0.31,\"receiver\":\"door\",\"rssi\":-67,\"x\":3.1,\"y\":4.2}, \
-                         with a receiver, a position, or both";
-const JSON_HEADER: &str =
-    "expected the header {\"beacon_gateway_walk\":1}; another version needs a newer beacon-gateway";
-const DEV_FORM: &str = "expected `Dongles:{\"id\": [[x, y, z], …], …}`";
-
-const PAR_FORM: &str = "expected `{\"limits\": [x, y, x, y], …}` with the smaller corner first";
-
-/// Signals that radios report, in dBm; controllers say 127 for one that they could not measure.
-const SIGNALS: std::ops::RangeInclusive<f32> = -127.0..=20.0;
-
-/// Reads the walks of a file, one for each tag.
-pub fn read_walks(path: &Path, receivers: &[FloorReceiver]) -> Result<Vec<Walk>, WalkError> {
-    let text = read(path)?;
-    let raw = if text.trim_start().starts_with('{') { json(path, &text) } else { mbd(path, &text) };
+/// Reads the walks of a text; `path` is what messages call it.
+pub fn parse_walks(
+    path: &Path,
+    text: &str,
+    receivers: &[FloorReceiver],
+    zones: &[ZoneId],
+) -> Result<Vec<Walk>, WalkError> {
+    let is_json = text.trim_start().starts_with('{');
+    let raw = if is_json { json(path, text, zones) } else { mbd(path, text) };
     walks(path, raw?, receivers)
-}
-
-/// Reads the receivers of a `.dev` file.
-pub fn read_dev(path: &Path) -> Result<Vec<FloorReceiver>, WalkError> {
-    let text = read(path)?;
-    let wrong = || WalkError::Line { path: path.to_owned(), line: 1, expected: DEV_FORM };
-    let (_, dongles) = text.split_once("Dongles:").ok_or_else(wrong)?;
-    let mut values =
-        serde_json::Deserializer::from_str(dongles).into_iter::<BTreeMap<String, Value>>();
-    let dongles = values.next().and_then(Result::ok).ok_or_else(wrong)?;
-    let number = |position: &Value, n: usize| {
-        #[expect(clippy::cast_possible_truncation, reason = "metres in a building")]
-        let metres = position.get(n)?.as_f64()? as f32;
-        Some(metres).filter(|metres| metres.abs() < 10_000.0)
-    };
-    let mut receivers = Vec::new();
-    for (id, device) in &dongles {
-        let at = device.get(0).ok_or_else(wrong)?;
-        let position = number(at, 0).zip(number(at, 1)).ok_or_else(wrong)?;
-        receivers.push(FloorReceiver {
-            id: ReceiverId::new(id),
-            position: Some(Point::new(position.0, position.1)),
-            height: number(at, 2).ok_or_else(wrong)?,
-            offset_db: 0.0,
-        });
-    }
-    Ok(receivers)
-}
-
-/// Reads how far the area reaches from the `.par` file beside a `.dev` file; none without that file.
-pub fn read_par(dev: &Path) -> Result<Option<Extent>, WalkError> {
-    let path = dev.with_extension("par");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = read(&path)?;
-    let par: Option<Par> = serde_json::from_str(&text).ok();
-    let extent = par.and_then(|Par { limits: [left, low, right, high] }| {
-        let (least, most) = (Point::new(left, low), Point::new(right, high));
-        let sound = least.is_sound() && most.is_sound() && left < right && low < high;
-        sound.then_some(Extent { least, most })
-    });
-    extent.map(Some).ok_or(WalkError::Line { path, line: 1, expected: PAR_FORM })
 }
 
 fn read(path: &Path) -> Result<String, WalkError> {
     fs::read_to_string(path).map_err(|source| WalkError::Read { path: path.to_owned(), source })
-}
-
-fn mbd(path: &Path, text: &str) -> Result<Vec<Raw>, WalkError> {
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let parse = |line: &str| {
-        let mut fields = line.split(',').map(str::trim);
-        let seconds: f64 = fields.next()?.parse().ok()?;
-        let receiver = fields.next()?.to_owned();
-        let tag = fields.next()?.to_owned();
-        let mut number = || fields.next()?.parse::<f32>().ok();
-        let (rssi, x, y) = (number()?, number()?, number()?);
-        let at = Some(Point::new(x, y)).filter(|at| at.is_sound())?;
-        let raw = Raw { seconds, tag, receiver: Some(receiver), rssi: Some(rssi), at: Some(at) };
-        (raw.seconds.is_finite() && SIGNALS.contains(&rssi)).then_some(raw)
-    };
-    lines
-        .map(|(line, found)| {
-            let wrong = WalkError::Line { path: path.to_owned(), line, expected: MBD_LINE };
-            parse(found).ok_or(wrong)
-        })
-        .collect()
-}
-
-fn json(path: &Path, text: &str) -> Result<Vec<Raw>, WalkError> {
-    let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
-    let wrong = |line, expected| WalkError::Line { path: path.to_owned(), line, expected };
-    let header = lines.next().and_then(|(_, line)| serde_json::from_str::<Header>(line).ok());
-    if header.map(|header| header.beacon_gateway_walk) != Some(1) {
-        return Err(wrong(1, JSON_HEADER));
-    }
-    let parse = |line: &str| {
-        let Line { t, tag, receiver, rssi, x, y } = serde_json::from_str(line).ok()?;
-        let at = match (x, y) {
-            (Some(x), Some(y)) => Some(Point::new(x, y)).filter(|at| at.is_sound())?.into(),
-            (None, None) => None,
-            _ => return None,
-        };
-        let says = receiver.is_some() || (at.is_some() && rssi.is_none());
-        let sound = t.is_finite() && rssi.is_none_or(|rssi| SIGNALS.contains(&rssi));
-        (says && sound).then_some(Raw { seconds: t, tag, receiver, rssi, at })
-    };
-    lines.map(|(line, found)| parse(found).ok_or_else(|| wrong(line, JSON_LINE))).collect()
 }
 
 fn walks(
@@ -237,6 +158,10 @@ fn walks(
     let empty = |missing| WalkError::Empty { path: path.to_owned(), missing };
     raw.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let started = raw.first().ok_or_else(|| empty("it has no lines"))?.seconds;
+    let hours = raw.last().map_or(0.0, |last| (last.seconds - started) / 3600.0);
+    if hours > f64::from(MOST_HOURS) {
+        return Err(WalkError::Long { path: path.to_owned(), hours });
+    }
     let file =
         path.file_stem().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let mut tags: Vec<&str> =
@@ -255,6 +180,11 @@ fn walks(
             if own && let Some(point) = line.at {
                 walk.truth.push((at, point));
             }
+            match line.zone {
+                Mark::In(zone) if own => walk.marks.push((at, Some(zone))),
+                Mark::Away if own => walk.marks.push((at, None)),
+                Mark::In(_) | Mark::Away | Mark::Silent => {}
+            }
             let Some(id) = &line.receiver else { continue };
             match receivers.iter().position(|receiver| receiver.id.as_str() == id) {
                 // What another tag sent is no reading of this one, but shows that the receiver hears.
@@ -265,8 +195,8 @@ fn walks(
                 None => walk.strange += 1,
             }
         }
-        if walk.truth.is_empty() {
-            return Err(empty("it has no true positions"));
+        if walk.truth.is_empty() && walk.marks.is_empty() {
+            return Err(empty("it has neither true positions nor zones"));
         }
         if !walk.readings.iter().any(|reading| reading.rssi.is_some()) {
             return Err(empty("none of its receivers stands on the floor plan"));
@@ -297,6 +227,29 @@ impl Walk {
         }
     }
 
+    /// The same; none when only its zones are known.
+    pub fn point_at(&self, at: Uptime) -> Option<Point> {
+        (!self.truth.is_empty()).then(|| self.truth_at(at))
+    }
+
+    /// In which zone of the plan the tag truly was, if in one; none when that is not known, as on the
+    /// way from one zone to another.
+    pub fn zone_at(&self, plan: &FloorPlan, at: Uptime) -> Option<Option<usize>> {
+        if self.marks.is_empty() {
+            return self.point_at(at).map(|point| plan.zone_at(point));
+        }
+        let next = self.marks.partition_point(|(when, _)| *when <= at);
+        let (_, zone) = self.marks.get(next.checked_sub(1)?)?;
+        zone.map(Some)
+    }
+
+    /// What was heard of it from one time on, and before another.
+    #[must_use]
+    pub fn cut(&self, from: Uptime, to: Uptime) -> Self {
+        let within = self.readings.iter().filter(|it| from <= it.at && it.at < to);
+        Self { readings: within.copied().collect(), ..self.clone() }
+    }
+
     /// When the tag was heard first and last.
     pub fn span(&self) -> (Uptime, Uptime) {
         let heard = || self.readings.iter().filter(|it| it.rssi.is_some()).map(|it| it.at);
@@ -307,6 +260,7 @@ impl Walk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{ReceiverId, place::PathLoss};
 
     fn receivers() -> Vec<FloorReceiver> {
         ["door", "till"]
@@ -315,6 +269,7 @@ mod tests {
                 position: None,
                 height: 2.0,
                 offset_db: 0.0,
+                path_loss: PathLoss::default(),
             })
             .to_vec()
     }
@@ -323,7 +278,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("walk.jsonl");
         fs::write(&path, text).unwrap();
-        read_walks(&path, &receivers())
+        read_walks(&path, &receivers(), &["wine", "dairy"].map(ZoneId::new))
+    }
+
+    #[test]
+    fn zones_hold_from_their_mark_to_the_next_and_nothing_is_known_on_the_way() {
+        let text = "{\"beacon_gateway_walk\":1}\n\
+                    {\"t\":0,\"receiver\":\"door\",\"rssi\":-60}\n\
+                    {\"t\":5,\"zone\":\"dairy\"}\n\
+                    {\"t\":9,\"zone\":null}\n\
+                    {\"t\":12,\"zone\":\"wine\"}\n";
+        let walk = parse(text).unwrap().remove(0);
+        let plan = FloorPlan::default();
+        let zones = [1.0, 5.0, 8.9, 9.0, 12.0, 99.0].map(|at| walk.zone_at(&plan, uptime(at)));
+        assert_eq!(zones, [None, Some(Some(1)), Some(Some(1)), None, Some(Some(0)), Some(Some(0))]);
+        assert_eq!(walk.point_at(uptime(6.0)), None);
     }
 
     #[test]
@@ -361,6 +330,7 @@ mod tests {
             ("1,door,tag,nan,1,2,3\n".to_owned(), ":1; expected `unix_time"),
             ("1,attic,tag,-60,1,2,3\n".to_owned(), "stands on the floor plan"),
             ("{\"beacon_gateway_walk\":2}\n".to_owned(), "newer"),
+            ("1,door,tag,-60,1,2\n100000,door,tag,-60,1,2\n".to_owned(), "lasts 28 hours"),
             (format!("{header}{{\"t\":1,\"x\":2}}\n"), ":2; expected an object"),
             (
                 format!("{header}{{\"t\":1,\"rssi\":-60,\"x\":2,\"y\":2}}\n"),
@@ -368,8 +338,13 @@ mod tests {
             ),
             (
                 format!("{header}{{\"t\":1,\"receiver\":\"door\",\"rssi\":-60}}\n"),
-                "no true positions",
+                "neither true positions nor zones",
             ),
+            (
+                format!("{header}{{\"t\":1,\"zone\":\"attic\"}}\n"),
+                ":2 on the floor plan, which has wine, dairy",
+            ),
+            (format!("{header}{{\"t\":1,\"zone\":7}}\n"), ":2; expected an object"),
         ] {
             let said = parse(&text).unwrap_err().to_string();
             assert!(said.contains(expected), "{text}: {said}");

@@ -285,7 +285,7 @@ impl House {
 }
 
 /// Counters for every receiver.
-fn scan_counters(settings: &Settings) -> ScanCounters {
+pub(crate) fn scan_counters(settings: &Settings) -> ScanCounters {
     let remotes = settings.remote.iter().filter_map(|remote| {
         // One without a format was refused when the configuration was read.
         Some(RemoteCounters::new(remote.receiver_id(), remote.format?))
@@ -296,7 +296,7 @@ fn scan_counters(settings: &Settings) -> ScanCounters {
 /// The client identifier at the broker: unique there, and always the same. Only dashes of ours,
 /// because some brokers refuse other characters; a dash in a name is doubled, so that no two gateways
 /// get the same.
-pub(super) fn client_id(settings: &Settings) -> String {
+pub(crate) fn client_id(settings: &Settings) -> String {
     let GatewaySettings { tenant, store, name, .. } = &settings.gateway;
     match settings.uplink.client_id.as_str() {
         "" => {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `place`, `begin` | the directory; which store is live, and how one begins and ends |
 //! | `survey`, `open`, `guard`, `filter` | sled, with all that it may do wrong |
-//! | `volume`, `index` | one store: what is in it, on disk and in memory |
+//! | `volume`, `index`, `reader` | one store: what is in it, on disk and in memory; how it is read through |
 //! | `frame`, `head`, `sum`, `block`, `squeeze`, `standings`, `octets` | how values look |
 //! | `rebuild`, `renew` | a store written anew, and when |
 //! | `salvage`, `legacy` | stores that cannot be read any more, and those of older versions |
@@ -39,6 +39,7 @@ mod legacy;
 mod octets;
 mod open;
 mod place;
+mod reader;
 mod rebuild;
 mod renew;
 mod salvage;

@@ -176,6 +176,7 @@ impl Parcel {
         };
         let seen = |spotted: Spotted| Seen {
             whose: spotted.whose,
+            tag: spotted.tag,
             rssi: spotted.rssi,
             age: at.since(spotted.heard),
             wide_window: spotted.wide_window,
@@ -207,7 +208,7 @@ mod tests {
 
     fn somebody(heard: Uptime) -> Item {
         let whose = Whose::Subject(Pseudonym::new("m"));
-        let spotted = Spotted { whose, rssi: None, heard, wide_window: false };
+        let spotted = Spotted { whose, tag: 0, rssi: None, heard, wide_window: false };
         Item { receiver: local(), spotted, registry: 0 }
     }
 

@@ -77,6 +77,8 @@ pub struct Batch {
 pub struct Seen {
     /// Of whom.
     pub whose: Whose,
+    /// By which of a subject's tags.
+    pub tag: u8,
     /// How loud.
     pub rssi: Option<Rssi>,
     /// How long before the message was made, in whole milliseconds.
@@ -128,6 +130,7 @@ struct PlainSeen<'a> {
     /// What a fixture sent; for a subject there is none.
     #[serde(borrow)]
     data: Option<&'a [u8]>,
+    tag: u8,
     rssi: Option<i8>,
     age_ms: u32,
     wide_window: bool,
@@ -261,6 +264,7 @@ impl<'a> PlainSeen<'a> {
         Self {
             who,
             data,
+            tag: seen.tag,
             rssi: seen.rssi.map(|Rssi(dbm)| dbm),
             age_ms: u32::try_from(seen.age.as_millis()).unwrap_or(u32::MAX),
             wide_window: seen.wide_window,
@@ -280,6 +284,7 @@ impl<'a> PlainSeen<'a> {
         };
         Ok(Seen {
             whose,
+            tag: self.tag,
             rssi: self.rssi.map(Rssi),
             age: Duration::from_millis(self.age_ms.into()),
             wide_window: self.wide_window,

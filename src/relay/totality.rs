@@ -39,6 +39,7 @@ fn random(rng: &mut fastrand::Rng) -> Batch {
             } else {
                 Whose::Fixture { id: name, data }
             },
+            tag: rng.u8(..),
             rssi: rng.bool().then(|| Rssi(rng.i8(-127..=20))),
             age: Duration::from_millis(rng.u32(..).into()),
             wide_window: rng.bool(),
@@ -63,6 +64,7 @@ fn largest() -> Batch {
     let data = vec![0xFF; LONGEST_FIXTURE_DATA];
     let seen = Seen {
         whose: Whose::Fixture { id: "x".repeat(64), data },
+        tag: u8::MAX,
         rssi: Some(Rssi(-127)),
         age: Duration::from_millis(u32::MAX.into()),
         wide_window: true,

@@ -259,8 +259,8 @@ impl Place {
                 continue;
             }
             let rssi = seen.rssi.map(|Rssi(dbm)| louder(f64::from(dbm), self.receiver.rssi_offset));
-            let (whose, wide_window) = (seen.whose, seen.wide_window);
-            sightings.push(Spotted { whose, rssi, heard, wide_window });
+            let (whose, tag, wide_window) = (seen.whose, seen.tag, seen.wide_window);
+            sightings.push(Spotted { whose, tag, rssi, heard, wide_window });
         }
         let is_late = now.since(sent) > self.receiver.max_age;
         if is_late && refused.is_empty() {
@@ -499,6 +499,7 @@ mod tests {
         fn message(counter: u64, millis: i64, ages: &[u64]) -> Batch {
             let seen = |age: &u64| Seen {
                 whose: Whose::Subject(Pseudonym::new("m")),
+                tag: 0,
                 rssi: Some(Rssi(-70)),
                 age: Duration::from_millis(*age),
                 wide_window: false,

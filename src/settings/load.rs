@@ -7,6 +7,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::{Invalid, Settings};
+use crate::calibrate::CalibrationError;
 
 /// Collects the layers.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +45,15 @@ pub enum LoadError {
         /// What was found and what is allowed.
         problem: String,
     },
+    /// The calibration cannot be used.
+    #[error("{place}: `zones.calibration`")]
+    Calibration {
+        /// The file or variable.
+        place: String,
+        /// Why.
+        #[source]
+        source: CalibrationError,
+    },
     /// A value that fits makes no sense.
     #[error("{place}: {invalid}")]
     Invalid {
@@ -56,6 +66,9 @@ pub enum LoadError {
 
 /// The variables that belong to the configuration begin with this.
 const PREFIX: &str = "BEACON_GATEWAY";
+
+/// The key whose file is read along.
+const CALIBRATION: &str = "zones.calibration";
 
 impl Loader {
     /// The given files over the defaults, in order.
@@ -107,6 +120,11 @@ impl Loader {
             settings.gateway.state_dir = directory.into();
         }
         settings.check().map_err(|invalid| self.invalid(invalid))?;
+        let folder = self.file_of(CALIBRATION).and_then(Path::parent).unwrap_or(Path::new(""));
+        settings.read_calibration(folder).map_err(|source| LoadError::Calibration {
+            place: self.place_of(CALIBRATION),
+            source,
+        })?;
         Ok(settings)
     }
 
@@ -147,6 +165,14 @@ impl Loader {
         if self.environment && std::env::var_os(&variable).is_some() {
             return format!("environment variable `{variable}`");
         }
+        // A key that stands nowhere is missing: the last file is where people would add it.
+        self.file_of(key)
+            .or_else(|| self.files.last().map(PathBuf::as_path))
+            .map_or_else(|| "configuration".to_owned(), |path| path.display().to_string())
+    }
+
+    /// The last file that says something about a key.
+    fn file_of(&self, key: &str) -> Option<&Path> {
         let steps = key.split(['.', '[']).map(|step| step.trim_end_matches(']'));
         let said = self.files.iter().rev().find(|path| {
             let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -157,9 +183,7 @@ impl Loader {
                 .ok();
             table.is_some_and(|table| mentions(&table, steps.clone()))
         });
-        // A key that stands nowhere is missing: the last file is where people would add it.
-        said.or_else(|| self.files.last())
-            .map_or_else(|| "configuration".to_owned(), |path| path.display().to_string())
+        said.map(PathBuf::as_path)
     }
 }
 

@@ -33,6 +33,9 @@ pub struct ZoneSettings {
     pub kind: ZoneKind,
     /// Its corners on the floor plan, in metres, in the order in which one walks around it.
     pub polygon: Vec<[f64; 2]>,
+    /// The zones to which people can go from it directly, where zones have no polygons; empty means
+    /// to all.
+    pub neighbours: Vec<String>,
 }
 
 /// `[[fixture]]`: one of the shop's own sensors or reference beacons. One identifier each.

@@ -69,6 +69,7 @@ impl Plan<'_> {
             exit_delay = "0s"
             exit_timeout = "2s"
             exit_timeout_max = "2s"
+            merge_gap = "0s"
             [[zone]]
             id = "shop"
             [[zone]]

@@ -223,6 +223,7 @@ smoothing = "0s"
 exit_delay = "0s"
 exit_timeout = "2s"
 exit_timeout_max = "2s"
+merge_gap = "0s"
 loitering = []
 
 # A dead node is noticed within seconds rather than within the half minute that suits a mobile line.

@@ -412,6 +412,7 @@ fn keys(settings: &Settings) -> BTreeMap<String, String> {
         ("relay", serde_json::to_value(&settings.relay)),
         ("identity", serde_json::to_value(&settings.identity)),
         ("presence", serde_json::to_value(&settings.presence)),
+        ("zones", serde_json::to_value(&settings.zones)),
         ("footfall", serde_json::to_value(&settings.footfall)),
         ("outbox", serde_json::to_value(&settings.outbox)),
         ("uplink", serde_json::to_value(&settings.uplink)),

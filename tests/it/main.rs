@@ -10,6 +10,7 @@ mod footfall;
 mod gateway;
 mod outbox;
 mod payload;
+mod placed;
 mod privacy;
 mod receiver;
 mod registry;

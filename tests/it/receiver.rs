@@ -214,6 +214,7 @@ fn batch(counter: u64) -> Batch {
 fn seen(name: &str, dbm: i8) -> Seen {
     Seen {
         whose: Whose::Subject(Pseudonym::new(name)),
+        tag: 0,
         rssi: Some(Rssi(dbm)),
         age: Duration::ZERO,
         wide_window: false,

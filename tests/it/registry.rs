@@ -323,6 +323,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
         dwelled: 0,
         dwell: std::collections::BTreeMap::new(),
         quality: Quality { sightings: 7, ..Quality::default() },
+        left: None,
     };
     let checkpoint = Checkpoint { subject: Pseudonym::new("p001"), visit: Some(visit) };
     let Write::Keep { slot, value } = checkpoint::write(&checkpoint, &clock.wall(), RunId(1))

@@ -87,6 +87,7 @@ impl Shop {
             exit_after_missed: 6,
             checkpoint_interval: Duration::from_mins(1),
             resume_within: Duration::from_mins(5),
+            ..PresenceSettings::default()
         };
         let visit = VisitId { epoch: 1, run: 0, number: 1 };
         let engine = Engine::new(identity, presence, visit);

@@ -495,6 +495,7 @@ fn engine_of(subjects: Vec<Subject>) -> Engine {
         exit_after_missed: 6,
         checkpoint_interval: SECOND * 60,
         resume_within: SECOND * 300,
+        ..PresenceSettings::default()
     };
     let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 });
     engine.handle_clock(WallClock {

@@ -1,6 +1,8 @@
-//! `zones evaluate` through the binary: on real walks, on a walk in our own form, and when something
-//! is wrong.
+//! `zones` through the binary. Here `zones evaluate`: on real walks, on walks in our own form, and when
+//! something is wrong.
 #![expect(clippy::print_stderr, reason = "says that the walks are not there")]
+
+mod calibrate;
 
 use std::{
     fmt::Write as _,

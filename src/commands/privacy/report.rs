@@ -127,6 +127,7 @@ pub(super) struct Retention {
     pub(super) outbox_max_bytes: String,
     pub(super) checkpoint_interval: String,
     pub(super) resume_within: String,
+    pub(super) merge_gap: String,
 }
 
 // === impl Report ===
@@ -181,6 +182,7 @@ impl Report {
                 outbox_max_bytes: settings.outbox.max_bytes.to_string(),
                 checkpoint_interval: settings.presence.checkpoint_interval.to_string(),
                 resume_within: settings.presence.resume_within.to_string(),
+                merge_gap: settings.presence.merge_gap.to_string(),
             },
             log_level: settings.log.level,
         }

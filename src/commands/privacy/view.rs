@@ -58,6 +58,7 @@ pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     row(out, "  and no more of them than", records)?;
     row(out, "open visits on disk, renewed every", &retention.checkpoint_interval)?;
     row(out, "  taken up after a restart within", &retention.resume_within)?;
+    row(out, "  held open for who may come back", &retention.merge_gap)?;
     row(out, "log level", format!("{:?}", report.log_level).to_lowercase())
 }
 

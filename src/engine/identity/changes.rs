@@ -209,3 +209,28 @@ fn changes_one_by_one_come_to_the_same_as_building_anew() {
         assert!(refused > 5, "seed {seed}: hardly anything collided");
     }
 }
+
+#[test]
+fn of_each_subject_it_is_told_which_of_its_devices_was_heard() {
+    let devices: Vec<u8> = (8..16).collect();
+    let mut identity = identity(&BTreeMap::from([(0, devices.clone()), (1, vec![20])]));
+    let wall = WallClock {
+        at: Uptime::ZERO,
+        unix: UnixTime::from_millis(1_700_000_000_000),
+        quality: ClockQuality::Synced,
+    };
+    // What rotates is derived first.
+    answers(&mut identity, Uptime::ZERO, &wall);
+    let mut tag = |n| {
+        let (address, data) = sent(n, wall.unix);
+        let frames = frame::decode(&data).unwrap_or_default();
+        let uuids = frame::rolling_uuids(&data);
+        match identity.resolve(Uptime::ZERO, &wall, address, &frames, uuids) {
+            Resolution::Subject(Recognition { tag, .. }) => Some(tag),
+            _ => None,
+        }
+    };
+    let tags: Vec<Option<u8>> = devices.into_iter().map(&mut tag).collect();
+    assert_eq!(tags, (0..8).map(Some).collect::<Vec<_>>());
+    assert_eq!(tag(20), Some(0));
+}

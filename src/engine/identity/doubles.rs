@@ -21,7 +21,7 @@ use std::{
 
 use rustc_hash::FxBuildHasher;
 
-use super::{AddressSeed, DeviceAddress, Frame, SubjectIndex, Uptime};
+use super::{AddressSeed, DeviceAddress, Frame, Identifier, SubjectIndex, Uptime};
 use crate::forget;
 
 /// What was not heard for this long is forgotten, at the latest after twice as long. A rotating
@@ -155,6 +155,25 @@ impl Sent {
             Frame::EddystoneEid(it) => Some(Self::EddystoneEid(it.eid)),
             Frame::ServiceToken(it) => Some(Self::ServiceToken(it.token)),
             _ => None,
+        }
+    }
+
+    /// Whether it is an identifier's; of those that rotate only the kind is looked at.
+    pub(super) fn is_of(&self, identifier: &Identifier) -> bool {
+        match (self, identifier) {
+            (
+                Self::IBeacon(uuid, major, minor),
+                Identifier::IBeacon { proximity_uuid, major: its_major, minor: its_minor },
+            ) => uuid == proximity_uuid && major == its_major && minor == its_minor,
+            (Self::AltBeacon(id), Identifier::AltBeacon(its)) => id == its,
+            (
+                Self::EddystoneUid(namespace, instance),
+                Identifier::EddystoneUid { namespace: its_namespace, instance: its_instance },
+            ) => namespace == its_namespace && instance == its_instance,
+            (Self::EddystoneEid(_), Identifier::EddystoneEid { .. })
+            | (Self::ServiceToken(_), Identifier::ServiceToken(_))
+            | (Self::RollingUuid(_), Identifier::RollingUuid(_)) => true,
+            _ => false,
         }
     }
 }

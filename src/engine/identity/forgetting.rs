@@ -98,6 +98,7 @@ fn engine() -> Engine {
         exit_after_missed: 3,
         checkpoint_interval: Duration::from_secs(30),
         resume_within: Duration::from_mins(2),
+        ..PresenceSettings::default()
     };
     let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 0 });
     engine.handle_clock(wall());

@@ -141,13 +141,13 @@ impl Evidence {
     }
 
     /// Weighs the step's readings; the result is in `tables.likelihood`, up to a constant. `works`
-    /// says of each receiver whether it was heard from; `offsets` what is known of each from before.
+    /// says of each receiver whether it was heard from; `corrections` what is known of each by now.
     pub(super) fn weigh(
         &mut self,
         ground: &Ground,
         model: &Model,
         works: impl Fn(usize) -> bool,
-        offsets: &[f32],
+        corrections: &[f32],
         tables: &mut Tables,
     ) {
         tables.likelihood.clear();
@@ -158,22 +158,23 @@ impl Evidence {
         }
         self.pace += PACE_WEIGHT * (f32::from(most) - self.pace);
         if ground.method == Method::Nearest {
-            self.compare(model, works, offsets, &mut tables.likelihood);
+            self.compare(ground, (model, corrections), works, &mut tables.likelihood);
             return;
         }
         let tag = self.tag;
-        let all = self.heard.iter().zip(&self.receivers).zip(offsets).enumerate();
-        for (receiver, ((heard, known), offset)) in all {
+        let all = self.heard.iter().zip(&self.receivers).zip(corrections).enumerate();
+        for (receiver, ((heard, known), correction)) in all {
             if !ground.is_useful(receiver) {
                 continue;
             }
-            let at_one_metre = model.one_metre_dbm + tag.mean + known.mean + offset;
+            let law = ground.law(receiver);
+            let at_one_metre = law.one_metre_dbm + tag.mean + known.mean + correction;
             if heard.count > 0 {
                 let count = f32::from(heard.count);
                 let mean = heard.sum_dbm / count;
-                let doubt = known.variance + tag.variance;
+                let spread = (law.spread_db * law.spread_db + known.variance + tag.variance).sqrt();
                 let weight = model.temper * model.step.as_secs_f32() * count.powf(model.repeats);
-                fill_reading(&mut tables.table, mean - at_one_metre, doubt, weight, model);
+                fill_reading(&mut tables.table, mean - at_one_metre, spread, weight, model);
             } else if works(receiver) {
                 fill_silence(&mut tables.table, at_one_metre, self.pace, model);
             } else {
@@ -190,15 +191,16 @@ impl Evidence {
     /// fainter that one hears. Who is not known to work is as likely as a middling one.
     fn compare(
         &self,
-        model: &Model,
+        ground: &Ground,
+        (model, corrections): (&Model, &[f32]),
         works: impl Fn(usize) -> bool,
-        offsets: &[f32],
         likelihood: &mut [f32],
     ) {
-        let mean = |(heard, offset): (&Heard, &f32)| {
+        let mean = |(receiver, (heard, correction)): (usize, (&Heard, &f32))| {
+            let offset = ground.law(receiver).offset_db + correction;
             (heard.count > 0).then(|| heard.sum_dbm / f32::from(heard.count) - offset)
         };
-        let means = || self.heard.iter().zip(offsets).map(mean);
+        let means = || self.heard.iter().zip(corrections).enumerate().map(mean);
         let loudest = means().flatten().fold(f32::NEG_INFINITY, f32::max);
         // Two readings are compared, each with its own shadow.
         let spread = std::f32::consts::SQRT_2 * model.shadowing_db;
@@ -240,14 +242,13 @@ impl Evidence {
         ground: &Ground,
         model: &Model,
         (cells, weight): (&[f32], f32),
-        offsets: &[f32],
+        corrections: &[f32],
     ) {
         let seconds = model.step.as_secs_f32();
-        let noise = model.shadowing_db * model.shadowing_db / weight.max(0.01);
         let most_tag = model.tag_db * model.tag_db;
         let most_receiver = model.receiver_db * model.receiver_db;
-        let all = self.heard.iter_mut().zip(&mut self.receivers).zip(offsets).enumerate();
-        for (receiver, ((heard, known), offset)) in all {
+        let all = self.heard.iter_mut().zip(&mut self.receivers).zip(corrections).enumerate();
+        for (receiver, ((heard, known), correction)) in all {
             let (sum_dbm, count) = (heard.sum_dbm, heard.count);
             (heard.sum_dbm, heard.count) = (0.0, 0);
             known.drift(RECEIVER_DRIFT_DB, seconds, most_receiver);
@@ -260,8 +261,10 @@ impl Evidence {
             if !ground.is_useful(receiver) {
                 continue;
             }
-            let (expected, spread) = expected_loss(ground.levels(receiver), cells, model);
-            let assumed = model.one_metre_dbm + self.tag.mean + known.mean + offset;
+            let (expected, spread) = expected_loss(ground.levels(receiver), cells);
+            let law = ground.law(receiver);
+            let noise = law.spread_db * law.spread_db / weight.max(0.01);
+            let assumed = law.one_metre_dbm + self.tag.mean + known.mean + correction;
             let surprise = mean - assumed + expected;
             let surprise = surprise.clamp(-MOST_SURPRISE_DB, MOST_SURPRISE_DB);
             let doubt = self.tag.variance + known.variance + noise + spread;
@@ -285,12 +288,11 @@ impl Guess {
 }
 
 /// A reading's likelihood for each loss: Student's t about the law, wider below it than above.
-fn fill_reading(table: &mut [f32; LEVELS], over_law: f32, doubt: f32, weight: f32, model: &Model) {
-    let spread = (model.shadowing_db * model.shadowing_db + doubt).sqrt();
+fn fill_reading(table: &mut [f32; LEVELS], over_law: f32, spread: f32, weight: f32, model: &Model) {
     let (above, below) = (1.0 / (spread * model.above), 1.0 / (spread * model.below));
     let tails = model.tails;
     for (level, entry) in table.iter_mut().enumerate() {
-        let over = over_law + loss_of_level(level, model);
+        let over = over_law + loss_of_level(level);
         let z = over * if over > 0.0 { above } else { below };
         *entry = -weight * (tails + 1.0) / 2.0 * (z * z / tails).ln_1p();
     }
@@ -299,7 +301,7 @@ fn fill_reading(table: &mut [f32; LEVELS], over_law: f32, doubt: f32, weight: f3
 /// The likelihood that a receiver missed all advertisements of a step, for each loss.
 fn fill_silence(table: &mut [f32; LEVELS], at_one_metre: f32, pace: f32, model: &Model) {
     for (level, entry) in table.iter_mut().enumerate() {
-        let expected = at_one_metre - loss_of_level(level, model);
+        let expected = at_one_metre - loss_of_level(level);
         let audible = 1.0 / (1.0 + ((model.sensitivity_dbm - expected) / EDGE_DB).exp());
         let missed = (1.0 - model.heard_nearby * audible).ln() * pace.min(1.0 / model.heard_nearby);
         *entry = (model.temper * missed).max(-model.silence_at_most);
@@ -307,9 +309,9 @@ fn fill_silence(table: &mut [f32; LEVELS], at_one_metre: f32, pace: f32, model: 
 }
 
 /// Mean and variance of the loss to one receiver over a belief.
-fn expected_loss(levels: &[u8], cells: &[f32], model: &Model) -> (f32, f32) {
-    let zero = loss_of_level(0, model);
-    let step = loss_of_level(1, model) - zero;
+fn expected_loss(levels: &[u8], cells: &[f32]) -> (f32, f32) {
+    let zero = loss_of_level(0);
+    let step = loss_of_level(1) - zero;
     let (mut first, mut second) = (0.0, 0.0);
     for (level, probability) in levels.iter().zip(cells) {
         let level = f32::from(*level);

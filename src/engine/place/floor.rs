@@ -1,6 +1,6 @@
 //! The floor plan: what zones there are, and where the receivers hang.
 
-use super::polygon::{Extent, Point, Polygon};
+use super::polygon::{Extent, Point, Polygon, touch};
 use crate::engine::ReceiverId;
 
 /// What a zone is for.
@@ -50,6 +50,32 @@ pub struct FloorReceiver {
     pub height: f32,
     /// What it hears more than others, in dB: -6 for one that hears everything 6 dB fainter.
     pub offset_db: f32,
+    /// The law of distance as it was measured for this receiver; the plan's where it says nothing.
+    pub path_loss: PathLoss,
+}
+
+/// How a signal falls with distance, as far as that was measured: what is `None` is the next wider
+/// one's, in the end the [`Model`](super::Model)'s.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PathLoss {
+    /// 10 times this many dB are lost for each tenfold of the distance.
+    pub exponent: Option<f32>,
+    /// Signal strength one metre from a tag that a person carries, in dBm.
+    pub reference_dbm: Option<f32>,
+    /// Spread of readings about the law, in dB.
+    pub spread_db: Option<f32>,
+}
+
+/// A straight wall, or anything else that nobody walks through: shelves, a counter, glass. Doors are
+/// gaps between walls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wall {
+    /// One end.
+    pub from: Point,
+    /// The other.
+    pub to: Point,
+    /// What it takes from a signal, in dB; 0 for a counter, over which signals go.
+    pub loss_db: f32,
 }
 
 /// The plan of a shop.
@@ -61,6 +87,13 @@ pub struct FloorPlan {
     pub receivers: Vec<FloorReceiver>,
     /// Where people can be at all; otherwise around all zones and receivers.
     pub extent: Option<Extent>,
+    /// The law of distance as it was measured in this shop.
+    pub path_loss: PathLoss,
+    /// What stands in the way of people and signals.
+    pub walls: Vec<Wall>,
+    /// Zones between which people can go directly, as indices into [`FloorPlan::zones`]. A zone that
+    /// no pair names borders on all. Only [`Method::Nearest`] asks: on a plan, walls say it.
+    pub neighbours: Vec<(usize, usize)>,
 }
 
 /// How well somebody can be placed with a plan.
@@ -88,6 +121,25 @@ impl ZoneKind {
         ("staff", Self::Staff),
         ("private", Self::Private),
     ];
+}
+
+impl PathLoss {
+    /// What is known here, else what is known there.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            exponent: self.exponent.or(other.exponent),
+            reference_dbm: self.reference_dbm.or(other.reference_dbm),
+            spread_db: self.spread_db.or(other.spread_db),
+        }
+    }
+}
+
+impl Wall {
+    /// Whether it stands between two places, or ends at the line between them.
+    pub fn parts(&self, one: Point, other: Point) -> bool {
+        touch((self.from, self.to), (one, other))
+    }
 }
 
 impl FloorPlan {
@@ -131,6 +183,13 @@ impl FloorPlan {
     pub fn zone_heard_by(&self, receiver: usize) -> Option<usize> {
         self.zone_of_receiver(receiver)
             .or_else(|| self.zone_at(self.receivers.get(receiver)?.position?))
+    }
+
+    /// Whether people can go from one zone to the other without crossing a third.
+    pub fn borders(&self, one: usize, other: usize) -> bool {
+        let named = |zone| self.neighbours.iter().any(|&(a, b)| a == zone || b == zone);
+        let pair = |&(a, b): &(usize, usize)| (a, b) == (one, other) || (b, a) == (one, other);
+        one == other || !named(one) || !named(other) || self.neighbours.iter().any(pair)
     }
 
     fn zone_of_receiver(&self, receiver: usize) -> Option<usize> {

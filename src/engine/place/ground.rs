@@ -1,7 +1,7 @@
 //! A floor plan, cut into cells: what each receiver should hear from each, and which zone it is.
 
 use super::{
-    floor::{FloorPlan, Method},
+    floor::{FloorPlan, FloorReceiver, Method},
     model::Model,
     polygon::{Extent, Point},
 };
@@ -17,6 +17,8 @@ pub(super) struct Ground {
     origin: Point,
     /// For each receiver, for each cell: the loss on the way, as an index into a table.
     levels: Vec<u8>,
+    /// For each receiver what is known of it.
+    laws: Vec<Law>,
     /// Which receivers tell anything about where somebody is.
     useful: Vec<bool>,
     /// How many zones the plan has.
@@ -33,11 +35,30 @@ pub(super) struct Part {
     pub(super) share: f32,
 }
 
+/// What a receiver hears, as far as it is known before anybody is followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Law {
+    /// What it hears more than others, in dB.
+    pub(super) offset_db: f32,
+    /// What it hears of a tag one metre away, in dBm, its offset included.
+    pub(super) one_metre_dbm: f32,
+    /// Spread of readings about the law, in dB.
+    pub(super) spread_db: f32,
+    exponent: f32,
+}
+
 /// How many losses are told apart.
 pub(super) const LEVELS: usize = 256;
 
 /// The distance between two of them, in dB: far below what a reading's spread lets anyone see.
-const LEVEL_DB: f32 = 0.25;
+const LEVEL_DB: f32 = 0.35;
+
+/// The least of them, in dB against one metre: half a metre away at an exponent of 3.3. The largest
+/// is 79 dB: 100 m at an exponent of 3, with a wall and a half between.
+const LEAST_DB: f32 = -10.0;
+
+/// However many walls stand between, no more is lost to them, in dB: the signal finds a way around.
+const MOST_WALLS_DB: f32 = 25.0;
 
 /// Nothing is taken to be nearer to a receiver than this, in metres: the law ends there.
 const NEAREST_M: f32 = 0.5;
@@ -58,6 +79,7 @@ impl Ground {
                 cell: (model.finest_m, model.finest_m),
                 origin: Point::default(),
                 levels: Vec::new(),
+                laws: Law::all(plan, model),
                 useful: vec![false; plan.receivers.len()],
                 zones: plan.zones.len(),
                 parts: Vec::new(),
@@ -76,16 +98,20 @@ impl Ground {
             cell: (width / real(columns), depth / real(rows)),
             origin: extent.least,
             levels: Vec::with_capacity(plan.receivers.len() * columns * rows),
+            laws: Law::all(plan, model),
             useful: plan.receivers.iter().map(|receiver| receiver.position.is_some()).collect(),
             zones: plan.zones.len(),
             parts: Vec::new(),
         };
-        for receiver in &plan.receivers {
+        for (index, receiver) in plan.receivers.iter().enumerate() {
             let at = receiver.position.unwrap_or_default();
             let above = receiver.height - model.height;
+            let law = ground.law(index);
             for cell in 0..ground.cells() {
-                let distance = ground.middle_of(cell).distance(at).hypot(above);
-                ground.levels.push(level(loss(distance, model), model));
+                let from = ground.middle_of(cell);
+                let distance = from.distance(at).hypot(above);
+                let loss = law.loss(distance) + walls_between(plan, from, at);
+                ground.levels.push(level(loss));
             }
         }
         for cell in 0..ground.cells() {
@@ -110,6 +136,7 @@ impl Ground {
             cell: (model.finest_m, model.finest_m),
             origin: Point::default(),
             levels: Vec::new(),
+            laws: Law::all(plan, model),
             useful: vec![false; receivers],
             zones: plan.zones.len(),
             parts,
@@ -151,6 +178,16 @@ impl Ground {
         self.useful.get(receiver).copied().unwrap_or(false)
     }
 
+    /// What is known of a receiver.
+    pub(super) fn law(&self, receiver: usize) -> Law {
+        self.laws.get(receiver).copied().unwrap_or(Law {
+            offset_db: 0.0,
+            one_metre_dbm: 0.0,
+            spread_db: 1.0,
+            exponent: 2.0,
+        })
+    }
+
     pub(super) fn parts(&self) -> &[Part] {
         &self.parts
     }
@@ -171,13 +208,35 @@ impl Ground {
     }
 }
 
-/// Fading with distance, in dB against one metre.
-fn loss(distance: f32, model: &Model) -> f32 {
-    10.0 * model.exponent * distance.max(NEAREST_M).log10()
+impl Law {
+    fn all(plan: &FloorPlan, model: &Model) -> Vec<Self> {
+        plan.receivers.iter().map(|receiver| Self::new(receiver, plan, model)).collect()
+    }
+
+    fn new(receiver: &FloorReceiver, plan: &FloorPlan, model: &Model) -> Self {
+        let known = receiver.path_loss.or(plan.path_loss);
+        Self {
+            offset_db: receiver.offset_db,
+            one_metre_dbm: known.reference_dbm.unwrap_or(model.one_metre_dbm) + receiver.offset_db,
+            spread_db: known.spread_db.unwrap_or(model.shadowing_db),
+            exponent: known.exponent.unwrap_or(model.exponent),
+        }
+    }
+
+    /// Fading with distance, in dB against one metre.
+    pub(super) fn loss(self, distance: f32) -> f32 {
+        10.0 * self.exponent * distance.max(NEAREST_M).log10()
+    }
 }
 
-fn level(loss_db: f32, model: &Model) -> u8 {
-    let index = (loss_db - loss(NEAREST_M, model)) / LEVEL_DB;
+/// What walls take between two places, in dB.
+pub fn walls_between(plan: &FloorPlan, one: Point, other: Point) -> f32 {
+    let between = plan.walls.iter().filter(|wall| wall.parts(one, other));
+    between.map(|wall| wall.loss_db).sum::<f32>().min(MOST_WALLS_DB)
+}
+
+fn level(loss_db: f32) -> u8 {
+    let index = (loss_db - LEAST_DB) / LEVEL_DB;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -188,8 +247,8 @@ fn level(loss_db: f32, model: &Model) -> u8 {
 }
 
 /// The loss that an entry of a table stands for, in dB.
-pub(super) fn loss_of_level(level: usize, model: &Model) -> f32 {
-    loss(NEAREST_M, model) + real(level) * LEVEL_DB
+pub(super) fn loss_of_level(level: usize) -> f32 {
+    LEAST_DB + real(level) * LEVEL_DB
 }
 
 /// As fine as wanted, but not more cells than allowed.

@@ -7,7 +7,8 @@
 use std::f32::consts::FRAC_PI_4;
 
 use super::{
-    floor::Method,
+    barrier::{Barrier, Walls, doors, wander},
+    floor::{FloorPlan, Method},
     ground::{Ground, real},
     model::Model,
 };
@@ -38,9 +39,10 @@ pub(super) struct Motion {
 #[derive(Debug)]
 enum Kind {
     /// Over the cells of a plan.
-    Walk(Vec<Shift>),
-    /// From one receiver's surroundings to any other's.
-    Wander(f32),
+    Walk(Vec<(Shift, Barrier)>),
+    /// From one receiver's surroundings to any other's, or through these doors: the part that goes
+    /// in a step.
+    Wander(f32, Option<Vec<Vec<usize>>>),
 }
 
 /// By how many cells a mode moves in a step, spread over the four cells it falls on.
@@ -63,21 +65,28 @@ pub(super) struct Scratch {
 }
 
 impl Motion {
-    pub(super) fn new(ground: &Ground, model: &Model) -> Self {
+    pub(super) fn new(plan: &FloorPlan, ground: &Ground, model: &Model) -> Self {
         let seconds = model.step.as_secs_f32();
         let kind = match ground.method {
             Method::Plan => {
                 let paces = model.speeds.map(|speed| speed * seconds);
                 let (width, depth) = ground.cell;
+                let walls = Walls::new(plan, ground);
                 let shifts = paces.iter().flat_map(|pace| {
-                    (0..DIRECTIONS).map(move |direction| {
-                        let (sin, cos) = (real(direction) * FRAC_PI_4).sin_cos();
-                        Shift::new(pace * cos / width, pace * sin / depth)
+                    (0..DIRECTIONS).map({
+                        let walls = &walls;
+                        move |direction| {
+                            let (sin, cos) = (real(direction) * FRAC_PI_4).sin_cos();
+                            let shift = Shift::new(pace * cos / width, pace * sin / depth);
+                            (shift, walls.barrier(ground, &shift.targets()))
+                        }
                     })
                 });
                 Kind::Walk(shifts.collect())
             }
-            Method::Nearest | Method::Threshold => Kind::Wander(part(model.wander, seconds)),
+            Method::Nearest | Method::Threshold => {
+                Kind::Wander(part(model.wander, seconds), doors(plan, ground.cells()))
+            }
         };
         Self {
             cells: ground.cells(),
@@ -95,7 +104,7 @@ impl Motion {
     pub(super) fn modes(&self) -> usize {
         match self.kind {
             Kind::Walk(_) => MODES,
-            Kind::Wander(_) => 1,
+            Kind::Wander(..) => 1,
         }
     }
 
@@ -127,7 +136,8 @@ impl Motion {
         scratch.next.resize(belief.len(), 0.0);
         match &self.kind {
             Kind::Walk(shifts) => self.walk(shifts, belief, scratch),
-            Kind::Wander(part) => {
+            Kind::Wander(part, Some(doors)) => wander(*part, doors, belief, &mut scratch.next),
+            Kind::Wander(part, None) => {
                 let all: f32 = belief.iter().sum();
                 let from_elsewhere = all * part / real(self.cells.max(1));
                 for (next, before) in scratch.next.iter_mut().zip(belief) {
@@ -137,7 +147,7 @@ impl Motion {
         }
     }
 
-    fn walk(&self, shifts: &[Shift], belief: &[f32], scratch: &mut Scratch) {
+    fn walk(&self, shifts: &[(Shift, Barrier)], belief: &[f32], scratch: &mut Scratch) {
         let Scratch { next, walking, mixed, rows } = scratch;
         let (standing, moving) = belief.split_at(self.cells.min(belief.len()));
         let (stays, moves) = next.split_at_mut(self.cells.min(belief.len()));
@@ -157,7 +167,7 @@ impl Motion {
         let (veered, hurried) = (go_on * self.turn, go_on * self.change_pace);
         let anywhere = go_on * self.about_face / real(shifts.len());
         let started = self.set_off / real(shifts.len());
-        for ((mode, shift), moved) in
+        for ((mode, (shift, barrier)), moved) in
             shifts.iter().enumerate().zip(moves.chunks_exact_mut(self.cells))
         {
             let (pace, direction) = (mode - mode % DIRECTIONS, mode % DIRECTIONS);
@@ -184,6 +194,7 @@ impl Motion {
                             + stood * started
                     },
                 ));
+                barrier.stop(part.start, mixed, stays);
                 self.shift(*shift, (row, from), mixed, moved, stays);
             }
         }
@@ -256,6 +267,17 @@ impl Shift {
             right: columns - columns.floor(),
             up: rows - rows.floor(),
         }
+    }
+
+    /// The cells it falls on, by how many columns and rows they are away.
+    fn targets(self) -> Vec<(isize, isize)> {
+        let ups = [(0, 1.0 - self.up), (1, self.up)];
+        let rights = [(0, 1.0 - self.right), (1, self.right)];
+        let all = ups.iter().flat_map(|(up, a)| rights.map(|(right, b)| (*up, right, a * b)));
+        // What rounding leaves of a straight step falls on nothing.
+        all.filter(|(.., weight)| *weight > 1e-3)
+            .map(|(up, right, _)| (self.columns + right, self.rows + up))
+            .collect()
     }
 }
 

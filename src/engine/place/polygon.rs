@@ -160,7 +160,7 @@ impl Polygon {
 }
 
 /// Whether two straight lines between points have a point in common.
-fn touch((a, b): (Point, Point), (c, d): (Point, Point)) -> bool {
+pub(super) fn touch((a, b): (Point, Point), (c, d): (Point, Point)) -> bool {
     let side = |p: Point, q: Point, r: Point| (q.x - p.x) * (r.y - p.y) - (q.y - p.y) * (r.x - p.x);
     let between = |p: Point, q: Point, r: Point| {
         r.x >= p.x.min(q.x) && r.x <= p.x.max(q.x) && r.y >= p.y.min(q.y) && r.y <= p.y.max(q.y)

@@ -223,12 +223,13 @@ fn without_positions(receivers: usize) -> FloorPlan {
         position: None,
         height: 2.5,
         offset_db: 0.0,
+        path_loss: PathLoss::default(),
     };
     let zone = |n| FloorZone { kind: ZoneKind::Shelf, shape: Shape::Around(vec![n]) };
     FloorPlan {
         zones: (0..receivers).map(zone).collect(),
         receivers: (0..receivers).map(receiver).collect(),
-        extent: None,
+        ..FloorPlan::default()
     }
 }
 

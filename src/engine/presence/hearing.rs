@@ -30,6 +30,13 @@ impl std::ops::Add<Duration> for HearingTime {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Ear(usize);
 
+impl Ear {
+    /// Its place among the [`Ears`], from 0 on.
+    pub(super) const fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// The receivers, each with its own hearing time.
 #[derive(Debug, Default)]
 pub(super) struct Ears {
@@ -88,6 +95,11 @@ impl Ears {
         if known || self.receivers.is_empty() { self.find(id) } else { Ear(0) }
     }
 
+    /// The receivers' names, by their places.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &ReceiverId> {
+        self.receivers.iter().map(|receiver| &receiver.id)
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = Ear> + use<> {
         (0..self.receivers.len()).map(Ear)
     }
@@ -131,13 +143,13 @@ impl Ears {
         }
     }
 
-    /// The next visit whose deadline at this receiver is proven to have passed.
-    pub(super) fn pop_due(&mut self, ear: Ear, now: Uptime) -> Option<SubjectIndex> {
+    /// The next deadline at this receiver that is proven to have passed, and whose visit it decides.
+    pub(super) fn pop_due(&mut self, ear: Ear, now: Uptime) -> Option<(HearingTime, SubjectIndex)> {
         let receiver = self.receivers.get_mut(ear.0)?;
-        let Reverse((deadline, subject)) = *receiver.deadlines.peek()?;
-        (deadline <= receiver.clock.proven(now)).then(|| {
+        let Reverse(due) = *receiver.deadlines.peek()?;
+        (due.0 <= receiver.clock.proven(now)).then(|| {
             receiver.deadlines.pop();
-            subject
+            due
         })
     }
 

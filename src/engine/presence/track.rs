@@ -1,8 +1,8 @@
-//! One subject's signal: how loud it is and how often it comes.
+//! One subject's signal: how loud it is, how often it comes, and by which tags.
 
 use std::time::Duration;
 
-use super::{Ear, HearingTime, PresenceSettings, Visit};
+use super::{Ear, HearingTime, PresenceSettings, Visit, tag::Tag};
 use crate::engine::{Rssi, Uptime};
 
 /// What is known about one subject's signal, visit or no visit.
@@ -10,9 +10,11 @@ use crate::engine::{Rssi, Uptime};
 pub(super) struct Track {
     /// Smoothed signal strength, in dBm.
     pub(super) smoothed: Option<f64>,
-    last_heard: Option<Moment>,
+    pub(super) last_heard: Option<Moment>,
     /// Mean time between advertisements that arrive, in seconds.
     interval_s: Option<f64>,
+    /// The tags that were heard in this visit, or were left behind.
+    pub(super) tags: Vec<Tag>,
     pub(super) visit: Option<Visit>,
 }
 
@@ -27,6 +29,14 @@ pub(super) struct Moment {
 
 /// How much one new gap moves the mean of the gaps: an eighth, as in RFC 6298 section 2.
 const GAP_WEIGHT: f64 = 0.125;
+
+/// A first-order low pass: the weight of a reading after `gap` seconds, so that the smoothing is one
+/// of time and not of the number of advertisements.
+pub(super) fn smoothed(before: f64, dbm: f64, gap: f64, settings: &PresenceSettings) -> f64 {
+    let weight = gap / (gap + settings.smoothing.as_secs_f64());
+    // Of two readings at once without any smoothing the weight is not a number.
+    if weight.is_finite() { before + weight * (dbm - before) } else { dbm }
+}
 
 // === impl Moment ===
 
@@ -62,12 +72,7 @@ impl Track {
         if let Some(Rssi(dbm)) = rssi {
             let dbm = f64::from(dbm);
             self.smoothed = Some(match (self.smoothed, gap) {
-                (Some(before), Some(gap)) => {
-                    // The weight of a first-order low pass after `gap`, so that the smoothing is
-                    // one of time and not of the number of advertisements.
-                    let weight = gap / (gap + settings.smoothing.as_secs_f64());
-                    before + weight * (dbm - before)
-                }
+                (Some(before), Some(gap)) => smoothed(before, dbm, gap, settings),
                 _ => dbm,
             });
         }
@@ -80,6 +85,33 @@ impl Track {
             .unwrap_or(settings.exit_timeout_max)
             .max(settings.exit_timeout)
             .min(settings.exit_timeout_max)
+    }
+
+    /// Whether all tags that are heard were left behind, and if so, when the subject was last seen to
+    /// move or to be anywhere else: with the last of its other tags, it has left.
+    pub(super) fn left_behind(&self, now: Uptime, settings: &PresenceSettings) -> Option<Uptime> {
+        let after = settings.left_behind_after;
+        let heard = |tag: &Tag| now.since(tag.heard.now) <= settings.exit_timeout_max;
+        let still = |tag: &&Tag| tag.is_still_for(after);
+        let mut active = self.tags.iter().filter(|tag| !tag.resting && heard(tag)).peekable();
+        active.peek()?;
+        active.all(|tag| still(&tag)).then_some(())?;
+        let last = |tag: &Tag| if tag.is_still_for(after) { tag.moved } else { tag.heard.now };
+        self.tags.iter().filter(|tag| !tag.resting).map(last).max()
+    }
+
+    /// The visit is over because the tags were left behind: those that were are remembered.
+    pub(super) fn rest(&mut self, settings: &PresenceSettings) {
+        for tag in self.tags.iter_mut().filter(|tag| tag.is_still_for(settings.left_behind_after)) {
+            tag.rest();
+        }
+        self.forget_tags();
+    }
+
+    /// The visit is over: nothing is remembered of tags but which ones were left behind.
+    pub(super) fn forget_tags(&mut self) {
+        self.tags.retain(|tag| tag.resting);
+        self.tags.shrink_to_fit();
     }
 }
 

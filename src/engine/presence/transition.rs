@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
-use crate::engine::{ReceiverId, Rssi, SubjectIndex, Uptime};
+use crate::engine::{ReceiverId, Rssi, SubjectIndex, SubjectKind, Uptime, place::FloorPlan};
 
 /// Names an area of the shop.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -69,6 +69,56 @@ pub struct PresenceSettings {
     pub checkpoint_interval: Duration,
     /// After a restart, a visit seen at most this long ago goes on.
     pub resume_within: Duration,
+    /// Who comes back within this of having been found to have left goes on with the visit: its end
+    /// is told only then. Zero tells it at once.
+    pub merge_gap: Duration,
+    /// A tag that was heard for this long without moving was left behind. Zero: never.
+    pub left_behind_after: Duration,
+    /// The plan by which zones are decided; without one, thresholds decide.
+    pub floor: Option<PresenceFloor>,
+    /// What no event ever names.
+    pub private: Private,
+}
+
+/// A floor plan, and what its zones are here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PresenceFloor {
+    /// The plan.
+    pub plan: FloorPlan,
+    /// For each zone of the plan its index among [`PresenceSettings::zones`]; none for one that must
+    /// not be named.
+    pub zones: Vec<Option<usize>>,
+}
+
+/// Places where nobody's presence is anybody's business.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Private {
+    /// Their names.
+    pub zones: Vec<ZoneId>,
+    /// The receivers that hang there: they start no visit, and no event names them.
+    pub receivers: Vec<ReceiverId>,
+}
+
+impl Default for PresenceSettings {
+    /// No zones, so nobody ever enters one, and no plan; the times are those of the shipped
+    /// configuration, but that visits end at once and no tag is ever taken to be left behind.
+    fn default() -> Self {
+        Self {
+            zones: Vec::new(),
+            receivers: Vec::new(),
+            smoothing: Duration::from_secs(3),
+            exit_delay: Duration::from_secs(10),
+            exit_timeout: Duration::from_secs(30),
+            exit_timeout_max: Duration::from_mins(10),
+            exit_after_missed: 6,
+            checkpoint_interval: Duration::from_mins(1),
+            resume_within: Duration::from_mins(5),
+            merge_gap: Duration::ZERO,
+            left_behind_after: Duration::ZERO,
+            floor: None,
+            private: Private::default(),
+        }
+    }
 }
 
 /// One observation of a subject.
@@ -76,6 +126,10 @@ pub struct PresenceSettings {
 pub struct Sighting<'a> {
     /// Who.
     pub subject: SubjectIndex,
+    /// What the subject is: a thing may lie still.
+    pub kind: SubjectKind,
+    /// By which of its tags: the identifier's place among the subject's.
+    pub tag: u8,
     /// Where.
     pub receiver: &'a ReceiverId,
     /// How loud; `None` when the controller could not tell.
@@ -145,6 +199,8 @@ pub struct VisitRecord {
     pub dwell: BTreeMap<ZoneId, Duration>,
     /// How it looked to the radio.
     pub quality: Quality,
+    /// Why it is over, where its end is held back in case the subject returns.
+    pub left: Option<ExitReason>,
 }
 
 impl VisitRecord {
@@ -156,6 +212,17 @@ impl VisitRecord {
         self.dwell.clear();
         self.stays.extend(present);
         had_path
+    }
+
+    /// Forgets all stays in these zones, the present one included.
+    pub(in crate::engine) fn forget_zones(&mut self, zones: &[ZoneId]) {
+        let last = self.stays.last();
+        if self.in_zone && last.is_some_and(|stay| zones.contains(&stay.zone)) {
+            self.in_zone = false;
+            self.dwelled = 0;
+        }
+        self.stays.retain(|stay| !zones.contains(&stay.zone));
+        self.dwell.retain(|zone, _| !zones.contains(zone));
     }
 }
 
@@ -218,12 +285,14 @@ pub enum EnterReason {
     Louder,
     /// It grew fainter than the zone before demands.
     Fainter,
+    /// All receivers together place it there on the floor plan.
+    Placed,
 }
 
 /// Why a zone was left or a visit ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ExitReason {
-    /// Another zone was entered.
+    /// It went elsewhere in the shop: into another zone, or out of all.
     Moved,
     /// The signal stayed below the exit threshold.
     Faded,
@@ -231,6 +300,8 @@ pub enum ExitReason {
     Silent,
     /// The gateway was restarted and too much time had passed.
     GatewayRestart,
+    /// The tag has not moved for hours: nobody carries it.
+    TagLeftBehind,
 }
 
 impl EnterReason {
@@ -240,6 +311,7 @@ impl EnterReason {
             Self::Arrived => "arrived",
             Self::Louder => "louder",
             Self::Fainter => "fainter",
+            Self::Placed => "placed",
         }
     }
 }
@@ -252,6 +324,7 @@ impl ExitReason {
             Self::Faded => "faded",
             Self::Silent => "silent",
             Self::GatewayRestart => "gateway_restart",
+            Self::TagLeftBehind => "tag_left_behind",
         }
     }
 }

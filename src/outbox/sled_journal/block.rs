@@ -105,11 +105,32 @@ impl Block {
     }
 }
 
-/// The records of a block. Where they stand is not in it; they are all said to be pending.
+/// A record as it lies in a block. Where it stands is not in it.
+pub(super) struct Laid<'a> {
+    pub(super) sequence: Sequence,
+    pub(super) made: Option<UnixTime>,
+    pub(super) notice: Option<Dropped>,
+    pub(super) about: About,
+    pub(super) class: Class,
+    pub(super) bytes: &'a [u8],
+}
+
+/// The records of a block, all said to be pending.
 pub(super) fn decode(squeezed: &[u8]) -> Option<Vec<Held>> {
+    let mut records = Vec::new();
+    each(squeezed, |laid| {
+        let Laid { sequence, made, notice, about, class, bytes } = laid;
+        let (standing, bytes) = (Standing::Pending, bytes.to_vec());
+        records.push(Held { sequence, made, notice, about, class, standing, bytes });
+    })?;
+    Some(records)
+}
+
+/// Shows each record of a block. `None` if it is not one; some may have been shown before.
+pub(super) fn each(squeezed: &[u8], mut show: impl FnMut(Laid<'_>)) -> Option<()> {
     let bytes = expand(squeezed, LONGEST)?;
     let mut rest = Rest(&bytes);
-    let (mut records, mut tags) = (Vec::new(), Vec::new());
+    let mut tags = Vec::new();
     let (mut sequence, mut made) = (0_u64, 0_i64);
     while !rest.0.is_empty() {
         let flags = rest.u8()?;
@@ -133,11 +154,10 @@ pub(super) fn decode(squeezed: &[u8]) -> Option<Vec<Held>> {
         };
         let notice =
             if flags & NOTICE > 0 { Some(Dropped::decode(rest.counted()?)?) } else { None };
-        let bytes = rest.counted()?.to_vec();
-        let (sequence, standing) = (Sequence(sequence), Standing::Pending);
-        records.push(Held { sequence, made, notice, about, class, standing, bytes });
+        let bytes = rest.counted()?;
+        show(Laid { sequence: Sequence(sequence), made, notice, about, class, bytes });
     }
-    Some(records)
+    Some(())
 }
 
 pub(super) fn class_number(class: Class) -> u8 {

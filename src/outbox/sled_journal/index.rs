@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::outbox::{About, Class, Held, Sequence, Standing, Tag};
 
 use super::{
-    block::{class_number, class_of},
+    block::{Laid, class_number, class_of},
     standings::{BITS, CHUNK, State},
 };
 
@@ -72,13 +72,14 @@ pub(super) struct Index {
 
 impl Gist {
     pub(super) fn of(held: &Held, slot: u32) -> Self {
-        let about = match held.about {
-            About::Nobody => NOBODY,
-            About::Subject(tag) => short(tag),
-            About::Unknown => ANYBODY,
-        };
-        let (class, standing) = (held.class, held.standing);
-        Self { about, class, standing, size: held.bytes.len(), slot }
+        let Held { about, class, standing, ref bytes, .. } = *held;
+        Self { about: short_of(about), class, standing, size: bytes.len(), slot }
+    }
+
+    /// Of a record in the block of a slot.
+    pub(super) fn laid(laid: &Laid<'_>, standing: Standing, slot: u32) -> Self {
+        let Laid { about, class, bytes, .. } = *laid;
+        Self { about: short_of(about), class, standing, size: bytes.len(), slot }
     }
 
     /// Whether it may be about one of these, given by [`shorts`].
@@ -278,6 +279,14 @@ fn row(standing: Standing) -> usize {
         Standing::Pending => 0,
         Standing::Acknowledged => 1,
         Standing::SetAside => 2,
+    }
+}
+
+fn short_of(about: About) -> u32 {
+    match about {
+        About::Nobody => NOBODY,
+        About::Subject(tag) => short(tag),
+        About::Unknown => ANYBODY,
     }
 }
 

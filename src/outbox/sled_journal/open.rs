@@ -264,7 +264,8 @@ fn is_around(error: &io::Error) -> bool {
     use io::ErrorKind::{OutOfMemory, PermissionDenied};
     DiskState::of(error).is_some()
         || matches!(error.kind(), OutOfMemory | PermissionDenied)
-        || matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+        // No more files, or no more threads.
+        || matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::EAGAIN))
 }
 
 impl From<&'static str> for Trouble {

@@ -82,8 +82,10 @@ pub(super) fn squeeze(plain: &[u8]) -> Vec<u8> {
 /// What was squeezed, if it was, and has at most `most` bytes.
 pub(super) fn expand(short: &[u8], most: usize) -> Option<Vec<u8>> {
     let mut rest = Rest(short);
-    let mut said = WORDS.to_vec();
-    let most = most.checked_add(said.len())?;
+    let most = most.checked_add(WORDS.len())?;
+    // Nearly all blocks fit without growing, which would copy them, and clear what is left behind.
+    let mut said = Vec::with_capacity(most);
+    said.extend(WORDS);
     loop {
         let counts = rest.u8()?;
         let new = length(usize::from(counts >> 4), &mut rest)?;

@@ -21,6 +21,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     mem,
+    sync::Arc,
 };
 
 use zeroize::Zeroizing;
@@ -37,15 +38,12 @@ use super::{
     head::{HEAD, Head},
     index::{Gist, Index},
     octets::{Rest, put_counted},
+    reader::{self, LET_GO_EVERY},
     standings::{self, BITS, CHUNK, State},
     sum::Sum,
 };
 
 pub(super) type Cause = Box<dyn Error + Send + Sync>;
-
-/// sled notes each use of a page in a queue of so many for each part of its cache, and looks at how
-/// large the cache has become only when one is full. Until then pages that were read once stay.
-const NOTED_USES: usize = 64;
 
 /// How far the numbers of commits are ahead after opening, at most: those of commits that a power
 /// cut undid are not given again, so that of two values the newer is known also in a broken log.
@@ -54,7 +52,7 @@ const AHEAD: u64 = 1 << 20;
 /// A store that was opened and read through.
 pub(super) struct Volume {
     db: Guarded,
-    key: StoreKey,
+    key: Arc<StoreKey>,
     pub(super) head: Head,
     pub(super) index: Index,
     /// The number of the last commit.
@@ -77,6 +75,8 @@ pub(super) struct Volume {
     lost: Ranges,
     /// The block that was read last.
     read: Option<(u32, Vec<Held>)>,
+    /// How many blocks were read.
+    reads: usize,
 }
 
 /// Whether a store that was read through is as its last commit left it.
@@ -117,7 +117,7 @@ impl Volume {
     pub(super) fn new(db: impl Into<Guarded>, key: StoreKey, head: Head) -> Self {
         Self {
             db: db.into(),
-            key,
+            key: Arc::new(key),
             head,
             index: Index::default(),
             commit: 0,
@@ -131,6 +131,7 @@ impl Volume {
             cursor: 0,
             lost: Ranges::new(),
             read: None,
+            reads: 0,
         }
     }
 
@@ -211,30 +212,28 @@ impl Volume {
     }
 
     fn read_blocks(&mut self, states: &BTreeMap<u64, Zeroizing<Vec<u8>>>) -> Result<(), Cause> {
-        let db = sled::Db::clone(&self.db);
+        let (db, key) = (sled::Db::clone(&self.db), Arc::clone(&self.key));
         let mut known = (u64::MAX, Vec::new());
-        for (count, item) in db.scan_prefix(b"r").enumerate() {
-            let (key, value) = item?;
-            let number = key.get(1..).and_then(|number| number.try_into().ok());
-            let slot = u32::from_be_bytes(number.ok_or("it has a strange key")?);
+        let mut laid = Vec::new();
+        reader::read(&db, &key, |reader::Read { slot, opened }| {
             let at = usize::try_from(slot)?;
             if at >= self.slots.len() {
                 self.slots.resize(at + 1, 0);
             }
-            if count % 8 == 7 {
-                self.let_go_of(&key);
-            }
-            let opened = frame::open_at(&self.key, Spot::Block(slot), &value);
-            let Some((commit, records)) =
-                opened.and_then(|(commit, plain)| Some((commit, block::decode(&plain)?)))
-            else {
+            laid.clear();
+            let Some(commit) = opened.and_then(|(commit, plain)| {
+                block::each(&plain, |record| {
+                    laid.push((record.sequence, Gist::laid(&record, Standing::Pending, slot)));
+                })?;
+                Some(commit)
+            }) else {
                 self.wholeness = Wholeness::Damaged;
-                continue;
+                return Ok(());
             };
             self.note(Spot::Block(slot), commit);
-            for held in records {
-                let chunk = held.sequence.0 >> BITS;
-                if held.sequence.0 == 0 || held.sequence.0 > self.head.last {
+            for (sequence, gist) in &laid {
+                let chunk = sequence.0 >> BITS;
+                if sequence.0 == 0 || sequence.0 > self.head.last {
                     return Err("it has a record that was never given a sequence".into());
                 }
                 if chunk < self.head.floor {
@@ -245,8 +244,8 @@ impl Volume {
                     let runs = standings::decode(runs).ok_or("where records stand is unclear")?;
                     known = (chunk, runs);
                 }
-                let Some(State::Held(standing)) = state(&known.1, held.sequence) else { continue };
-                let other = self.index.get(held.sequence);
+                let Some(State::Held(standing)) = state(&known.1, *sequence) else { continue };
+                let other = self.index.get(*sequence);
                 let newer = |gist: &Gist| {
                     let at = usize::try_from(gist.slot).unwrap_or(usize::MAX);
                     self.written.get(at).is_some_and(|known| *known > commit)
@@ -254,9 +253,10 @@ impl Volume {
                 if other.as_ref().is_some_and(newer) {
                     continue;
                 }
-                self.place(&held, standing, slot);
+                self.place(*sequence, &Gist { standing, ..*gist });
             }
-        }
+            Ok(())
+        })?;
         self.free = self.slots.iter().filter(|live| **live == 0).count();
         Ok(())
     }
@@ -372,7 +372,7 @@ impl Volume {
             self.read = None;
         }
         for held in members {
-            self.place(held, held.standing, slot);
+            self.place(held.sequence, &Gist::of(held, slot));
         }
         Ok(())
     }
@@ -396,12 +396,11 @@ impl Volume {
     }
 
     /// Notes that a record lies in a slot, and not where it lay before.
-    fn place(&mut self, held: &Held, standing: Standing, slot: u32) {
-        let gist = Gist { standing, ..Gist::of(held, slot) };
-        if let Some(live) = self.slots.get_mut(usize::try_from(slot).unwrap_or(usize::MAX)) {
+    fn place(&mut self, sequence: Sequence, gist: &Gist) {
+        if let Some(live) = self.slots.get_mut(usize::try_from(gist.slot).unwrap_or(usize::MAX)) {
             *live = live.saturating_add(1);
         }
-        if let Some(before) = self.index.insert(held.sequence, &gist) {
+        if let Some(before) = self.index.insert(sequence, gist) {
             self.release(before.slot);
         }
     }
@@ -480,6 +479,10 @@ impl Volume {
         let slot = gist.slot;
         if self.read.as_ref().is_none_or(|(read, _)| *read != slot) {
             self.read = self.block(slot)?.map(|records| (slot, records));
+            self.reads = self.reads.wrapping_add(1);
+            if self.reads.is_multiple_of(LET_GO_EVERY) {
+                reader::let_go_of(&self.db, &Spot::Block(slot).key());
+            }
         }
         let Some((_, records)) = &self.read else { return Ok(None) };
         let at = records.binary_search_by_key(&sequence, |held| held.sequence);
@@ -489,9 +492,7 @@ impl Volume {
 
     fn block(&self, slot: u32) -> Result<Option<Vec<Held>>, Cause> {
         let place = Spot::Block(slot);
-        let key = place.key();
-        let Some(value) = self.db.get(&key)? else { return Ok(None) };
-        self.let_go_of(&key);
+        let Some(value) = self.db.get(place.key())? else { return Ok(None) };
         let opened = frame::open_at(&self.key, place, &value);
         Ok(opened.and_then(|(_, plain)| block::decode(&plain)))
     }
@@ -534,14 +535,6 @@ impl Volume {
         let live = self.slots.len().saturating_sub(self.free);
         let live = u64::try_from(live).unwrap_or(u64::MAX).saturating_mul(4 << 10);
         live == 0 || live.saturating_add(1 << 20) < size / 4
-    }
-
-    /// Makes sled see how much it has in memory, and let go of what is too much: see [`NOTED_USES`].
-    fn let_go_of(&self, key: &[u8]) {
-        for _ in 0..NOTED_USES {
-            // What is read here is not needed; what is wrong with it shows where it is.
-            drop(self.db.contains_key(key));
-        }
     }
 
     /// How many slots there are.

@@ -51,6 +51,7 @@ fn engine(shop: &Shop) -> Engine {
         exit_after_missed: 6,
         checkpoint_interval: Duration::from_mins(1),
         resume_within: Duration::from_mins(5),
+        ..PresenceSettings::default()
     };
     let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 });
     let quality = ClockQuality::Synced;

@@ -176,6 +176,7 @@ pub(super) fn engine() -> Engine {
         exit_after_missed: 6,
         checkpoint_interval: Duration::from_mins(1),
         resume_within: Duration::from_mins(5),
+        ..PresenceSettings::default()
     };
     Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 })
 }

@@ -61,7 +61,7 @@ impl Shop {
                 "[gateway]\ntenant = \"t\"\nstore = \"s\"\nname = \"{name}\"\nrole = \"{}\"\n\
                  state_dir = {:?}\nclock = \"always\"\n[scan]\nbackend = \"none\"\n\
                  [identity]\nregistry = {:?}\n[presence]\nexit_timeout = \"5s\"\n\
-                 exit_timeout_max = \"5s\"\n[outbox]\ncommit_interval = \"5ms\"\n\
+                 exit_timeout_max = \"5s\"\nmerge_gap = \"0s\"\n[outbox]\ncommit_interval = \"5ms\"\n\
                  [log]\nlevel = \"trace\"\n\
                  [health]\nmetrics_interval = \"100ms\"\nstate_interval = \"100ms\"\n\
                  [uplink]\nbroker = \"mqtt://127.0.0.1:{platform}\"\nbackoff_min = \"10ms\"\n\

@@ -136,6 +136,7 @@ fn recognises(identifier: Identifier, time: i64, address: DeviceAddress, data: &
         exit_after_missed: 6,
         checkpoint_interval: Duration::from_mins(1),
         resume_within: Duration::from_mins(5),
+        ..PresenceSettings::default()
     };
     let mut engine = Engine::new(identity, presence, VisitId { epoch: 1, run: 0, number: 1 });
     let unix = UnixTime::from_millis((CLOCK_ZERO + time) * 1000);

@@ -5,7 +5,9 @@ use std::f32::consts::TAU;
 
 use crate::engine::{
     ReceiverId,
-    place::{Extent, FloorPlan, FloorReceiver, FloorZone, Point, Polygon, Shape, ZoneKind},
+    place::{
+        Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+    },
 };
 
 /// `SplitMix64` (Steele, Lea, Flood, 2014).
@@ -107,6 +109,7 @@ impl Shop {
                 position: Some(Point::new(x.clamp(0.0, width), y.clamp(0.0, depth))),
                 height: 2.5,
                 offset_db: 0.0,
+                path_loss: PathLoss::default(),
             });
         }
         let wave = |rng: &mut Rng| {
