@@ -35,6 +35,9 @@ pub use presence::{
 mod radio;
 pub use radio::{DeafCause, RadioState};
 
+mod relayed;
+pub use relayed::{LONGEST_FIXTURE_DATA, Relayed, Spotted, Whose};
+
 mod sensor;
 pub use sensor::Readings;
 

@@ -7,6 +7,7 @@
 //! | engine → outbox | `WRITES_BOUND` | wait | the disk is local; losing a situation is losing the product |
 //! | outbox on disk | records, bytes, age | drop what is worth least, report which | weeks offline must not fill the card |
 //! | outbox without a disk | records, bytes | drop what is worth least, report how many | the disk may come back, the air does not |
+//! | engine → relay, in a receiver | `ITEMS_BOUND` | drop newest, count | what was not told now is of no use later |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
 //! | registrar → uplink, to send again | `REPLAYS_BOUND` | refuse | whoever asks may ask again |
@@ -26,6 +27,7 @@ mod lobby;
 mod office;
 mod registrar;
 mod report;
+mod spotter;
 mod status;
 mod sweep;
 
@@ -63,10 +65,10 @@ use crate::{
         record::{Body, DroppedRecords, Record, RunId},
     },
     registry::store,
-    remote,
+    relay, remote,
     scan::{CanarySightings, SourceEnds},
     seal::KeySource,
-    settings::Settings,
+    settings::{Role, Settings},
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
 use clerk::Clerk;
@@ -77,6 +79,7 @@ use house::{House, UplinkEnds};
 use lobby::{Lobby, Stage};
 use office::{Office, RoomEnd, Stops};
 use registrar::Registrar;
+use spotter::Spotter;
 use status::StatusFile;
 
 /// How many advertisements may wait for the engine: half a second of a busy shop.
@@ -161,7 +164,8 @@ pub async fn run(
     requests: mpsc::Receiver<Request>,
     ready: impl FnOnce(),
 ) -> Result<Outcome, GatewayError> {
-    run_with(StoreWork::Here, settings, clock, source, requests, ready).await
+    // What a gateway is made of is too much for the stack of whoever waits for it.
+    Box::pin(run_with(StoreWork::Here, settings, clock, source, requests, ready)).await
 }
 
 /// Runs a gateway as [`run`] does, with a say in who opens the registry's store.
@@ -181,6 +185,7 @@ pub async fn run_with(
     let clock = clock.trusting(settings.gateway.clock).holding(settings.gateway.clock_holdover.0);
     let credentials = credentials();
     let access = access(&settings, credentials.as_deref())?;
+    check_keys(&settings, credentials.as_deref())?;
     let run = RunId(fastrand::u64(..));
     let entry = (access.clone(), credentials.clone());
     let lobby = Lobby::new(&settings, clock, run, entry, store_work);
@@ -199,6 +204,7 @@ pub async fn run_with(
         (store.opening, store.status.clone()),
     );
     let remote = house.remote(credentials.as_deref())?;
+    let relay = house.relay(credentials.as_deref())?;
     let receipts = sweep::sweep(&house, &store.writes).await?;
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
@@ -267,6 +273,19 @@ pub async fn run_with(
         registrar.run().await;
         RoomEnd::Registrar
     });
+    let spotter = relay.map(|relay| {
+        let proofs = Arc::new(relay::Proofs::new(house.settings.receiver_ids()));
+        let (items_tx, items) = mpsc::channel(relay::ITEMS_BOUND);
+        let (epoch, sequence) = (house.opening.epoch, house.first_sequence);
+        let run = relay::Run { epoch, sequence, mark: run.0 };
+        let ends =
+            relay::Ends { items, proofs: Arc::clone(&proofs), durable: durable.clone(), run };
+        rooms.spawn(async move {
+            relay::run(relay, ends).await;
+            RoomEnd::Relay
+        });
+        Spotter { items: items_tx, proofs, counters: Arc::clone(&house.relay) }
+    });
     let restored = house.restored();
     let records = house.first_records(&restored).into_iter().chain(receipts).collect();
     let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
@@ -285,6 +304,7 @@ pub async fn run_with(
         pulse: pulse_tx,
         reconsider: reconsider_tx,
         canaries: canaries_tx,
+        spotter,
         appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });
@@ -351,6 +371,17 @@ fn access(settings: &Settings, credentials: Option<&Path>) -> Result<Access, Upl
         warn!("{advisory}");
     }
     Ok(access)
+}
+
+/// Whether what passes between gateways can be sealed and opened; else nothing is started.
+fn check_keys(settings: &Settings, credentials: Option<&Path>) -> Result<(), GatewayError> {
+    if settings.gateway.role == Role::Receiver {
+        relay::load_key(&settings.relay.key_path(credentials))?;
+    }
+    for remote in &settings.remote {
+        remote.opener(credentials)?;
+    }
+    Ok(())
 }
 
 /// The open outbox, seen from outside.

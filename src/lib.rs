@@ -10,6 +10,7 @@
 //! | [`engine`]    | advertisements, time             | [`engine::Situation`]        | **no**     |
 //! | [`outbox`]    | situations, as records           | durable records              | yes        |
 //! | [`uplink`]    | durable records                  | MQTT publishes, acks         | yes        |
+//! | [`relay`]     | who was heard by a receiver      | sealed messages to its lead  | yes        |
 //! | [`command`]   | the platform's commands          | orders for the corridor      | yes        |
 //!
 //! [`gateway`] is the corridor: it owns every channel between the rooms and closes them in order.
@@ -28,6 +29,8 @@ pub mod engine;
 pub mod outbox;
 
 pub mod uplink;
+
+pub mod relay;
 
 pub mod command;
 

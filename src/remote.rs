@@ -15,6 +15,7 @@
 //! | `settings`, `filter` | `[[remote]]`, topic filters |
 //! | `format` | what all formats have in common |
 //! | `theengs`, `espresense`, `ruuvi`, `shelly`, `minew` | one format each, pure |
+//! | `sealed` | what another gateway of this program sends, pure |
 //! | `structures`, `json` | AD structures put back together; times, lists, hexadecimal |
 //! | `sender_clock` | how far a receiver's clock is from ours, pure |
 //! | `ear` | what a receiver's silence means, pure |
@@ -34,13 +35,14 @@ mod json;
 mod minew;
 mod outlet;
 mod ruuvi;
+mod sealed;
 mod sender_clock;
 mod session;
 mod settings;
 mod shelly;
 mod structures;
 mod theengs;
-mod wire;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod totality;
@@ -63,12 +65,15 @@ pub use self::{
     filter::{Filter, NotAFilter},
     format::{Format, LARGEST_MESSAGE, MOST_ENTRIES, Message, Refusal, Sighting, Sign},
     json::Stamp,
+    sealed::{Opened, Opener},
     sender_clock::SenderClock,
     settings::{Group, Settings, check, groups},
 };
 use self::{outlet::Outlet, session::Session};
 use crate::{
     clock::Clock,
+    engine::ReceiverId,
+    relay::KeyError,
     scan::Heard,
     uplink::{Access, UplinkError},
 };
@@ -91,6 +96,7 @@ struct Line {
     credentials: Option<PathBuf>,
     client_id: String,
     counters: Vec<Arc<RemoteCounters>>,
+    openers: Vec<(ReceiverId, Opener)>,
 }
 
 impl Remote {
@@ -118,9 +124,28 @@ impl Remote {
                 })
             };
             let counters = group.receivers.iter().map(of).collect();
-            Ok(Line { group, access, credentials, client_id, counters })
+            let openers = Vec::new();
+            Ok(Line { group, access, credentials, client_id, counters, openers })
         };
         Ok(Self { lines: groups.into_iter().map(line).collect::<Result<_, UplinkError>>()?, clock })
+    }
+
+    /// Reads the keys of those that seal what they send.
+    pub fn unsealing(
+        mut self,
+        remotes: &[Settings],
+        credentials: Option<&Path>,
+    ) -> Result<Self, KeyError> {
+        for line in &mut self.lines {
+            for remote in remotes {
+                let id = remote.receiver_id();
+                if line.group.receivers.iter().any(|receiver| receiver.id == id) {
+                    let opener = remote.opener(credentials)?;
+                    line.openers.extend(opener.map(|opener| (id, opener)));
+                }
+            }
+        }
+        Ok(self)
     }
 }
 
@@ -128,9 +153,14 @@ impl Remote {
 pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiver<bool>) {
     let Remote { lines, clock } = remote;
     let mut sessions = JoinSet::new();
-    for Line { group, access, credentials, client_id, counters } in lines {
+    for Line { group, access, credentials, client_id, counters, openers } in lines {
         let own_broker = group.has_own_broker();
         let receivers = group.receivers.into_iter().zip(counters).collect();
+        let mut desk = Desk::new(receivers, clock.now());
+        desk.handle_clock(clock.wall());
+        for (id, opener) in openers {
+            desk = desk.opening(&id, opener);
+        }
         let session = Session {
             settings: group.line,
             access,
@@ -138,7 +168,7 @@ pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiv
             own_broker,
             client_id,
             clock,
-            desk: Desk::new(receivers, clock.now()),
+            desk,
             outlet: Outlet::new(heard.clone()),
             chance: fastrand::f64,
             told: None,

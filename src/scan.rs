@@ -25,7 +25,7 @@ pub use self::{
 };
 use crate::{
     clock::Clock,
-    engine::{Advertisement, RadioState, ReceiverId, Uptime},
+    engine::{Advertisement, RadioState, ReceiverId, Relayed, Uptime},
 };
 
 /// What a source of advertisements tells the corridor.
@@ -34,6 +34,8 @@ pub enum Heard {
     /// One advertising report. When the edge is full the newest is dropped and counted: the air
     /// cannot be told to wait, and another one comes in a second.
     Advertisement(Advertisement),
+    /// What another gateway heard and resolved. Dropped like an advertisement when the edge is full.
+    Relayed(Relayed),
     /// A receiver's state changed. Never dropped; the source waits for room.
     Radio(ReceiverId, RadioState),
     /// What follows is a recording, or nothing follows: silence means absence from now on.

@@ -31,7 +31,7 @@ use crate::{
         Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Tenant, Zone,
         ZoneId, frame::TokenUuid,
     },
-    outbox, remote, scan, uplink,
+    outbox, relay, remote, scan, uplink,
 };
 
 /// Everything that can be configured.
@@ -44,6 +44,8 @@ pub struct Settings {
     pub scan: scan::Settings,
     /// The receivers that it hears by way of a broker.
     pub remote: Vec<remote::Settings>,
+    /// Where a receiver sends what it hears.
+    pub relay: relay::Settings,
     /// Whom it recognises.
     pub identity: IdentitySection,
     /// When somebody counts as present.
@@ -88,6 +90,8 @@ pub struct GatewaySettings {
     pub store: String,
     /// The gateway in the shop.
     pub name: String,
+    /// What it is beside other gateways of the shop.
+    pub role: Role,
     /// Where events, open visits and the epoch are kept. Under systemd its `StateDirectory` wins
     /// over the default.
     pub state_dir: PathBuf,
@@ -102,6 +106,17 @@ pub struct GatewaySettings {
     pub clock_holdover: Span,
     /// How long a clean stop may take in all before what remains is left to the next start.
     pub shutdown_grace: Span,
+}
+
+/// What a gateway is beside other gateways of its shop.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", try_from = "String")]
+pub enum Role {
+    /// It makes events of what it hears, and of what others hear for it.
+    #[default]
+    Gateway,
+    /// It tells another gateway which members it hears, and makes no events of them.
+    Receiver,
 }
 
 /// When the wall clock is believed.
@@ -238,6 +253,27 @@ impl Invalid {
 
 // === defaults ===
 
+impl Role {
+    const ALL: [(&'static str, Self); 2] =
+        [("gateway", Self::Gateway), ("receiver", Self::Receiver)];
+
+    /// The name used in the configuration and in documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Receiver => "receiver",
+        }
+    }
+}
+
+impl TryFrom<String> for Role {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        one_of(&text, &Self::ALL)
+    }
+}
+
 impl TryFrom<String> for ClockTrust {
     type Error = String;
 
@@ -271,6 +307,7 @@ impl Default for GatewaySettings {
             tenant: String::new(),
             store: String::new(),
             name: String::new(),
+            role: Role::Gateway,
             state_dir: PathBuf::from("/var/lib/beacon-gateway"),
             time_zone: "UTC".to_owned(),
             opening_hours: Vec::new(),
@@ -372,9 +409,37 @@ impl Settings {
         self.time_zone()?;
         self.opening_hours()?;
         self.uplink.validate()?;
+        let topics = self.topics()?;
+        for (n, remote) in self.remote.iter().enumerate() {
+            remote.check_bond(n, &topics)?;
+        }
+        self.check_role()?;
         if self.receiver_ids().is_empty() {
             let allowed = "which hears nothing; say \"bluez\" or \"hci\", or add a [[remote]]";
             return Err(Invalid::new("scan.backend", "`none` without a [[remote]]", allowed));
+        }
+        Ok(())
+    }
+
+    /// Checks what only some roles may have.
+    fn check_role(&self) -> Result<(), Invalid> {
+        let relay = &self.relay;
+        if self.gateway.role != Role::Receiver {
+            let is_set = !relay.seal_key_file.as_os_str().is_empty() || !relay.broker.is_empty();
+            let allowed = "leave it out, or say `gateway.role = \"receiver\"`";
+            return if is_set { Err(Invalid::new("relay", "set", allowed)) } else { Ok(()) };
+        }
+        relay.check(&self.uplink)?;
+        if self.footfall.enabled {
+            let allowed = "switch it off: a receiver tells nobody of strangers, not even how many";
+            return Err(Invalid::new("footfall.enabled", "`true` in a receiver", allowed));
+        }
+        for (n, remote) in self.remote.iter().enumerate() {
+            if remote.format == Some(remote::Format::BeaconGateway) {
+                let allowed = "let it tell the lead by itself; a receiver passes nothing on";
+                let key = format!("remote[{n}].format");
+                return Err(Invalid::new(&key, "`beacon-gateway` in a receiver", allowed));
+            }
         }
         Ok(())
     }

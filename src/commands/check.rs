@@ -19,7 +19,7 @@ use crate::{
         hci::{self, Classic, mgmt::Management},
         live::{Backend, LiveSettings, ReceiverSettings},
     },
-    settings::{ClockTrust, Settings},
+    settings::{ClockTrust, Role, Settings},
     uplink::{self, Access, Broker, payload::utc},
 };
 
@@ -108,6 +108,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
     }
     runtime()?.block_on(async {
         found.extend(remotes(&settings, credentials.as_deref().map(Path::new)).await);
+        found.extend(relay(&settings, credentials.as_deref().map(Path::new)).await);
         if resolvable {
             found.extend(brokers(&settings).await);
         }
@@ -150,6 +151,13 @@ async fn brokers(settings: &Settings) -> Vec<Finding> {
 /// Whether remote receivers' own brokers can be asked; the uplink's is looked at anyway.
 async fn remotes(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding> {
     let mut found = Vec::new();
+    for remote in &settings.remote {
+        match remote.opener(credentials) {
+            Ok(None) => {}
+            Ok(Some(_)) => found.push(good("remote", &format!("{}: its key is there", remote.id))),
+            Err(error) => found.push(wrong("remote", format!("{}: {}", remote.id, chain(&error)))),
+        }
+    }
     for group in settings.remote_groups(credentials) {
         if !group.has_own_broker() {
             continue;
@@ -173,6 +181,40 @@ async fn remotes(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding
             found.push(match addresses {
                 Ok(_) => good("remote", &format!("{receivers}: the name of {broker} is known")),
                 Err(error) => advice("remote", format!("{receivers}: {}", chain(&error))),
+            });
+        }
+    }
+    found
+}
+
+/// Whether a receiver could tell its lead anything.
+async fn relay(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding> {
+    if settings.gateway.role != Role::Receiver {
+        return Vec::new();
+    }
+    let relay = &settings.relay;
+    let mut found = vec![match crate::relay::load_key(&relay.key_path(credentials)) {
+        Ok(sealer) => {
+            good("relay", &format!("what is heard is sealed with key number {}", sealer.current()))
+        }
+        Err(error) => wrong("relay", chain(&error)),
+    }];
+    // The platform's broker is looked at anyway.
+    if !relay.broker.is_empty() {
+        let line = relay.line(&settings.uplink, credentials);
+        match Access::load(&line, None) {
+            Ok(access) => {
+                found.extend(access.advisories().iter().map(|it| advice("relay", it.to_string())));
+            }
+            Err(error) => {
+                found.push(wrong("relay", chain(&error).replace("uplink.", "relay.")));
+                return found;
+            }
+        }
+        for (broker, addresses) in uplink::check_broker_names(&line).await.unwrap_or_default() {
+            found.push(match addresses {
+                Ok(_) => good("relay", &format!("the name of {broker} is known")),
+                Err(error) => advice("relay", chain(&error)),
             });
         }
     }

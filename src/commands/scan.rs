@@ -104,7 +104,8 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
                     Some(Heard::Radio(receiver, state)) => {
                         table.radio(receiver, state);
                     }
-                    Some(Heard::Recording) => {}
+                    // Whoever scans has no lead to tell, and is none.
+                    Some(Heard::Relayed(_) | Heard::Recording) => {}
                     None => break,
                 },
             }

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::clockwatch::ClockWatch;
+use super::{clockwatch::ClockWatch, spotter::Spotter};
 use crate::{
     checkpoint::{self, Earlier},
     clock::Clock,
@@ -79,6 +79,8 @@ pub(super) struct Drive {
     pub(super) canaries: watch::Sender<CanarySightings>,
     /// Told when the clock is believed, or no longer: the uplink may have waited for it.
     pub(super) reconsider: watch::Sender<()>,
+    /// In a receiver: who is told what is heard.
+    pub(super) spotter: Option<Spotter>,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
 }
@@ -136,6 +138,9 @@ impl Drive {
                         Who::All(registry) => engine.handle_registry(now, registry),
                         Who::Change(enrolments) => engine.handle_enrolment(now, enrolments),
                     };
+                    if let Some(spotter) = &self.spotter {
+                        spotter.proofs.registry_changed();
+                    }
                     // Keys were on the stack; they are not to be carried into what is made next.
                     forget::burn_stack();
                     // What it led to is on its way to the disk before anybody is told.
@@ -157,6 +162,9 @@ impl Drive {
                     engine.handle_timeout(self.clock.now());
                 }
                 _ = ticks.tick() => {
+                    if let Some(spotter) = &self.spotter {
+                        spotter.proofs.beat();
+                    }
                     self.wake(&mut engine, &radios);
                     let look = self.watch.look();
                     engine.handle_clock(look.wall);
@@ -203,10 +211,15 @@ impl Drive {
         heard: Heard,
     ) {
         match heard {
-            Heard::Advertisement(advertisement) => {
-                engine.handle_advertisement(advertisement.heard, &advertisement);
-            }
+            Heard::Advertisement(advertisement) => match &self.spotter {
+                Some(spotter) => spotter.hear(engine, &advertisement),
+                None => engine.handle_advertisement(advertisement.heard, &advertisement),
+            },
+            Heard::Relayed(relayed) => engine.handle_relayed(&relayed),
             Heard::Radio(receiver, state) => {
+                if let Some(spotter) = &self.spotter {
+                    spotter.radio(&receiver, state);
+                }
                 engine.handle_radio(self.clock.now(), &receiver, state);
                 radios.insert(receiver, state);
             }

@@ -7,6 +7,7 @@ use crate::{
     engine::AmbiguousRegistry,
     outbox::{DiskState, OutboxError},
     registry::{RegistryError, store::RegistryStoreError},
+    relay::{KeyError, RelayError},
     settings::Invalid,
     uplink::UplinkError,
 };
@@ -32,6 +33,12 @@ pub enum GatewayError {
     /// The uplink cannot start.
     #[error(transparent)]
     Uplink(#[from] UplinkError),
+    /// The line to the lead cannot start.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// What another gateway seals cannot be opened.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The outbox could not be opened, or the disk failed.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -58,9 +65,12 @@ impl GatewayError {
             return Fate::Retry;
         }
         match self {
-            Self::Settings(_) | Self::Registry(_) | Self::Ambiguous(_) | Self::Uplink(_) => {
-                Fate::Reconfigure
-            }
+            Self::Settings(_)
+            | Self::Registry(_)
+            | Self::Ambiguous(_)
+            | Self::Uplink(_)
+            | Self::Relay(_)
+            | Self::Key(_) => Fate::Reconfigure,
             Self::RegistryStore(error) => match error {
                 RegistryStoreError::Directory { .. }
                 | RegistryStoreError::Forbidden { .. }

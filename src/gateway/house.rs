@@ -3,12 +3,13 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Pulse,
+    GatewayError, Pulse,
     consent::Ledger,
     courier::ConsentingCourier,
     enrolment::Enrolled,
@@ -25,11 +26,12 @@ use crate::{
         self, Opening, Read, Sequence,
         record::{Body, Record, RunId, Started},
     },
+    relay::{Relay, RelayCounters},
     remote::{Remote, RemoteCounters},
     scan::ScanCounters,
-    settings::{GatewaySettings, Invalid, Settings},
+    settings::{GatewaySettings, Invalid, Role, Settings},
     timeline::Timeline,
-    uplink::{self, Access, Documents, LinkState, Replay, Uplink, UplinkError, payload::Origin},
+    uplink::{self, Access, Documents, LinkState, Replay, Uplink, payload::Origin},
 };
 
 /// What is known about the gateway as a whole.
@@ -51,6 +53,7 @@ pub(super) struct House {
     pub(super) scan: Arc<ScanCounters>,
     pub(super) uplink: Arc<uplink::Counters>,
     pub(super) command: Arc<command::Counters>,
+    pub(super) relay: Arc<RelayCounters>,
     pub(super) caught_up: watch::Receiver<bool>,
 }
 
@@ -102,6 +105,7 @@ impl House {
             status,
             uplink: Arc::default(),
             command: Arc::default(),
+            relay: Arc::default(),
             caught_up,
         }
     }
@@ -110,7 +114,12 @@ impl House {
     pub(super) fn engine(&self, registry: Registry, restored: Vec<Restored>) -> Engine {
         let next_visit = VisitId { epoch: self.opening.epoch, run: self.first_sequence, number: 1 };
         let identity = identity(&self.settings, registry);
-        let engine = Engine::new(identity, self.settings.presence(), next_visit);
+        let mut presence = self.settings.presence();
+        if self.settings.gateway.role == Role::Receiver {
+            // It makes no visits, so what it had open when it was no receiver is over.
+            presence.resume_within = Duration::ZERO;
+        }
+        let engine = Engine::new(identity, presence, next_visit);
         let mut engine = with_footfall(&self.settings, engine);
         engine.handle_clock(self.wall);
         let visits = restored.into_iter().map(|Restored { subject, visit, .. }| (subject, visit));
@@ -163,10 +172,23 @@ impl House {
     }
 
     /// The room that hears by way of brokers.
-    pub(super) fn remote(&self, credentials: Option<&Path>) -> Result<Remote, UplinkError> {
+    pub(super) fn remote(&self, credentials: Option<&Path>) -> Result<Remote, GatewayError> {
         let groups = self.settings.remote_groups(credentials);
         let client_id = client_id(&self.settings);
-        Remote::load(groups, credentials, &client_id, &self.scan.remotes, self.clock)
+        let remote = Remote::load(groups, credentials, &client_id, &self.scan.remotes, self.clock)?;
+        Ok(remote.unsealing(&self.settings.remote, credentials)?)
+    }
+
+    /// The room that tells the lead, in a receiver.
+    pub(super) fn relay(&self, credentials: Option<&Path>) -> Result<Option<Relay>, GatewayError> {
+        if self.settings.gateway.role != Role::Receiver {
+            return Ok(None);
+        }
+        let (settings, uplink) = (&self.settings.relay, &self.settings.uplink);
+        let client_id = client_id(&self.settings);
+        let names = (client_id.as_str(), self.settings.topics()?);
+        let counters = Arc::clone(&self.relay);
+        Ok(Some(Relay::load(settings, uplink, credentials, names, self.clock, counters)?))
     }
 
     /// The room that takes the platform's commands.
@@ -249,6 +271,8 @@ impl House {
             uplink: self.uplink.totals(),
             uplink_line: self.uplink.line(),
             scan: &self.scan,
+            role: self.settings.gateway.role,
+            relay: self.relay.totals(),
             enrolled: self.ledger.read().count(),
             registry_lost: self.ledger.read().is_lost(),
             command: self.command.totals(),

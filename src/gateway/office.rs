@@ -29,6 +29,7 @@ pub(super) enum RoomEnd {
     Scan,
     Command,
     Registrar,
+    Relay,
     Engine(Result<Driven, OutboxGone>),
     Uplink,
     Outbox(Result<Result<(), OutboxError>, oneshot::error::RecvError>),
@@ -222,6 +223,7 @@ impl Closing {
                 RoomEnd::Scan
                 | RoomEnd::Command
                 | RoomEnd::Registrar
+                | RoomEnd::Relay
                 | RoomEnd::Uplink
                 | RoomEnd::Outbox(Ok(Ok(()))),
             ) => None,
@@ -235,7 +237,9 @@ impl Closing {
             Ok(RoomEnd::Outbox(Ok(Err(error)))) => Some(error.into()),
             Ok(RoomEnd::Outbox(Err(_))) => Some(GatewayError::Panicked("outbox")),
             Err(error) if error.is_cancelled() => None,
-            Err(_) => Some(GatewayError::Panicked("scan, engine, command, registrar or uplink")),
+            Err(_) => {
+                Some(GatewayError::Panicked("scan, engine, command, registrar, relay or uplink"))
+            }
         };
         if let Some(failure) = failure {
             stops.scan.send_replace(true);

@@ -10,8 +10,10 @@ use crate::{
     command,
     engine::{ClockQuality, RadioState, ReceiverId, Uptime, WallClock},
     outbox::{self, DiskState},
+    relay::RelayTotals,
     remote::{Refusal, RemoteCounters},
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
+    settings::Role,
     uplink::{self, payload::utc},
 };
 
@@ -26,6 +28,10 @@ pub(super) struct Report<'a> {
     /// Which broker is used, and what that depends on.
     pub(super) uplink_line: uplink::LineStatus,
     pub(super) scan: &'a ScanCounters,
+    /// What it is in its shop.
+    pub(super) role: Role,
+    /// What a receiver told its lead.
+    pub(super) relay: RelayTotals,
     /// Who is enrolled, and whether that is known at all.
     pub(super) enrolled: usize,
     pub(super) registry_lost: bool,
@@ -52,6 +58,7 @@ impl Report<'_> {
             "time": utc(self.wall.unix_at(self.wall.at)),
             "started": self.started,
             "version": env!("CARGO_PKG_VERSION"),
+            "role": self.role.name(),
             "clock": clock(&self.clock),
             "radio": self.radio(),
             "receivers": self.receivers(),
@@ -68,6 +75,8 @@ impl Report<'_> {
                 "broker": self.broker(),
                 "preferred": self.uplink_line.place == 0,
             },
+            "relay": (self.role == Role::Receiver)
+                .then(|| json!({"broker": if self.relay.online { "online" } else { "offline" }})),
             "tls": self.tls(),
             "outbox": {
                 "disk": self.outbox.disk.name(),
@@ -113,6 +122,12 @@ impl Report<'_> {
                 "unusable": scan.unusable,
                 "receivers": self.scan.receivers.iter().map(|it| receiver(it)).collect::<Value>(),
                 "remotes": self.scan.remotes.iter().map(|it| self.remote(it)).collect::<Value>(),
+            },
+            "relay": {
+                "messages": self.relay.messages,
+                "sightings": self.relay.sightings,
+                "dropped": self.relay.dropped,
+                "faults": self.relay.faults,
             },
             "engine": {
                 "received": counts.received,
@@ -292,6 +307,7 @@ impl Report<'_> {
             "messages": counters.messages.load(Relaxed),
             "heard": counters.heard.load(Relaxed),
             "dropped": counters.dropped.load(Relaxed),
+            "missed": counters.missed.load(Relaxed),
             "refused": refused,
             "clock_ahead_ms": counters.ahead_ms(&self.wall),
         })

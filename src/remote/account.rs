@@ -18,6 +18,8 @@ pub struct RemoteCounters {
     pub heard: AtomicU64,
     /// Advertisements dropped because the engine was behind.
     pub dropped: AtomicU64,
+    /// Sealed messages that never came, by the numbers of those that did.
+    pub missed: AtomicU64,
     /// The broker lets us hear its topics now.
     linked: AtomicBool,
     /// Messages and entries refused, in the order of [`Refusal::ALL`].
@@ -40,6 +42,7 @@ impl RemoteCounters {
             messages: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
             linked: AtomicBool::new(false),
             refused: Default::default(),
             last_heard: AtomicI64::new(NEVER),

@@ -16,10 +16,12 @@ use super::{
     ear::{Ear, Patience},
     filter::Filter,
     format::{Format, Message, Refusal, Sighting, Sign},
+    json::Stamp,
+    sealed::{Opened, Opener},
     sender_clock::SenderClock,
 };
 use crate::{
-    engine::{Advertisement, RadioState, ReceiverId, Rssi, Uptime},
+    engine::{Advertisement, RadioState, ReceiverId, Relayed, Rssi, Spotted, Uptime, WallClock},
     scan::Heard,
 };
 
@@ -56,11 +58,14 @@ pub struct Desk {
     heard: VecDeque<Heard>,
     notes: VecDeque<Note>,
     told: BTreeSet<(ReceiverId, Refusal)>,
+    wall: WallClock,
 }
 
 #[derive(Debug)]
 struct Place {
     receiver: Receiver,
+    /// What opens its messages, if they are sealed.
+    opener: Option<Opener>,
     clock: SenderClock,
     ear: Ear,
     counters: Arc<RemoteCounters>,
@@ -71,14 +76,31 @@ impl Desk {
     pub fn new(receivers: Vec<(Receiver, Arc<RemoteCounters>)>, now: Uptime) -> Self {
         let places = receivers.into_iter().map(|(receiver, counters)| {
             let ear = Ear::new(receiver.patience, now);
-            Place { receiver, clock: SenderClock::default(), ear, counters }
+            let clock = SenderClock::default();
+            Place { receiver, opener: None, clock, ear, counters }
         });
         Self {
             places: places.collect(),
             heard: VecDeque::new(),
             notes: VecDeque::new(),
             told: BTreeSet::new(),
+            wall: WallClock::default(),
         }
+    }
+
+    /// The same, which opens what a receiver seals.
+    #[must_use]
+    pub fn opening(mut self, receiver: &ReceiverId, opener: Opener) -> Self {
+        let place = self.places.iter_mut().find(|place| place.receiver.id == *receiver);
+        if let Some(place) = place {
+            place.opener = Some(opener);
+        }
+        self
+    }
+
+    /// The wall clock was read. Before that, none is believed.
+    pub fn handle_clock(&mut self, wall: WallClock) {
+        self.wall = wall;
     }
 
     /// What is to be subscribed to, in the order of [`Self::handle_subscribed`].
@@ -110,10 +132,17 @@ impl Desk {
         let fits = |place: &&mut Place| place.receiver.topics.iter().any(|it| it.fits(topic));
         let Some(place) = self.places.iter_mut().find(fits) else { return };
         place.counters.messages.fetch_add(1, Relaxed);
-        let (advertisements, refused) = match place.receiver.format.read(topic, payload) {
-            Ok(message) if retained => (Vec::new(), place.take_kept(now, &message)),
-            Ok(message) => place.take(now, message),
-            Err(refusal) => (Vec::new(), vec![refusal]),
+        let (taken, refused) = match &mut place.opener {
+            Some(_) if retained => (Vec::new(), vec![Refusal::Retained]),
+            Some(seal) => match seal.open(now, &self.wall, topic, payload) {
+                Ok(opened) => place.take_opened(now, opened),
+                Err(refusal) => (Vec::new(), vec![refusal]),
+            },
+            None => match place.receiver.format.read(topic, payload) {
+                Ok(message) if retained => (Vec::new(), place.take_kept(now, &message)),
+                Ok(message) => place.take(now, message),
+                Err(refusal) => (Vec::new(), vec![refusal]),
+            },
         };
         let id = place.receiver.id.clone();
         for refusal in refused {
@@ -123,7 +152,7 @@ impl Desk {
             }
         }
         self.settle();
-        self.heard.extend(advertisements.into_iter().map(Heard::Advertisement));
+        self.heard.extend(taken);
     }
 
     /// Does what is due at `now`.
@@ -149,12 +178,12 @@ impl Desk {
         self.notes.pop_front()
     }
 
-    /// Counts an advertisement that was handed on, or could not be.
-    pub fn count(&self, receiver: &ReceiverId, handed_on: bool) {
+    /// Counts advertisements, or sightings, that were handed on, or could not be.
+    pub fn count(&self, receiver: &ReceiverId, count: u64, handed_on: bool) {
         if let Some(place) = self.places.iter().find(|place| place.receiver.id == *receiver) {
             let counters = &place.counters;
             let counter = if handed_on { &counters.heard } else { &counters.dropped };
-            counter.fetch_add(1, Relaxed);
+            counter.fetch_add(count, Relaxed);
         }
     }
 
@@ -185,7 +214,7 @@ impl Place {
         if message.sightings.is_empty() { Vec::new() } else { vec![Refusal::Retained] }
     }
 
-    fn take(&mut self, now: Uptime, message: Message) -> (Vec<Advertisement>, Vec<Refusal>) {
+    fn take(&mut self, now: Uptime, message: Message) -> (Vec<Heard>, Vec<Refusal>) {
         let Message { sightings, sign, sent, mut refused } = message;
         let newest = sightings.iter().filter_map(|sighting| sighting.stamp).max();
         // What was sent was heard before. A device that rounds the one and cuts the other may say
@@ -210,7 +239,47 @@ impl Place {
         if let Some(sign) = sign {
             self.ear.sign(now, sign);
         }
-        (taken, refused)
+        (taken.into_iter().map(Heard::Advertisement).collect(), refused)
+    }
+
+    /// What was resolved elsewhere. Only a message that vouches for its radio shows that it hears.
+    fn take_opened(&mut self, now: Uptime, opened: Opened) -> (Vec<Heard>, Vec<Refusal>) {
+        let Opened { batch, missed } = opened;
+        self.counters.missed.fetch_add(missed, Relaxed);
+        let stamp = Stamp::from_micros(batch.sent_us);
+        self.clock.observe(now, stamp);
+        self.counters.set_offset(self.clock.offset());
+        let sent = self.clock.date(now, stamp);
+        let mut refused = Vec::new();
+        let mut sightings = Vec::with_capacity(batch.sightings.len());
+        for seen in batch.sightings {
+            let heard = sent - seen.age;
+            if now.since(heard) > self.receiver.max_age {
+                refused.push(Refusal::TooOld);
+                continue;
+            }
+            let rssi = seen.rssi.map(|Rssi(dbm)| louder(f64::from(dbm), self.receiver.rssi_offset));
+            let (whose, tag, wide_window) = (seen.whose, seen.tag, seen.wide_window);
+            sightings.push(Spotted { whose, tag, rssi, heard, wide_window });
+        }
+        let is_late = now.since(sent) > self.receiver.max_age;
+        if is_late && refused.is_empty() {
+            refused.push(Refusal::TooOld);
+        }
+        let vouches = batch.vouches && !is_late;
+        if vouches || !sightings.is_empty() {
+            self.ear.heard(now);
+        }
+        if batch.leaving {
+            self.ear.sign(now, Sign::Offline);
+        }
+        sightings.sort_by_key(|spotted| spotted.heard);
+        let heard_until = vouches.then_some(sent);
+        if sightings.is_empty() && heard_until.is_none() {
+            return (Vec::new(), refused);
+        }
+        let receiver = self.receiver.id.clone();
+        (vec![Heard::Relayed(Relayed { receiver, sightings, heard_until })], refused)
     }
 
     fn advertisement(&self, heard: Uptime, sighting: &Sighting) -> Advertisement {
@@ -275,7 +344,7 @@ mod tests {
         fn one(heard: &Heard) -> Option<&Advertisement> {
             match heard {
                 Heard::Advertisement(advertisement) => Some(advertisement),
-                Heard::Radio(..) | Heard::Recording => None,
+                Heard::Radio(..) | Heard::Relayed(_) | Heard::Recording => None,
             }
         }
         heard.iter().filter_map(one).collect()
@@ -405,5 +474,135 @@ mod tests {
         }
         assert_eq!(states.len(), 2, "{states:?}");
         assert!(matches!(states[1], Note::State(_, RadioState::Deaf { .. })));
+    }
+
+    mod sealed {
+        use super::*;
+        use crate::{
+            engine::{Pseudonym, Whose},
+            relay::{Batch, Run, Seen},
+            remote::sealed::tests::{TOPIC, batch, bond, sealer},
+        };
+
+        fn relaying() -> (Desk, Arc<RemoteCounters>) {
+            let (receiver, counters) = receiver("shelf", Format::BeaconGateway, TOPIC);
+            let opener = Opener::new(sealer(), bond(), receiver.max_age);
+            let id = receiver.id.clone();
+            let desk = Desk::new(vec![(receiver, Arc::clone(&counters))], ms(0));
+            let mut desk = desk.opening(&id, opener);
+            desk.handle_subscribed(ms(0), &[true]);
+            drain(&mut desk);
+            (desk, counters)
+        }
+
+        /// A message made so many milliseconds after the first.
+        fn message(counter: u64, millis: i64, ages: &[u64]) -> Batch {
+            let seen = |age: &u64| Seen {
+                whose: Whose::Subject(Pseudonym::new("m")),
+                tag: 0,
+                rssi: Some(Rssi(-70)),
+                age: Duration::from_millis(*age),
+                wide_window: false,
+            };
+            let batch = batch(Run { epoch: 1, sequence: 1, mark: 1 }, counter);
+            let sent_us = batch.sent_us + millis * 1000;
+            Batch { sent_us, sightings: ages.iter().map(seen).collect(), ..batch }
+        }
+
+        fn put(desk: &mut Desk, now: Uptime, batch: &Batch) -> Vec<Heard> {
+            let sealed = batch.seal(&sealer(), &bond()).unwrap();
+            desk.handle_message(now, TOPIC, &sealed, false);
+            drain(desk)
+        }
+
+        fn relayed(heard: &[Heard]) -> Vec<&Relayed> {
+            fn one(heard: &Heard) -> Option<&Relayed> {
+                if let Heard::Relayed(relayed) = heard { Some(relayed) } else { None }
+            }
+            heard.iter().filter_map(one).collect()
+        }
+
+        #[test]
+        fn sightings_come_dated_in_order_with_the_offset_and_the_word_that_it_hears() {
+            let (mut desk, counters) = relaying();
+            put(&mut desk, ms(1000), &message(1, 0, &[]));
+            let heard = put(&mut desk, ms(1400), &message(2, 250, &[40, 200]));
+            let [it] = relayed(&heard)[..] else { panic!("{heard:?}") };
+            let told: Vec<_> = it.sightings.iter().map(|one| (one.heard, one.rssi)).collect();
+            let rssi = Some(Rssi(-66));
+            assert_eq!(told, [(ms(1050), rssi), (ms(1210), rssi)], "150 ms on the way");
+            assert_eq!((it.receiver.as_str(), it.heard_until), ("shelf", Some(ms(1250))));
+            put(&mut desk, ms(2000), &message(5, 1000, &[]));
+            assert_eq!(counters.missed.load(Relaxed), 2);
+        }
+
+        #[test]
+        fn a_receiver_that_does_not_vouch_is_doubted_and_one_that_says_goodbye_is_gone() {
+            let (mut desk, _) = relaying();
+            put(&mut desk, ms(0), &message(1, 0, &[]));
+            for second in 1..=20 {
+                let deaf = Batch {
+                    vouches: false,
+                    ..message(1 + u64::try_from(second).unwrap(), second * 1000, &[])
+                };
+                assert_eq!(relayed(&put(&mut desk, ms(second * 1000), &deaf)).len(), 0);
+            }
+            desk.handle_timeout(ms(20_000));
+            let id = ReceiverId::new("shelf");
+            let suspect = Heard::Radio(id.clone(), RadioState::Suspect { since: ms(0) });
+            assert_eq!(drain(&mut desk), [suspect]);
+            let heard = put(&mut desk, ms(21_000), &message(50, 21_000, &[]));
+            assert_eq!(heard[0], Heard::Radio(id.clone(), RadioState::Hearing));
+            let bye = Batch { leaving: true, ..message(51, 21_500, &[]) };
+            let gone = RadioState::Deaf { since: ms(21_500), cause: DeafCause::Unreachable };
+            assert!(put(&mut desk, ms(21_500), &bye).contains(&Heard::Radio(id, gone)));
+        }
+
+        #[test]
+        fn what_was_held_up_is_refused_and_proves_nothing() {
+            let (mut desk, counters) = relaying();
+            put(&mut desk, ms(0), &message(1, 0, &[]));
+            let heard = put(&mut desk, ms(15_000), &message(2, 1000, &[0, 100]));
+            assert_eq!(relayed(&heard).len(), 0);
+            assert_eq!(counters.refused(Refusal::TooOld), 2);
+            put(&mut desk, ms(15_100), &message(3, 1500, &[]));
+            assert_eq!(counters.refused(Refusal::TooOld), 3);
+            // Of a fresh message only what is too old in it is left out.
+            let heard = put(&mut desk, ms(16_000), &message(4, 16_000, &[11_000, 5]));
+            let [it] = relayed(&heard)[..] else { panic!("{heard:?}") };
+            assert_eq!(it.sightings.len(), 1);
+        }
+
+        #[test]
+        fn what_is_altered_replayed_retained_or_not_sealed_is_refused_and_counted() {
+            let (mut desk, counters) = relaying();
+            let sealed = message(1, 0, &[0]).seal(&sealer(), &bond()).unwrap();
+            let mut altered = sealed.clone();
+            *altered.last_mut().unwrap() ^= 1;
+            let mut other_key = sealed.clone();
+            other_key[4] = 9;
+            for (payload, retained) in [
+                (&altered, false),
+                (&other_key, false),
+                (&sealed, true),
+                (&b"online".to_vec(), false),
+                (&sealed, false),
+                (&sealed, false),
+            ] {
+                desk.handle_message(ms(1), TOPIC, payload, retained);
+            }
+            let heard = drain(&mut desk);
+            assert_eq!(relayed(&heard).len(), 1, "one of them was taken");
+            for refusal in [
+                Refusal::Sealed,
+                Refusal::NoKey,
+                Refusal::Retained,
+                Refusal::NotSealed,
+                Refusal::Replayed,
+            ] {
+                assert_eq!(counters.refused(refusal), 1, "{refusal}");
+            }
+            assert_eq!(counters.messages.load(Relaxed), 6);
+        }
     }
 }

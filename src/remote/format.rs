@@ -38,6 +38,9 @@ pub enum Format {
     Shelly,
     /// Minew gateways, in the forms `JSON-LONG` and `JSON-RAW`.
     Minew,
+    /// Another gateway of this program, which resolves by itself and seals what it sends.
+    #[serde(rename = "beacon-gateway")]
+    BeaconGateway,
 }
 
 /// One advertisement that a remote receiver heard.
@@ -112,19 +115,42 @@ pub enum Refusal {
     /// Kept by the broker: nobody knows when it was heard.
     #[error("the broker had kept it (retained); turn that off at the publisher")]
     Retained,
+    /// It belongs to another place.
+    #[error("it came on a topic that belongs to another radio, gateway, shop or tenant")]
+    Foreign,
+    /// It is not sealed at all.
+    #[error("it is no sealed message of another beacon-gateway")]
+    NotSealed,
+    /// It was sealed with a key that is not here.
+    #[error("it is sealed with a key number that is not in `seal_key_file`")]
+    NoKey,
+    /// It does not open.
+    #[error(
+        "it does not open; it was altered, belongs to another place, or its key differs from ours"
+    )]
+    Sealed,
+    /// By clocks that are both believed it was not made just now.
+    #[error(
+        "its time is not ours although both clocks are believed; it is old, or one of them is wrong"
+    )]
+    Stale,
+    /// It came before, or belongs to an earlier start of the receiver.
+    #[error("it came before, or a later one did")]
+    Replayed,
 }
 
 // === impl Format ===
 
 impl Format {
     /// All of them, with the names used in the configuration and in documents.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("openmqttgateway", Self::OpenMqttGateway),
         ("theengs", Self::Theengs),
         ("espresense", Self::Espresense),
         ("ruuvi", Self::Ruuvi),
         ("shelly", Self::Shelly),
         ("minew", Self::Minew),
+        ("beacon-gateway", Self::BeaconGateway),
     ];
 
     /// The name used in the configuration and in documents.
@@ -136,6 +162,7 @@ impl Format {
             Self::Ruuvi => "ruuvi",
             Self::Shelly => "shelly",
             Self::Minew => "minew",
+            Self::BeaconGateway => "beacon-gateway",
         }
     }
 
@@ -150,6 +177,8 @@ impl Format {
             Self::Ruuvi => ruuvi::read(topic, payload),
             Self::Shelly => shelly::read(topic, payload),
             Self::Minew => minew::read(payload),
+            // Nobody reads it without the key; with it, `sealed.rs` does.
+            Self::BeaconGateway => Err(Refusal::NoKey),
         }
     }
 }
@@ -242,7 +271,7 @@ impl Sign {
 
 impl Refusal {
     /// All of them, in the order in which they are counted.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 15] = [
         Self::TooLarge,
         Self::NotJson,
         Self::Shape,
@@ -252,6 +281,12 @@ impl Refusal {
         Self::Data,
         Self::TooOld,
         Self::Retained,
+        Self::Foreign,
+        Self::NotSealed,
+        Self::NoKey,
+        Self::Sealed,
+        Self::Stale,
+        Self::Replayed,
     ];
 
     /// The word used in metrics and logs.
@@ -266,6 +301,12 @@ impl Refusal {
             Self::Data => "data",
             Self::TooOld => "too_old",
             Self::Retained => "retained",
+            Self::Foreign => "foreign",
+            Self::NotSealed => "not_sealed",
+            Self::NoKey => "no_key",
+            Self::Sealed => "sealed",
+            Self::Stale => "stale",
+            Self::Replayed => "replayed",
         }
     }
 

@@ -158,6 +158,7 @@ impl Session {
                 biased;
                 _ = watch.stop.wait_for(|stop| *stop) => return Err(End::Stopped),
                 _ = watch.ticks.tick() => {
+                    self.desk.handle_clock(self.clock.wall());
                     self.desk.handle_timeout(self.clock.now());
                     if let Some(why) = *watch.leaving.borrow() {
                         return Err(End::Again(why));
@@ -210,13 +211,17 @@ impl Session {
     /// Hands on what the desk has made, and says what is worth a word.
     async fn deliver(&mut self) -> Result<(), Closed> {
         while let Some(heard) = self.desk.poll_heard() {
-            let receiver = match &heard {
-                Heard::Advertisement(advertisement) => Some(advertisement.receiver.clone()),
+            let what = match &heard {
+                Heard::Advertisement(advertisement) => Some((advertisement.receiver.clone(), 1)),
+                Heard::Relayed(relayed) => {
+                    Some((relayed.receiver.clone(), relayed.sightings.len()))
+                }
                 Heard::Radio(..) | Heard::Recording => None,
             };
             let fate = self.outlet.put(heard).await?;
-            if let Some(receiver) = receiver {
-                self.desk.count(&receiver, fate == Fate::HandedOn);
+            if let Some((receiver, count)) = what {
+                let count = u64::try_from(count).unwrap_or(u64::MAX);
+                self.desk.count(&receiver, count, fate == Fate::HandedOn);
             }
         }
         while let Some(note) = self.desk.poll_note() {

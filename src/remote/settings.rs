@@ -7,11 +7,12 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{desk::Receiver, ear::Patience, filter::Filter, format::Format};
+use super::{desk::Receiver, ear::Patience, filter::Filter, format::Format, sealed::Opener};
 use crate::{
     engine::ReceiverId,
+    relay::{Bond, KeyError, load_key},
     settings::{Invalid, Span, between, check_id},
-    uplink::{self, Access, BrokerUrl, Protocol, UplinkError},
+    uplink::{self, Access, BrokerUrl, Protocol, Topics, UplinkError},
 };
 
 /// How many remote receivers there may be: more than a shop has walls for.
@@ -23,6 +24,10 @@ const MOST_TOPICS: usize = 8;
 /// The name of systemd's credential that may hold the password for a receiver's own broker: this, and
 /// the receiver's id.
 const CREDENTIAL: &str = "remote-password-";
+
+/// The name of systemd's credential that may hold the key of another gateway: this, and the receiver's
+/// id.
+const KEY_CREDENTIAL: &str = "remote-key-";
 
 /// `[[remote]]`: one remote receiver.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,6 +45,9 @@ pub struct Settings {
     pub max_age: Span,
     /// How long it may be silent before that is told, 30s to 24h.
     pub silent_after: Span,
+    /// The file with the key that another `beacon-gateway` has as well; for that format alone. When
+    /// empty, systemd's credential `remote-key-ID`.
+    pub seal_key_file: PathBuf,
     /// The broker; that of `[uplink]`, with all that belongs to it, when empty.
     pub broker: BrokerUrl,
     /// The version of the protocol that its own broker speaks.
@@ -105,6 +113,7 @@ impl Default for Settings {
             rssi_offset: 0.0,
             max_age: Span::secs(10),
             silent_after: Span::secs(300),
+            seal_key_file: PathBuf::new(),
             broker: BrokerUrl::default(),
             protocol: Protocol::default(),
             username: String::new(),
@@ -192,8 +201,53 @@ impl Settings {
         })
     }
 
+    /// What opens its messages, if it is another gateway of this program. `credentials` is systemd's
+    /// directory of them.
+    pub fn opener(&self, credentials: Option<&Path>) -> Result<Option<Opener>, KeyError> {
+        // What makes no sense was refused when the configuration was read.
+        let (Some(Format::BeaconGateway), [topic]) = (self.format, self.topics.as_slice()) else {
+            return Ok(None);
+        };
+        let Some(bond) = Bond::of(topic) else { return Ok(None) };
+        let sealer = load_key(&self.key_path(credentials))?;
+        Ok(Some(Opener::new(sealer, bond, self.max_age.0)))
+    }
+
+    fn key_path(&self, credentials: Option<&Path>) -> PathBuf {
+        if !self.seal_key_file.as_os_str().is_empty() {
+            return self.seal_key_file.clone();
+        }
+        let credential = credentials.map(|dir| dir.join(format!("{KEY_CREDENTIAL}{}", self.id)));
+        credential.filter(|path| path.exists()).unwrap_or_default()
+    }
+
+    /// Checks what only another gateway of this program needs: a topic of this store, and that it is not
+    /// this gateway's own.
+    pub fn check_bond(&self, n: usize, topics: &Topics) -> Result<(), Invalid> {
+        if self.format != Some(Format::BeaconGateway) {
+            return Ok(());
+        }
+        let bond = match self.topics.as_slice() {
+            [topic] => Bond::of(topic).filter(|bond| bond.is_of_the_store_of(topics)),
+            _ => None,
+        };
+        if bond.is_some_and(|bond| !bond.is_of(topics)) {
+            return Ok(());
+        }
+        let found = format!("[{}]", self.topics.join(", "));
+        let allowed = format!(
+            "write the one topic of one radio of another gateway of this shop, without `+` and `#`, like              \"beacon/v1/{}/GATEWAY/sighting/RECEIVER\"",
+            topics.store_address()
+        );
+        Err(Invalid::new(&format!("remote[{n}].topics"), found, &allowed))
+    }
+
     /// How to come to its broker.
-    fn line(&self, uplink: &uplink::Settings, credentials: Option<&Path>) -> uplink::Settings {
+    pub(crate) fn line(
+        &self,
+        uplink: &uplink::Settings,
+        credentials: Option<&Path>,
+    ) -> uplink::Settings {
         if self.broker.is_empty() {
             return uplink.clone();
         }
@@ -256,12 +310,26 @@ impl Settings {
         }
         between(&key("max_age"), self.max_age, Span::secs(1), Span::secs(60))?;
         between(&key("silent_after"), self.silent_after, Span::secs(30), Span::secs(86_400))?;
+        let is_sealed = self.format == Some(Format::BeaconGateway);
+        if !is_sealed && !self.seal_key_file.as_os_str().is_empty() {
+            let allowed = "leave it out: only messages of another `beacon-gateway` are sealed";
+            return Err(Invalid::new(&key("seal_key_file"), "set", allowed));
+        }
+        self.check_broker(uplink, &format!("remote[{n}]."))
+    }
+
+    /// Checks what belongs to a broker of its own; `section` stands before each key.
+    pub(crate) fn check_broker(
+        &self,
+        uplink: &uplink::Settings,
+        section: &str,
+    ) -> Result<(), Invalid> {
         if !self.broker.is_empty() {
             // Its keys are named like those of the uplink, and stand here.
             return self.line(uplink, None).validate().map(drop).map_err(|error| Invalid {
-                key: error.key.replace("uplink.", &format!("remote[{n}].")),
+                key: error.key.replace("uplink.", section),
                 found: error.found,
-                allowed: error.allowed.replace("uplink.", &format!("remote[{n}].")),
+                allowed: error.allowed.replace("uplink.", section),
             });
         }
         for (name, is_set) in [
@@ -274,7 +342,7 @@ impl Settings {
             if is_set {
                 let allowed = "leave it out: without a `broker` of its own the receiver is heard by \
                                way of `uplink.broker`, with the credentials of `[uplink]`";
-                return Err(Invalid::new(&key(name), "set", allowed));
+                return Err(Invalid::new(&format!("{section}{name}"), "set", allowed));
             }
         }
         Ok(())
@@ -394,5 +462,39 @@ mod tests {
         let a = Settings { topics: topics.clone(), ..remote("a") };
         let b = Settings { topics, ..own("b") };
         assert_eq!(check(&[a, b], &uplink(), &[]), Ok(()));
+    }
+
+    #[test]
+    fn another_gateway_has_one_topic_of_this_store_and_it_is_not_our_own() {
+        let topics = Topics::read("beacon/v1/t/s/g/state").unwrap().0;
+        let with = |topic: &str| Settings {
+            format: Some(Format::BeaconGateway),
+            topics: vec![topic.to_owned()],
+            ..remote("shelf")
+        };
+        assert_eq!(with("beacon/v1/t/s/gw2/sighting/local").check_bond(0, &topics), Ok(()));
+        for topic in [
+            "beacon/v1/t/s/gw2/sighting/+",
+            "beacon/v1/t/s/gw2/state",
+            "beacon/v1/t/other/gw2/sighting/local",
+            "beacon/v1/other/s/gw2/sighting/local",
+            "beacon/v1/t/s/g/sighting/local",
+        ] {
+            let message = with(topic).check_bond(3, &topics).unwrap_err().to_string();
+            assert!(message.contains("remote[3].topics") && message.contains("t/s/"), "{message}");
+        }
+        let two = Settings { topics: vec!["a".to_owned(); 2], ..with("x") };
+        assert!(two.check_bond(0, &topics).is_err());
+        assert_eq!(remote("ruuvi").check_bond(0, &topics), Ok(()));
+        // Its key is named, or a credential.
+        let sealed = with("beacon/v1/t/s/gw2/sighting/local");
+        assert!(matches!(sealed.opener(None), Err(KeyError::Unnamed)));
+        let dir = tempfile::tempdir().unwrap();
+        let credential = dir.path().join("remote-key-shelf");
+        std::fs::write(&credential, "1:").unwrap();
+        assert_eq!(sealed.key_path(Some(dir.path())), credential);
+        assert!(remote("ruuvi").opener(None).unwrap().is_none());
+        let message = Settings { seal_key_file: "/k".into(), ..remote("r") };
+        assert!(refused(&[message]).contains("seal_key_file"));
     }
 }

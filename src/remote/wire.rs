@@ -1,5 +1,6 @@
-//! What a line to a remote receiver's broker needs from rumqttc, the same for both versions of the
-//! protocol: one subscription, messages. rumqttc's types do not leave this module.
+//! What a line to a remote receiver's broker, or a receiver's line to its lead, needs from rumqttc, the
+//! same for both versions of the protocol: one subscription, messages. rumqttc's types do not leave this
+//! module.
 //!
 //! The session is clean and QoS is 0: what was not heard now is of no use later.
 
@@ -14,11 +15,12 @@ use crate::uplink::{Door, Fault, Protocol};
 /// connect, and with 3.1.1 it breaks the connection.
 const LARGEST_PACKET: u32 = 4 * 1024 * 1024;
 
-/// How many requests may wait inside rumqttc: a subscription and a farewell.
-const REQUESTS: usize = 4;
+/// How many requests may wait inside rumqttc: a subscription and a farewell, or two seconds of what a
+/// receiver tells its lead in a crowd.
+const REQUESTS: usize = 64;
 
 /// What a line reports.
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// The broker has accepted the connection.
     Welcome,
     /// The answer to the subscription, one for each filter: why not, or nothing.
@@ -30,32 +32,32 @@ pub(super) enum Signal {
 }
 
 /// A message of the broker. No `Debug`: it is about strangers.
-pub(super) struct Publication {
-    pub(super) topic: String,
+pub(crate) struct Publication {
+    pub(crate) topic: String,
     /// Cut one byte behind what a message may be: that it is larger is all that matters then.
-    pub(super) payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
     /// The broker had kept it.
-    pub(super) retained: bool,
+    pub(crate) retained: bool,
 }
 
 /// A request that rumqttc's queue would not take.
 #[derive(Debug)]
-pub(super) struct NotTaken;
+pub(crate) struct NotTaken;
 
 /// The half that takes requests.
-pub(super) enum Sender {
+pub(crate) enum Sender {
     V4(v4::Sender),
     V5(v5::Sender),
 }
 
 /// The half that is polled.
-pub(super) enum Line {
+pub(crate) enum Line {
     V4(Box<v4::Line>),
     V5(Box<v5::Line>),
 }
 
 /// Prepares a connection; it is made by the first poll of the line.
-pub(super) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
+pub(crate) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
     match door.settings.protocol {
         Protocol::V311 => {
             let (sender, line) = v4::open(door, client_id);
@@ -70,15 +72,23 @@ pub(super) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
 
 impl Sender {
     /// Subscribes with `QoS` 0.
-    pub(super) fn subscribe(&self, filters: &[String]) -> Result<(), NotTaken> {
+    pub(crate) fn subscribe(&self, filters: &[String]) -> Result<(), NotTaken> {
         match self {
             Self::V4(sender) => sender.subscribe(filters),
             Self::V5(sender) => sender.subscribe(filters),
         }
     }
 
+    /// Publishes with `QoS` 0.
+    pub(crate) fn publish(&self, topic: &str, payload: Vec<u8>) -> Result<(), NotTaken> {
+        match self {
+            Self::V4(sender) => sender.publish(topic, payload),
+            Self::V5(sender) => sender.publish(topic, payload),
+        }
+    }
+
     /// Asks for a DISCONNECT.
-    pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
+    pub(crate) fn disconnect(&self) -> Result<(), NotTaken> {
         match self {
             Self::V4(sender) => sender.disconnect(),
             Self::V5(sender) => sender.disconnect(),
@@ -88,7 +98,7 @@ impl Sender {
 
 impl Line {
     /// Waits for the next signal. Not to be called after an error.
-    pub(super) async fn next(&mut self) -> Result<Signal, Fault> {
+    pub(crate) async fn next(&mut self) -> Result<Signal, Fault> {
         match self {
             Self::V4(line) => line.next().await,
             Self::V5(line) => line.next().await,

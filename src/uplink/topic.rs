@@ -57,6 +57,8 @@ pub enum Topic<'a> {
     Metrics,
     /// The description of all this for machines; retained.
     Contract,
+    /// What a receiver has heard of members, sealed for the lead: by the name of its radio.
+    Sighting(&'a str),
     /// In: what the platform asks of this gateway.
     Command(&'a str),
     /// Out: what became of it.
@@ -218,6 +220,7 @@ impl Topics {
             ["state"] => Topic::State,
             ["metrics"] => Topic::Metrics,
             ["contract"] => Topic::Contract,
+            ["sighting", receiver] if word(receiver) => Topic::Sighting(receiver),
             ["command", name] if word(name) => Topic::Command(name),
             ["command-result", name] if word(name) => Topic::CommandResult(name),
             _ => return None,
@@ -255,6 +258,7 @@ impl fmt::Display for Topic<'_> {
             Self::State => f.write_str("state"),
             Self::Metrics => f.write_str("metrics"),
             Self::Contract => f.write_str("contract"),
+            Self::Sighting(receiver) => write!(f, "sighting/{receiver}"),
             Self::Command(name) => write!(f, "command/{name}"),
             Self::CommandResult(name) => write!(f, "command-result/{name}"),
         }
@@ -277,6 +281,7 @@ mod tests {
             (Topic::State, "state"),
             (Topic::Metrics, "metrics"),
             (Topic::Contract, "contract"),
+            (Topic::Sighting("shelf-3"), "sighting/shelf-3"),
             (Topic::Command("withdraw"), "command/withdraw"),
             (Topic::CommandResult("withdraw"), "command-result/withdraw"),
         ] {

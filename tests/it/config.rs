@@ -103,7 +103,7 @@ type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 27] = [
+    let broken: [Broken; 31] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),
@@ -168,6 +168,31 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
                 );
             },
             &["gateway.toml", "remote[0].broker", "http://b", "mqtts://HOST"],
+        ),
+        (
+            "another gateway of another shop",
+            |shop| {
+                shop.append(
+                    "[[remote]]\nid = \"shelf\"\nformat = \"beacon-gateway\"\n\
+                     topics = [\"beacon/v1/t/elsewhere/gw2/sighting/local\"]\n",
+                );
+            },
+            &["gateway.toml", "remote[0].topics", "elsewhere", "/GATEWAY/sighting/RECEIVER"],
+        ),
+        (
+            "a role that there is not",
+            |shop| shop.replace("name = \"gw1\"", "name = \"gw1\"\nrole = \"boss\""),
+            &["gateway.toml", "gateway.role", "boss", "receiver"],
+        ),
+        (
+            "a receiver without a key",
+            |shop| shop.replace("name = \"gw1\"", "name = \"gw1\"\nrole = \"receiver\""),
+            &["relay", "seal_key_file", "several-gateways"],
+        ),
+        (
+            "a way to the lead in what is no receiver",
+            |shop| shop.append("[relay]\nseal_key_file = \"/k\"\n"),
+            &["gateway.toml", "relay", "gateway.role = \"receiver\""],
         ),
         (
             "a way to hear that does not exist",
@@ -384,6 +409,7 @@ fn keys(settings: &Settings) -> BTreeMap<String, String> {
     let sections = [
         ("gateway", serde_json::to_value(&settings.gateway)),
         ("scan", serde_json::to_value(&settings.scan)),
+        ("relay", serde_json::to_value(&settings.relay)),
         ("identity", serde_json::to_value(&settings.identity)),
         ("presence", serde_json::to_value(&settings.presence)),
         ("zones", serde_json::to_value(&settings.zones)),

@@ -12,6 +12,7 @@ mod outbox;
 mod payload;
 mod placed;
 mod privacy;
+mod receiver;
 mod registry;
 mod remote;
 mod replay;

@@ -385,7 +385,7 @@ impl Ear {
     fn states(&self) -> Vec<RadioState> {
         let states = self.all().into_iter().filter_map(|(_, heard)| match heard {
             Heard::Radio(_, state) => Some(state),
-            Heard::Advertisement(_) | Heard::Recording => None,
+            Heard::Advertisement(_) | Heard::Relayed(_) | Heard::Recording => None,
         });
         states.collect()
     }
@@ -393,7 +393,7 @@ impl Ear {
     fn advertisements(&self, address: [u8; 6]) -> Vec<Advertisement> {
         let advertisements = self.all().into_iter().filter_map(|(_, heard)| match heard {
             Heard::Advertisement(heard) => (heard.address().octets() == address).then_some(heard),
-            Heard::Radio(..) | Heard::Recording => None,
+            Heard::Radio(..) | Heard::Relayed(_) | Heard::Recording => None,
         });
         advertisements.collect()
     }
@@ -401,7 +401,7 @@ impl Ear {
     fn last_heard(&self) -> Uptime {
         let times = self.all().into_iter().filter_map(|(_, heard)| match heard {
             Heard::Advertisement(advertisement) => Some(advertisement.heard),
-            Heard::Radio(..) | Heard::Recording => None,
+            Heard::Radio(..) | Heard::Relayed(_) | Heard::Recording => None,
         });
         times.max().unwrap_or_default()
     }

@@ -227,7 +227,7 @@ impl Ends {
                 _ = self.requests.recv() => return Wish::Done,
                 heard = self.heard.recv() => match heard {
                     Some(Heard::Radio(receiver, state)) => tell(receiver.as_str(), state),
-                    Some(Heard::Advertisement(_) | Heard::Recording) => {}
+                    Some(Heard::Advertisement(_) | Heard::Relayed(_) | Heard::Recording) => {}
                     None => return Wish::Done,
                 },
             }
@@ -274,7 +274,8 @@ impl Ends {
                     Some(Heard::Radio(receiver, state)) => {
                         bar.suspend(|| tell(receiver.as_str(), state));
                     }
-                    Some(Heard::Recording) => {}
+                    // What others resolved has no place of its own here.
+                    Some(Heard::Relayed(_) | Heard::Recording) => {}
                     None => break End::Stopped,
                 },
             }

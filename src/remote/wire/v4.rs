@@ -8,10 +8,10 @@ use super::{LARGEST_PACKET, NotTaken, Publication, REQUESTS, Signal, cut};
 use crate::uplink::{self, Door, Fault};
 
 /// The half that takes requests.
-pub(in crate::remote) struct Sender(AsyncClient);
+pub(crate) struct Sender(AsyncClient);
 
 /// The half that is polled.
-pub(in crate::remote) struct Line(uplink::Line<EventLoop>);
+pub(crate) struct Line(uplink::Line<EventLoop>);
 
 pub(super) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
     let largest = usize::try_from(LARGEST_PACKET).unwrap_or(usize::MAX);
@@ -26,6 +26,10 @@ impl Sender {
         let filters =
             filters.iter().map(|path| SubscribeFilter::new(path.clone(), QoS::AtMostOnce));
         self.0.try_subscribe_many(filters).map_err(|_| NotTaken)
+    }
+
+    pub(super) fn publish(&self, topic: &str, payload: Vec<u8>) -> Result<(), NotTaken> {
+        self.0.try_publish(topic, QoS::AtMostOnce, false, payload).map_err(|_| NotTaken)
     }
 
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {

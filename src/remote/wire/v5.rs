@@ -17,10 +17,10 @@ use super::{LARGEST_PACKET, NotTaken, Publication, REQUESTS, Signal, cut};
 use crate::uplink::{self, Door, Fault};
 
 /// The half that takes requests.
-pub(in crate::remote) struct Sender(AsyncClient);
+pub(crate) struct Sender(AsyncClient);
 
 /// The half that is polled.
-pub(in crate::remote) struct Line {
+pub(crate) struct Line {
     inner: uplink::Line<EventLoop>,
     keep_alive: Duration,
 }
@@ -37,6 +37,10 @@ impl Sender {
     pub(super) fn subscribe(&self, filters: &[String]) -> Result<(), NotTaken> {
         let filters = filters.iter().map(|path| Filter::new(path.clone(), QoS::AtMostOnce));
         self.0.try_subscribe_many(filters).map_err(|_| NotTaken)
+    }
+
+    pub(super) fn publish(&self, topic: &str, payload: Vec<u8>) -> Result<(), NotTaken> {
+        self.0.try_publish(topic, QoS::AtMostOnce, false, payload).map_err(|_| NotTaken)
     }
 
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {

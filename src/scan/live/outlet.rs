@@ -121,7 +121,7 @@ mod tests {
         let heard = std::iter::from_fn(|| engine.try_recv().ok());
         let state = |heard| match heard {
             Heard::Radio(_, state) => Some(state),
-            Heard::Advertisement(_) | Heard::Recording => None,
+            Heard::Advertisement(_) | Heard::Relayed(_) | Heard::Recording => None,
         };
         heard.map(state).collect()
     }

@@ -37,7 +37,7 @@ async fn in_real_time_each_advertisement_comes_when_it_was_in_the_air() {
                     );
                     heard.push(one);
                 }
-                Heard::Radio(..) => panic!("a recording has no radio"),
+                Heard::Radio(..) | Heard::Relayed(_) => panic!("a recording has no radio"),
                 Heard::Recording => closed = true,
             }
         }

@@ -109,6 +109,12 @@ impl Registry {
         self.fixtures.get(index.0 as usize)
     }
 
+    /// The fixture of that name, and its place.
+    pub fn fixture_named(&self, id: &str) -> Option<(FixtureIndex, &Fixture)> {
+        let (place, fixture) = (0..).zip(&self.fixtures).find(|(_, fixture)| fixture.id == id)?;
+        Some((FixtureIndex(place), fixture))
+    }
+
     /// The subject of that name.
     pub fn by_pseudonym(&self, name: &str) -> Option<SubjectIndex> {
         let named = |index: &SubjectIndex| self.name(*index) == Some(name);
