@@ -78,11 +78,15 @@ const FINENESS: u8 = 24;
 /// their zone, as a variance of `tens`: between 1.5 and 5 m.
 const SURROUNDINGS_BLUR: f64 = 6.0;
 
+/// Without positions: so many seconds of somebody who walks about in a zone are one look at it.
+const LOOK_S: i64 = 15;
+
 /// Where something was heard.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Place {
     Tile(i32, i32),
-    Zone(usize),
+    /// The zone, and which look at it this is.
+    Zone(usize, i64),
 }
 
 #[derive(Default)]
@@ -159,12 +163,14 @@ pub(super) fn observe(plan: &FloorPlan, parts: &[Part<'_>], height: f32) -> Obse
                     let way = within
                         .entry((zone, receiver))
                         .or_insert_with(|| Way::within(plan, receiver, points, height));
-                    way.map(|way| (Place::Zone(zone), way))
+                    way.map(|way| (Place::Zone(zone, 0), way))
                 }),
                 // Without positions a receiver is only known to be near in its own zone.
                 None => {
                     zone().filter(|zone| plan.zone_heard_by(receiver) == Some(*zone)).map(|zone| {
-                        (Place::Zone(zone), Way { blur: SURROUNDINGS_BLUR, ..Way::default() })
+                        let look = reading.at.as_micros().div_euclid(LOOK_S * 1_000_000);
+                        let way = Way { blur: SURROUNDINGS_BLUR, ..Way::default() };
+                        (Place::Zone(zone, look), way)
                     })
                 }
             };

@@ -210,10 +210,13 @@ fn where_too_few_receivers_hear_is_a_dead_spot_and_one_more_is_suggested_there()
 }
 
 #[test]
-fn a_shop_that_is_covered_has_no_dead_spot_and_needs_no_receiver() {
+fn a_shop_that_is_covered_has_at_most_a_vague_corner_and_needs_no_receiver() {
     let shop = Shop::new(1, 0.0);
     let found = survey::survey(&shop.plan, &Model::default()).unwrap();
-    assert_eq!((found.dead, found.suggestion), (Vec::new(), None));
+    assert_eq!(found.suggestion, None);
+    assert!(found.dead.iter().all(|spot| spot.weakness == Weakness::Vague), "{:?}", found.dead);
+    let dead: f32 = found.dead.iter().map(|spot| spot.area_m2).sum();
+    assert!(dead < 0.03 * 16.0 * 12.0, "{:?}", found.dead);
     assert!((0.5..4.0).contains(&found.error_m), "{}", found.error_m);
 }
 
@@ -305,8 +308,8 @@ fn a_calibration_that_makes_no_sense_is_refused_with_file_and_key() {
         ("right_with = 0.8750", "right_with = 87.5", "`right_with`"),
         ("mean_dbm = -61.5", "mean_dbm = 61.5", "`zone[0].heard[0].mean_dbm`"),
         (
-            "[[zone]]",
-            "[[receiver]]\nid = \"door\"\noffset_db = 1\nerror_db = 1\nreadings = 1\n[[zone]]",
+            "\n[[zone]]",
+            "\n[[receiver]]\nid = \"door\"\noffset_db = 1\nerror_db = 1\nreadings = 1\n[[zone]]",
             "`receiver[1].id`",
         ),
         ("version = 1", "version = ", "not TOML"),

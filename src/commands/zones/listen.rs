@@ -280,7 +280,9 @@ impl Ends {
                 },
             }
         };
-        bar.suspend(|| say(&format!("{}: {}.", bar.prefix(), listener.recording.stay())));
+        // Nothing may be asked of a bar that is suspended.
+        let said = format!("{}: {}.", bar.prefix(), listener.recording.stay());
+        bar.suspend(|| say(&said));
         end
     }
 }
