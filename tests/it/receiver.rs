@@ -100,9 +100,9 @@ async fn a_receiver_that_is_killed_freezes_its_corner_and_goes_on_when_it_is_bac
     receiver.kill();
     let doubted = || recorder.receiver("gw1", CORNER).is_some_and(|it| it["radio"] == "suspect");
     eventually("the corner is doubted", doubted).await;
-    // Longer than the timeout: the state is published ten times a second at the most.
-    let states = recorder.count("beacon/v1/t/s/gw1/state");
-    let later = || recorder.count("beacon/v1/t/s/gw1/state") > states + 60;
+    // Longer than the timeout of 5 s: metrics are published ten times a second at the most.
+    let metrics = recorder.count("beacon/v1/t/s/gw1/metrics");
+    let later = || recorder.count("beacon/v1/t/s/gw1/metrics") > metrics + 60;
     eventually("time passes", later).await;
     assert_eq!(recorder.events("gw1", "visit/ended", "member").len(), 0, "nobody leaves by it");
 
