@@ -188,7 +188,7 @@ fn long_shop() -> FloorPlan {
         zone(Point::new(0.0, 0.0), Point::new(15.0, 8.0)),
         zone(Point::new(15.0, 0.0), Point::new(150.0, 8.0)),
     ];
-    FloorPlan { receivers, zones, ..FloorPlan::default() }
+    FloorPlan { zones, receivers, ..FloorPlan::default() }
 }
 
 #[test]

@@ -336,7 +336,7 @@ mod tests {
         let (_requests, requests) = mpsc::channel(1);
         let mut ends = Ends { clock, heard, words, requests };
         let zone = ZoneId::new("wine");
-        ends.record(&mut listener, Stays::Here(zone.clone()), Duration::from_secs(60)).await;
+        ends.record(&mut listener, Stays::Here(zone.clone()), Duration::from_mins(1)).await;
         let readings = listener.recording.readings();
         let all = counters.totals().heard;
         assert!(readings > 3 && u64::try_from(readings).unwrap() * 10 < all, "{readings} of {all}");

@@ -39,7 +39,8 @@ struct Shop {
 impl Shop {
     fn new(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let config = "[gateway]\ntenant = \"t\"\nstore = \"s\"\nname = \"g\"\n\
+        let config = "uplink.broker = \"mqtt://127.0.0.1:1\"\n\
+            [gateway]\ntenant = \"t\"\nstore = \"s\"\nname = \"g\"\n\
             [scan]\nbackend = \"none\"\n[zones]\ncalibration = \"calibration.toml\"\n\
             [[receiver]]\nid = \"west\"\nposition = [0.5, 4, 2.5]\n\
             [[receiver]]\nid = \"north\"\nposition = [9, 7.5, 2.5]\n\
@@ -207,28 +208,43 @@ fn what_makes_no_sense_on_the_command_line_is_refused() {
     }
 }
 
-/// The numbers that docs/zones.md tells of the recorded walks, each left out in turn.
+/// What docs/zones.md tells of the recorded walks, each left out in turn: the receivers differ, and
+/// reckoning with it does not help there. So nothing may be recommended that is worse than nothing.
 #[test]
-fn on_recorded_walks_that_were_left_out_a_calibration_is_no_worse_than_none() {
+fn on_recorded_walks_receivers_differ_and_what_would_make_it_worse_is_refused() {
     let Some(folder) = walks() else { return };
     let file = |name: &str| folder.join(name).display().to_string();
     let recorded: Vec<String> =
         (1..=3).map(|n| file(&format!("straight_0{n}_all_sensors.mbd"))).collect();
     let receivers = file("tetam.dev");
+    let output = tempfile::tempdir().unwrap();
+    let output = output.path().join("calibration.toml");
     for zones in ["quadrants:10.3,8.8", "nearest"] {
-        let mut arguments =
-            vec!["zones", "calibrate", "--receivers", &receivers, "--zones", zones, "--walk"];
+        let mut arguments = vec!["zones", "calibrate", "--receivers", &receivers, "--zones", zones];
+        arguments.push("--walk");
         arguments.extend(recorded.iter().map(String::as_str));
         let document = json(&arguments);
         let right = |trial: &str| number(&document, &format!("/held_out/{trial}/right"));
-        let error = |trial: &str| number(&document, &format!("/held_out/{trial}/error_m"));
-        for trial in ["offsets", "offsets_and_law"] {
-            assert!(error(trial) <= error("without") * 1.05, "{zones} {trial}: {document:#}");
-            assert!(right(trial) >= right("without") - 0.03, "{zones} {trial}: {document:#}");
-        }
-        if let Some(recommended) = document.get("recommended").and_then(Value::as_str) {
+        assert_eq!(document.pointer("/held_out/folds"), Some(&Value::from(3)));
+        assert_eq!(document.pointer("/readings"), Some(&Value::from(3666)));
+        assert!(right("without") > 0.6, "{document:#}");
+        // One receiver hears far more than the others on every walk, and one far less.
+        let offset = |id: &str| {
+            let known = document.pointer("/receivers").and_then(Value::as_array).unwrap();
+            let found = known.iter().find(|it| it.get("id").and_then(Value::as_str) == Some(id));
+            number(found.unwrap(), "/offset_db")
+        };
+        assert!((4.0..8.0).contains(&offset("000000000401")), "{document:#}");
+        assert!((-10.0..-5.0).contains(&offset("b827ebf7d096")), "{document:#}");
+        let recommended = document.get("recommended").and_then(Value::as_str);
+        if let Some(recommended) = recommended {
             assert!(right(recommended) >= right("without"), "{zones}: {document:#}");
         }
+        let path = output.display().to_string();
+        arguments.extend(["--output", &path]);
+        let kept = run(&arguments);
+        assert_eq!(kept.status.success(), recommended.is_some(), "{}", said(&kept));
+        assert_eq!(output.exists(), recommended.is_some());
     }
 }
 
