@@ -164,7 +164,7 @@ fn a_calibration_that_does_not_help_is_not_written() {
 
 #[test]
 fn a_bad_calibration_stops_the_start_with_file_and_key_and_a_strange_receiver_is_advice() {
-    let shop = Shop::new("");
+    let shop = Shop::new(&remotes(1));
     let config = shop.path("gateway.toml");
     let head = "version = 1\nmade = \"2026-01-01T00:00:00Z\"\nwalks = 1\nreadings = 1\nseconds = 1\n\
                 right_without = 0.5\nright_with = 0.6\n";
