@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use super::{Study, Survey, Weakness, document::column};
 use crate::{
     engine::place::{FloorPlan, Point},
-    evaluate::plot::{EDGE, HEAD, Sheet, borders, escape, line, middle},
+    evaluate::plot::{EDGE, HEAD, Sheet, beside, borders, escape, line, middle},
 };
 
 /// Room below the plan for what the signs mean.
@@ -14,8 +14,8 @@ const FOOT: f32 = 76.0;
 
 const STYLE: &str = "\
 text{font:12px sans-serif;fill:#222}.head{font-size:15px;font-weight:bold}.small{font-size:10px;fill:#444}\
-.zone{font-size:13px;font-weight:bold;fill:#222;text-anchor:middle}.sub{font-size:11px;fill:#222;text-anchor:middle}\
-.halo{paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}\
+.zone{font-size:13px;font-weight:bold;fill:#222}.sub{font-size:11px;fill:#222}\
+.halo{stroke:#fff;stroke-width:3px;stroke-linejoin:round}\
 .floor{fill:none;stroke:#222;stroke-width:1.5}.border{fill:none;stroke:#777;stroke-width:1;stroke-dasharray:5 4}\
 .receiver{fill:#1f4e9c;stroke:#fff;stroke-width:0.8}.new{fill:#fff;stroke:#b3261e;stroke-width:2}\
 .newtext{fill:#b3261e;font-weight:bold}.bar{fill:none;stroke:#222;stroke-width:1.2}";
@@ -70,21 +70,18 @@ fn write(svg: &mut String, study: &Study, plan: &FloorPlan, sheet: &Sheet) -> fm
         line(&mut path, at(from), at(to))?;
     }
     writeln!(svg, "<path class=\"border\" d=\"{path}\"/>")?;
+    let known: Vec<_> = plan.receivers.iter().filter_map(|it| it.position.map(at)).collect();
     for (zone, name) in study.zones.iter().enumerate() {
         let Some((x, y)) = middle(plan, sheet, zone).map(at) else { continue };
-        let name = escape(name.as_str());
-        writeln!(
-            svg,
-            "<text class=\"zone halo\" x=\"{x:.1}\" y=\"{:.1}\">{name}</text>",
-            y + 24.0
-        )?;
+        let (name, y) = (escape(name.as_str()), beside(&known, x, y));
+        text(svg, ("zone", "middle"), (x, y), &name)?;
         let Some(right) = best.confusion.right(zone) else { continue };
         let mut said = format!("right {:.0} %", 100.0 * right);
         if let Some((other, share)) = best.confusion.confused_with(zone).first() {
             let name = escape(column(&study.zones, *other));
             write!(said, ", {name} {:.0} %", 100.0 * share)?;
         }
-        writeln!(svg, "<text class=\"sub halo\" x=\"{x:.1}\" y=\"{:.1}\">{said}</text>", y + 38.0)?;
+        text(svg, ("sub", "middle"), (x, y + 14.0), &said)?;
     }
     receivers(svg, study, plan, sheet)?;
     if let Some(suggestion) = study.survey.as_ref().and_then(|survey| survey.suggestion.as_ref()) {
@@ -98,14 +95,25 @@ fn write(svg: &mut String, study: &Study, plan: &FloorPlan, sheet: &Sheet) -> fm
             x - 5.0,
             y - 5.0
         )?;
-        writeln!(
-            svg,
-            "<text class=\"newtext halo\" text-anchor=\"{anchor}\" x=\"{beside:.1}\" y=\"{:.1}\">add a receiver here</text>",
-            y + 4.0
-        )?;
+        text(svg, ("newtext", anchor), (beside, y + 4.0), "add a receiver here")?;
     }
     legend(svg, study, sheet, top + depth + 20.0)?;
     writeln!(svg, "</svg>")
+}
+
+/// Writes on what is drawn already, with a white rim, so that it is read on lines and hatching. The
+/// rim is a text of its own: not everything that draws SVG can paint it first.
+fn text(
+    svg: &mut String,
+    (class, anchor): (&str, &str),
+    (x, y): (f32, f32),
+    said: &str,
+) -> fmt::Result {
+    for class in [&format!("{class} halo"), class] {
+        let place = format!("text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{y:.1}\"");
+        writeln!(svg, "<text class=\"{class}\" {place}>{said}</text>")?;
+    }
+    Ok(())
 }
 
 fn cells(svg: &mut String, survey: &Survey, sheet: &Sheet) -> fmt::Result {
@@ -143,11 +151,7 @@ fn receivers(svg: &mut String, study: &Study, plan: &FloorPlan, sheet: &Sheet) -
         // Names at the right edge stand to the left of their receiver.
         let near_edge = position.x > sheet.left_of_right_edge(4.0);
         let (x, anchor) = if near_edge { (x - 8.0, "end") } else { (x + 8.0, "start") };
-        writeln!(
-            svg,
-            "<text class=\"small halo\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{:.1}\">{said}</text>",
-            y + 4.0
-        )?;
+        text(svg, ("small", anchor), (x, y + 4.0), &said)?;
     }
     Ok(())
 }

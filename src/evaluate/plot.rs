@@ -256,7 +256,7 @@ pub(crate) fn borders(plan: &FloorPlan, sheet: &Sheet) -> Vec<(Point, Point)> {
 }
 
 /// How high a zone's name is written, so that it is not written over a receiver's.
-fn beside(receivers: &[(f32, f32)], x: f32, middle: f32) -> f32 {
+pub(crate) fn beside(receivers: &[(f32, f32)], x: f32, middle: f32) -> f32 {
     let free = |y: &f32| {
         !receivers
             .iter()
