@@ -9,7 +9,8 @@ use crate::{
 /// Seconds by where the tag was and what was announced at that time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Confusion {
-    /// For each zone of the plan, and behind them for no zone, a row of [`Self::columns`] counts.
+    /// For each zone of the plan, and behind them for no zone, a row of counts: told to be in each
+    /// zone, in none, and nobody knows where.
     rows: Vec<Vec<u32>>,
     zones: usize,
 }

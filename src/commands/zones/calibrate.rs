@@ -37,7 +37,7 @@ pub(super) struct CalibrateOptions {
     /// Position-Annotated-BLE-RSSI-Dataset.
     #[arg(long = "walk", value_name = "FILE", num_args = 1.., required_unless_present = "tag")]
     walks: Vec<PathBuf>,
-    /// Listen to this tag of the shop's own now: the id of a [[fixture]], or a Bluetooth address.
+    /// Listen to this tag of the shop's own now: the id of a `[[fixture]]`, or a Bluetooth address.
     #[arg(long, value_name = "IDENTIFIER")]
     tag: Option<String>,
     /// The zone in which the tag is now; without it, every zone is asked for in turn.
