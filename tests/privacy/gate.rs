@@ -274,7 +274,8 @@ fn drop_uncleared(data: &[u8], size: usize) {
 fn stacking() -> std_mpsc::SyncSender<Vec<u8>> {
     #[inline(never)]
     fn copy(data: &[u8]) {
-        let mut copied = [0_u8; 512];
+        // The beginning lies deeper than whatever the thread calls while it waits, which would cover it.
+        let mut copied = [0_u8; 16 << 10];
         for (to, from) in copied.iter_mut().zip(data) {
             *to = *from;
         }
