@@ -13,7 +13,8 @@ use beacon_gateway::registry::{
 use libfuzzer_sys::fuzz_target;
 
 /// What the messages themselves show of how something is written.
-const OUR_EXAMPLES: [&str; 2] = ["e2c56db5-dffb-48d2-b060-d0f5a71096e0", "C0:11:22:33:44:55"];
+const OUR_EXAMPLES: [&str; 3] =
+    ["e2c56db5-dffb-48d2-b060-d0f5a71096e0", "C0:11:22:33:44:55", "2026-01-31T00:00:00Z"];
 
 /// The longest run of hexadecimal digits, with what people put between them.
 fn longest_run(text: &str) -> usize {
