@@ -50,7 +50,7 @@ pub use time::{ClockQuality, UnixTime, Uptime, WallClock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use footfall::Footfall;
-use frame::Undecoded;
+use frame::{Frame, Frames, Undecoded};
 use identity::Effort;
 use presence::PresenceTracker;
 use sensor::Sensors;
@@ -153,23 +153,10 @@ impl Engine {
         let now = self.advance(now);
         self.identity.work(now, &self.wall);
         self.presence.heard(now, &advertisement.receiver);
-        self.counts.received += 1;
-        let decoded = frame::decode_with(advertisement.data(), self.identity.token_uuid());
-        let frames = decoded.as_deref().unwrap_or_default();
-        let resolution = if decoded == Err(Undecoded::Refused) {
-            Resolution::Anonymous
-        } else {
-            let uuids = frame::rolling_uuids(advertisement.data());
-            self.identity.resolve(now, &self.wall, advertisement.address(), frames, uuids)
-        };
-        match resolution {
-            Resolution::Anonymous => self.soiled = true,
-            Resolution::Subject(_) | Resolution::Fixture(_) => self.clean(),
-        }
+        let (decoded, resolution) = self.look(now, advertisement);
+        self.tally(&decoded, resolution);
         match resolution {
             Resolution::Subject(Recognition { subject, tag, wide_window }) => {
-                self.counts.decoded += 1;
-                self.counts.subject += 1;
                 if let Some(kind) = self.identity.registry().subject(subject).map(|it| it.kind) {
                     let Advertisement { receiver, rssi, .. } = advertisement;
                     let rssi = *rssi;
@@ -182,41 +169,83 @@ impl Engine {
                 }
             }
             Resolution::Fixture(index) => {
-                self.counts.decoded += 1;
-                self.counts.fixture += 1;
-                if let Some(fixture) = self.identity.registry().fixture(index) {
-                    if fixture.canary {
-                        match self.canaries.get_mut(&advertisement.receiver) {
-                            Some(heard) => *heard = now,
-                            None => drop(self.canaries.insert(advertisement.receiver.clone(), now)),
-                        }
-                    }
-                    let readings = frames.iter().flat_map(frame::Frame::readings);
-                    if let Some(worth) = self.sensors.observe(now, index, fixture, readings) {
-                        let (id, zone) = (fixture.id.clone(), fixture.zone.clone());
-                        self.situations.measured(now, id, zone, worth);
-                    }
-                }
+                self.hear_canary(now, index, &advertisement.receiver);
+                self.measure(now, index, decoded.as_deref().unwrap_or_default());
             }
             Resolution::Anonymous => {
-                match decoded {
-                    Ok(_) => {
-                        self.counts.decoded += 1;
-                        self.counts.anonymous += 1;
-                    }
-                    Err(Undecoded::Unknown) => self.counts.unknown += 1,
-                    Err(Undecoded::Refused) => {
-                        self.counts.unknown += 1;
-                        self.counts.refused += 1;
-                    }
-                    Err(Undecoded::Malformed { .. }) => self.counts.malformed += 1,
-                }
                 if decoded != Err(Undecoded::Refused) {
                     self.count(advertisement);
                 }
             }
         }
         self.settle();
+    }
+
+    /// What an advertisement says, and whose it is. What is never processed is nobody's.
+    fn look<'a>(
+        &mut self,
+        now: Uptime,
+        advertisement: &'a Advertisement,
+    ) -> (Result<Frames<'a>, Undecoded>, Resolution) {
+        let (data, address) = (advertisement.data(), advertisement.address());
+        let decoded = frame::decode_with(data, self.identity.token_uuid());
+        let resolution = if decoded == Err(Undecoded::Refused) {
+            Resolution::Anonymous
+        } else {
+            let frames = decoded.as_deref().unwrap_or_default();
+            self.identity.resolve(now, &self.wall, address, frames, frame::rolling_uuids(data))
+        };
+        (decoded, resolution)
+    }
+
+    /// Counts an advertisement, and sees to what a stranger's leaves on the stack.
+    fn tally(&mut self, decoded: &Result<Frames<'_>, Undecoded>, resolution: Resolution) {
+        match resolution {
+            Resolution::Anonymous => self.soiled = true,
+            Resolution::Subject(_) | Resolution::Fixture(_) => self.clean(),
+        }
+        let counts = &mut self.counts;
+        counts.received += 1;
+        match (resolution, decoded) {
+            (Resolution::Subject(_), _) => {
+                counts.decoded += 1;
+                counts.subject += 1;
+            }
+            (Resolution::Fixture(_), _) => {
+                counts.decoded += 1;
+                counts.fixture += 1;
+            }
+            (Resolution::Anonymous, Ok(_)) => {
+                counts.decoded += 1;
+                counts.anonymous += 1;
+            }
+            (Resolution::Anonymous, Err(Undecoded::Unknown)) => counts.unknown += 1,
+            (Resolution::Anonymous, Err(Undecoded::Refused)) => {
+                counts.unknown += 1;
+                counts.refused += 1;
+            }
+            (Resolution::Anonymous, Err(Undecoded::Malformed { .. })) => counts.malformed += 1,
+        }
+    }
+
+    /// Notes when a receiver heard a canary, if the fixture is one.
+    fn hear_canary(&mut self, now: Uptime, index: FixtureIndex, receiver: &ReceiverId) {
+        if self.identity.registry().fixture(index).is_some_and(|fixture| fixture.canary) {
+            match self.canaries.get_mut(receiver) {
+                Some(heard) => *heard = now,
+                None => drop(self.canaries.insert(receiver.clone(), now)),
+            }
+        }
+    }
+
+    /// Tells what a fixture's frames measure, if it is worth it.
+    fn measure(&mut self, now: Uptime, index: FixtureIndex, frames: &[Frame<'_>]) {
+        let Some(fixture) = self.identity.registry().fixture(index) else { return };
+        let readings = frames.iter().flat_map(Frame::readings);
+        if let Some(worth) = self.sensors.observe(now, index, fixture, readings) {
+            let (id, zone) = (fixture.id.clone(), fixture.zone.clone());
+            self.situations.measured(now, id, zone, worth);
+        }
     }
 
     /// Counts a device among everybody. Its address goes no further than the salt.
@@ -434,14 +463,9 @@ impl Engine {
 
     /// Says whose advertisement it is, and nothing else: what `scan` shows a technician.
     pub fn recognise(&mut self, advertisement: &Advertisement) -> Resolution {
-        if frame::never_processed(advertisement.data()) {
-            return Resolution::Anonymous;
-        }
-        let (now, data, address) =
-            (advertisement.heard, advertisement.data(), advertisement.address());
-        let frames = frame::decode_with(data, self.identity.token_uuid()).unwrap_or_default();
+        let now = advertisement.heard;
         self.identity.work(now, &self.wall);
-        self.identity.resolve(now, &self.wall, address, &frames, frame::rolling_uuids(data))
+        self.look(now, advertisement).1
     }
 
     /// Forgets what consents do not cover any more: visits of those who agree to nothing close

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Advertisement, Engine, Pseudonym, ReceiverId, Recognition, Resolution, Rssi, Sighting, Uptime,
-    frame::{self, Frame, Undecoded},
+    frame,
 };
 
 /// Who or what was heard. There is no word for a stranger.
@@ -63,28 +63,18 @@ impl Engine {
     /// Makes no visits and no readings here.
     pub fn spot(&mut self, advertisement: &Advertisement) -> Option<Spotted> {
         let now = self.advance(advertisement.heard);
-        self.counts.received += 1;
-        let resolution = self.recognise(advertisement);
-        if resolution == Resolution::Anonymous {
-            self.soiled = true;
-            self.count_nobody(advertisement);
-            return None;
-        }
-        self.clean();
-        self.counts.decoded += 1;
+        self.identity.work(now, &self.wall);
+        let (decoded, resolution) = self.look(now, advertisement);
+        self.tally(&decoded, resolution);
         let (whose, tag, wide_window) = match resolution {
             Resolution::Anonymous => return None,
             Resolution::Subject(Recognition { subject, tag, wide_window }) => {
-                self.counts.subject += 1;
                 let subject = self.identity.registry().subject(subject)?;
                 (Whose::Subject(subject.pseudonym.clone()), tag, wide_window)
             }
             Resolution::Fixture(index) => {
-                self.counts.fixture += 1;
+                self.hear_canary(now, index, &advertisement.receiver);
                 let fixture = self.identity.registry().fixture(index)?;
-                if fixture.canary {
-                    self.canaries.insert(advertisement.receiver.clone(), now);
-                }
                 let data = advertisement.data();
                 let fits = data.len() <= LONGEST_FIXTURE_DATA;
                 let data = if fits { data.to_vec() } else { Vec::new() };
@@ -93,22 +83,6 @@ impl Engine {
         };
         let (rssi, heard) = (advertisement.rssi, advertisement.heard);
         Some(Spotted { whose, tag, rssi, heard, wide_window })
-    }
-
-    fn count_nobody(&mut self, advertisement: &Advertisement) {
-        let data = advertisement.data();
-        match frame::decode_with(data, self.identity.token_uuid()) {
-            Ok(_) => {
-                self.counts.decoded += 1;
-                self.counts.anonymous += 1;
-            }
-            Err(Undecoded::Unknown) => self.counts.unknown += 1,
-            Err(Undecoded::Refused) => {
-                self.counts.unknown += 1;
-                self.counts.refused += 1;
-            }
-            Err(Undecoded::Malformed { .. }) => self.counts.malformed += 1,
-        }
     }
 
     /// Takes in what another gateway heard and resolved. Who is not enrolled here, or has no consent
@@ -149,18 +123,12 @@ impl Engine {
                 self.presence.observe(now, &sighting);
             }
             Whose::Fixture { id, data } => {
-                let known = registry.fixture_named(id);
-                let Some((index, fixture)) = known else {
+                let Some((index, _)) = registry.fixture_named(id) else {
                     self.counts.anonymous += 1;
                     return;
                 };
                 self.counts.fixture += 1;
-                let frames = frame::decode(data).unwrap_or_default();
-                let readings = frames.iter().flat_map(Frame::readings);
-                if let Some(worth) = self.sensors.observe(now, index, fixture, readings) {
-                    let (id, zone) = (fixture.id.clone(), fixture.zone.clone());
-                    self.situations.measured(now, id, zone, worth);
-                }
+                self.measure(now, index, &frame::decode(data).unwrap_or_default());
             }
         }
     }

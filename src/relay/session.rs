@@ -23,9 +23,6 @@ use crate::{
     uplink::{self, Access, Door, Ending, Fault, Leave, Lookout, Route, Topics, accompanied},
 };
 
-/// How long our last words may take.
-const FAREWELL: Duration = Duration::from_secs(1);
-
 /// The same fault is told again only after this.
 const SAY_AGAIN: Duration = Duration::from_mins(10);
 
@@ -137,7 +134,7 @@ impl Session {
             self.batcher.leave(self.clock.now(), &self.proofs);
             self.send(Some(&sender));
         }
-        part(&sender, &mut line).await;
+        wire::part(&sender, &mut line).await;
         end
     }
 
@@ -226,14 +223,4 @@ impl Session {
         }
         self.told = Some((why, now));
     }
-}
-
-/// Takes leave, so that what was said last is written.
-async fn part(sender: &Sender, line: &mut wire::Line) {
-    if sender.disconnect().is_err() {
-        return;
-    }
-    let written =
-        async { while !matches!(line.next().await, Ok(Signal::Disconnected) | Err(_)) {} };
-    tokio::time::timeout(FAREWELL, written).await.ok();
 }

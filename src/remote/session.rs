@@ -27,9 +27,6 @@ use crate::{
 /// How often the time is looked at. States change after tens of seconds.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long our last words may take.
-const FAREWELL: Duration = Duration::from_secs(1);
-
 /// The same fault is told again only after this.
 const SAY_AGAIN: Duration = Duration::from_mins(10);
 
@@ -141,7 +138,7 @@ impl Session {
                 Err(fault) => return End::Broke(fault),
             }
         };
-        part(&sender, &mut line).await;
+        wire::part(&sender, &mut line).await;
         end
     }
 
@@ -248,17 +245,6 @@ impl Session {
         }
         self.told = Some((why, now));
     }
-}
-
-/// Takes leave, so that the broker knows at once.
-async fn part(sender: &Sender, line: &mut wire::Line) {
-    if sender.disconnect().is_err() {
-        return;
-    }
-    let written =
-        async { while !matches!(line.next().await, Ok(Signal::Disconnected) | Err(_)) {} };
-    // Whoever does not answer in time hears nothing, and notices by itself.
-    tokio::time::timeout(FAREWELL, written).await.ok();
 }
 
 fn say(note: &Note) {

@@ -7,6 +7,8 @@
 mod v4;
 mod v5;
 
+use std::time::Duration;
+
 use super::format::LARGEST_MESSAGE;
 use crate::uplink::{Door, Fault, Protocol};
 
@@ -18,6 +20,9 @@ const LARGEST_PACKET: u32 = 4 * 1024 * 1024;
 /// How many requests may wait inside rumqttc: a subscription and a farewell, or two seconds of what a
 /// receiver tells its lead in a crowd.
 const REQUESTS: usize = 64;
+
+/// How long our last words may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What a line reports.
 pub(crate) enum Signal {
@@ -70,6 +75,17 @@ pub(crate) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
     }
 }
 
+/// Takes leave, so that what was said last is written and the broker knows at once. A broker that does
+/// not answer in time hears nothing, and notices by itself.
+pub(crate) async fn part(sender: &Sender, line: &mut Line) {
+    if sender.disconnect().is_err() {
+        return;
+    }
+    let written =
+        async { while !matches!(line.next().await, Ok(Signal::Disconnected) | Err(_)) {} };
+    tokio::time::timeout(FAREWELL, written).await.ok();
+}
+
 impl Sender {
     /// Subscribes with `QoS` 0.
     pub(crate) fn subscribe(&self, filters: &[String]) -> Result<(), NotTaken> {
@@ -88,7 +104,7 @@ impl Sender {
     }
 
     /// Asks for a DISCONNECT.
-    pub(crate) fn disconnect(&self) -> Result<(), NotTaken> {
+    fn disconnect(&self) -> Result<(), NotTaken> {
         match self {
             Self::V4(sender) => sender.disconnect(),
             Self::V5(sender) => sender.disconnect(),
