@@ -110,9 +110,14 @@ pub fn is_slot(slot: &[u8]) -> bool {
     slot.starts_with(PREFIX)
 }
 
+/// Where a subject's open visit is kept.
+pub fn slot(subject: &Pseudonym) -> Vec<u8> {
+    [PREFIX, subject.as_str().as_bytes()].concat()
+}
+
 /// What the outbox is asked to keep or to forget.
 pub fn write(checkpoint: &Checkpoint, wall: &WallClock, run: RunId) -> Write {
-    let slot = [PREFIX, checkpoint.subject.as_str().as_bytes()].concat();
+    let slot = slot(&checkpoint.subject);
     let value = checkpoint.visit.as_ref().map(|visit| encode(visit, wall, run));
     Write::Keep { slot, value }
 }

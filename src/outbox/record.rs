@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Class;
+use super::{Class, Entry, Tag};
 use crate::{
     engine::{
         ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
@@ -375,6 +375,29 @@ impl Record {
             if bytes.len() <= MAX_BYTES || !self.shorten() {
                 return bytes;
             }
+        }
+    }
+
+    /// The record on its way into the outbox.
+    pub fn into_entry(self) -> Entry {
+        let made = self.made();
+        let about = Some(self.whose_order());
+        let class = self.class();
+        Entry { bytes: self.encode(), made, about, class }
+    }
+
+    /// Whose order it keeps at the platform: the same as its `partitionkey`. For a person it is also what an
+    /// erasure finds it by.
+    fn whose_order(&self) -> Tag {
+        match &self.body {
+            Body::Presence(presence) => Tag::of(&presence.subject),
+            Body::Measured { fixture, .. } => Tag::of_thing("fixture", fixture),
+            Body::Counted(counted) => Tag::of_thing("zone", &counted.zone),
+            Body::Started(_)
+            | Body::RadioDeaf { .. }
+            | Body::RadioRecovered { .. }
+            | Body::RecordsDropped(_)
+            | Body::ConsentWithdrawn(_) => Tag::of_thing("gateway", ""),
         }
     }
 

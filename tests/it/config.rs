@@ -195,6 +195,31 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
             &["gateway.toml", "relay", "gateway.role = \"receiver\""],
         ),
         (
+            "a standby for nobody",
+            |shop| shop.replace("name = \"gw1\"", "name = \"gw1\"\nrole = \"standby\""),
+            &["gateway.toml", "standby.peer", "several-gateways"],
+        ),
+        (
+            "a standby for itself",
+            |shop| shop.append("[standby]\npeer = \"gw1\"\n"),
+            &["gateway.toml", "standby.peer", "gw1", "other gateway"],
+        ),
+        (
+            "another gateway whose name is no level of a topic",
+            |shop| shop.append("[standby]\npeer = \"gw/2\"\n"),
+            &["gateway.toml", "standby.peer", "gw/2"],
+        ),
+        (
+            "another gateway without a key",
+            |shop| shop.append("[standby]\npeer = \"gw2\"\n"),
+            &["standby.seal_key_file", "several-gateways"],
+        ),
+        (
+            "a takeover that is too hasty",
+            |shop| shop.append("[standby]\npeer = \"gw2\"\ntakeover_after = \"1s\"\n"),
+            &["gateway.toml", "standby.takeover_after", "1s", "3s to"],
+        ),
+        (
             "a way to hear that does not exist",
             |shop| shop.append("[scan]\ndata = \"radio\"\n"),
             &["gateway.toml", "scan.data", "radio", "monitor"],
@@ -410,6 +435,7 @@ fn keys(settings: &Settings) -> BTreeMap<String, String> {
         ("gateway", serde_json::to_value(&settings.gateway)),
         ("scan", serde_json::to_value(&settings.scan)),
         ("relay", serde_json::to_value(&settings.relay)),
+        ("standby", serde_json::to_value(&settings.standby)),
         ("identity", serde_json::to_value(&settings.identity)),
         ("presence", serde_json::to_value(&settings.presence)),
         ("zones", serde_json::to_value(&settings.zones)),
