@@ -224,6 +224,16 @@ impl Book {
         self.pages.take().zip(self.told)
     }
 
+    /// Of which start of the other one was heard last.
+    pub(super) fn run(&self) -> Option<Run> {
+        self.run
+    }
+
+    /// Forgets the picture.
+    pub(super) fn clear(&mut self) {
+        (self.building, self.pages, self.whole, self.told) = (None, None, false, None);
+    }
+
     /// Things in messages that made no sense.
     pub(super) fn unread(&self) -> u64 {
         self.unread
@@ -323,4 +333,185 @@ fn redated(
     let Body::Presence(presence) = &mut record.body else { return None };
     presence.begun_at = ours.begun_at(presence.begun_at.as_deref()).map(|it| it.to_string());
     Some(record)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{Checkpoint, Quality, ReceiverId, UnixTime, VisitId},
+        outbox::{
+            Write,
+            record::{Context, Presence},
+        },
+    };
+
+    fn ours() -> Ours {
+        Ours { store: "s".to_owned(), me: Arc::from("gw2"), peer: Arc::from("gw1"), run: RunId(7) }
+    }
+
+    fn s(seconds: i64) -> Uptime {
+        Uptime::from_micros(seconds * 1_000_000)
+    }
+
+    fn wall(seconds: i64) -> WallClock {
+        let unix = UnixTime::from_millis(1_790_000_000_000 + seconds * 1000);
+        WallClock { at: s(seconds), unix, quality: ClockQuality::Synced }
+    }
+
+    /// The lead's uptime is a hundred seconds ahead of ours.
+    fn visit(subject: &str, number: u64, begun_at: Option<&str>) -> (String, Option<Vec<u8>>) {
+        let visit = VisitRecord {
+            id: VisitId { epoch: 1, run: 1, number },
+            begun_at: begun_at.map(Arc::from),
+            started: s(110),
+            last_seen: s(110),
+            first_receiver: ReceiverId::default(),
+            last_receiver: ReceiverId::default(),
+            stays: Vec::new(),
+            stays_cut: false,
+            in_zone: false,
+            dwelled: 0,
+            dwell: BTreeMap::new(),
+            quality: Quality::default(),
+            left: None,
+        };
+        let checkpoint = Checkpoint { subject: Pseudonym::new(subject), visit: Some(visit) };
+        match checkpoint::write(&checkpoint, &wall(111), RunId(1)) {
+            Write::Keep { value, .. } => (subject.to_owned(), value),
+            _ => (subject.to_owned(), None),
+        }
+    }
+
+    fn started(subject: &str, number: u64) -> Vec<u8> {
+        let presence = Presence {
+            subject: subject.to_owned(),
+            kind: "customer".to_owned(),
+            purpose: "presence".to_owned(),
+            proof: "p".to_owned(),
+            purposes: vec!["presence".to_owned()],
+            wide_window: false,
+            visit: (1, 1, number),
+            begun_at: None,
+            change: Change::VisitStarted { receiver: "r".to_owned() },
+            context: Context::default(),
+        };
+        Record::new(Body::Presence(Box::new(presence)), s(110), RunId(1), &wall(110)).encode()
+    }
+
+    fn message(counter: u64) -> Message {
+        let uptime_us = s(115).as_micros();
+        Message { run: (1, 1, 1), counter, uptime_us, acting: true, ..Message::default() }
+    }
+
+    fn picture(counter: u64, visits: Vec<(String, Option<Vec<u8>>)>) -> Message {
+        Message { base: true, whole: true, visits, ..message(counter) }
+    }
+
+    fn enter(book: &mut Book, message: &Message) -> bool {
+        book.enter(s(15), &wall(15), message, &ours())
+    }
+
+    fn open(book: &Book) -> Vec<&str> {
+        book.pages().map(|it| it.visits.keys().map(Pseudonym::as_str).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_picture_is_whole_until_a_message_is_missing_and_again_when_it_was_told_anew() {
+        let mut book = Book::default();
+        assert!(!enter(&mut book, &message(1)));
+        let change =
+            |counter, name| Message { visits: vec![visit(name, 2, None)], ..message(counter) };
+        assert!(!enter(&mut book, &change(2, "n")), "there is nothing that it could change");
+        assert!(enter(&mut book, &picture(3, vec![visit("m", 1, None)])));
+        assert!(enter(&mut book, &change(4, "n")));
+        assert_eq!((open(&book), book.applied().map(|it| it.1)), (vec!["m", "n"], Some(4)));
+        assert!(!enter(&mut book, &change(6, "o")), "the fifth is missing");
+        assert_eq!((open(&book), book.is_whole()), (vec!["m", "n"], false));
+        // The old picture stays until the new one is there.
+        let first = Message { base: true, visits: vec![visit("p", 3, None)], ..message(7) };
+        assert!(enter(&mut book, &first));
+        assert_eq!((open(&book), book.is_whole()), (vec!["m", "n"], false));
+        enter(&mut book, &Message { whole: true, ..message(8) });
+        assert_eq!((open(&book), book.is_whole()), (vec!["p"], true));
+        // One whose middle is missing is none.
+        enter(&mut book, &Message { base: true, ..message(9) });
+        enter(&mut book, &Message { whole: true, ..message(11) });
+        assert_eq!((open(&book), book.is_whole()), (vec!["p"], false));
+        // A new start that does not act says nothing about visits.
+        enter(&mut book, &Message { run: (1, 9, 9), acting: false, ..message(1) });
+        assert_eq!(open(&book), ["p"]);
+    }
+
+    #[test]
+    fn times_are_ours_and_a_visit_keeps_the_name_of_the_gateway_that_began_it() {
+        let mut book = Book::default();
+        let visits =
+            vec![visit("m", 1, None), visit("n", 2, Some("gw2")), visit("o", 3, Some("gw3"))];
+        let seen = vec![("m".to_owned(), s(113).as_micros())];
+        enter(
+            &mut book,
+            &Message { seen, records: vec![(1, started("m", 1))], ..picture(1, visits) },
+        );
+        let (pages, told) = book.take().unwrap();
+        assert_eq!(told, s(15));
+        let of = |name: &str| &pages.visits[&Pseudonym::new(name)];
+        assert_eq!((of("m").1.started, of("m").1.last_seen), (s(10), s(13)));
+        let begun = ["m", "n", "o"].map(|name| of(name).1.begun_at.as_deref());
+        assert_eq!(begun, [Some("gw1"), None, Some("gw3")]);
+        let keys = ["m", "n", "o"].map(|name| of(name).0.gateway.as_str());
+        assert_eq!(keys, ["gw1", "gw2", "gw3"]);
+        let record = &pages.records[0].1;
+        assert_eq!((record.run, record.uptime_us), (RunId(7), s(10).as_micros()));
+        assert_eq!(record.unix_ms, wall(10).unix.as_millis());
+        assert!(book.take().is_none());
+    }
+
+    #[test]
+    fn what_the_platform_has_or_a_withdrawal_covers_is_not_kept() {
+        let mut book = Book::default();
+        let visits = vec![visit("m", 1, None), visit("n", 2, None)];
+        let records = vec![(1, started("m", 1)), (2, started("n", 2)), (3, started("n", 2))];
+        enter(&mut book, &Message { records, ..picture(1, visits) });
+        let numbers = |book: &Book| -> Vec<u64> {
+            book.pages().unwrap().records.iter().map(|(number, _)| *number).collect()
+        };
+        let event = |visit: &str, kind: &str| {
+            let json = format!(
+                "{{\"type\":\"io.beacon-gateway.{kind}.v1\",\"data\":{{\"visit\":\"{visit}\"}}}}"
+            );
+            Echo::of_event(json.as_bytes()).unwrap()
+        };
+        book.echo(&event("s-gw1-1-v1-2", "visit.ended"), &ours());
+        book.echo(&event("s-gw2-1-v1-2", "visit.started"), &ours());
+        assert_eq!(numbers(&book), [1, 2, 3]);
+        book.echo(&event("s-gw1-1-v1-2", "visit.started"), &ours());
+        assert_eq!(numbers(&book), [1, 3], "one event is one");
+        enter(&mut book, &Message { delivered: 1, ..message(2) });
+        assert_eq!(numbers(&book), [3]);
+        // An end that is told leaves what was told before; one without a word does not.
+        let last = Message {
+            visits: vec![("n".to_owned(), None)],
+            records: vec![(4, started("n", 2))],
+            ..message(3)
+        };
+        enter(&mut book, &last);
+        assert_eq!((numbers(&book), open(&book)), (vec![3, 4], vec!["m"]));
+        enter(&mut book, &Message { visits: vec![("n".to_owned(), None)], ..message(4) });
+        assert!(numbers(&book).is_empty());
+        assert_eq!(book.pages().unwrap().closed[0].visit, (1, 1, 2));
+        book.retain(|name| name != "m");
+        assert!(open(&book).is_empty());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_counted_and_the_rest_is_taken() {
+        let mut book = Book::default();
+        let visits = vec![("x".to_owned(), Some(vec![99, 1])), visit("m", 1, None)];
+        enter(&mut book, &Message { records: vec![(1, vec![0; 7])], ..picture(1, visits) });
+        assert_eq!((open(&book), book.unread()), (vec!["m"], 2));
+        for json in ["", "{}", "[1]", "{\"type\":\"a\",\"data\":{\"visit\":\"v\"}}"] {
+            assert_eq!(Echo::of_event(json.as_bytes()), None);
+        }
+    }
 }

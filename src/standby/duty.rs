@@ -7,7 +7,8 @@
 //! Promises:
 //! - while both hear each other, exactly one acts, but for the moment of a change, in which none does;
 //! - a lead that starts does not act before it has listened for a standby that acts, or knows that it does
-//!   not;
+//!   not although it has heard of the start;
+//! - a standby that followed a lead which starts anew acts at once: what was heard meanwhile only it has;
 //! - a standby acts only while the broker does not say that the lead is online, and when it had a line to
 //!   the broker and heard nothing of the lead for [`Terms::takeover_after`];
 //! - it hands back once the lead was heard of without a break for [`Terms::return_after`] and follows, or acts.
@@ -82,6 +83,8 @@ pub struct Duty {
     state: PeerState,
     /// When the other one was last heard of, and since when without a break.
     heard: Option<(Uptime, Uptime)>,
+    /// It acted when it was last heard of.
+    peer_acted: bool,
     orders: VecDeque<Order>,
 }
 
@@ -122,6 +125,7 @@ impl Duty {
             linked: None,
             state: PeerState::Unknown,
             heard: None,
+            peer_acted: false,
             orders: VecDeque::new(),
         }
     }
@@ -157,16 +161,27 @@ impl Duty {
         self.handle_timeout(now);
     }
 
-    /// The other one was heard of, acting or not; `ready` if it has the whole picture of what this one does.
+    /// The other one, whose earlier start this one has followed, has started anew.
+    pub fn handle_restart(&mut self) {
+        if self.part == Part::Standby && !self.acting {
+            self.act(Why::Gone);
+        }
+    }
+
+    /// The other one was heard of, acting or not; `ready` if it has heard of this one's start, and has the whole
+    /// picture of what this one does, if it does anything.
     pub fn handle_peer(&mut self, now: Uptime, acting: bool, ready: bool) {
         let since = match self.heard {
             Some((last, since)) if now.since(last) < BREAK => since,
             _ => now,
         };
-        let first = self.heard.replace((now, since)).is_none();
+        self.heard = Some((now, since));
+        let acted = std::mem::replace(&mut self.peer_acted, acting);
+        // One that does not hear this one will never answer.
+        let answered = ready || now.since(self.began) >= WITHOUT_LINE;
         match (self.part, self.acting) {
-            (Part::Lead, false) if !acting => {
-                self.act(if first { Why::Alone } else { Why::HandedOver });
+            (Part::Lead, false) if !acting && (answered || acted) => {
+                self.act(if acted { Why::HandedOver } else { Why::Alone });
             }
             (Part::Standby, true) if acting => self.stand_down(Why::Both),
             (Part::Standby, true) if ready && now.since(since) >= self.terms.return_after => {
@@ -263,8 +278,13 @@ mod tests {
         assert_eq!(pass(&mut lead, 99_999), [(ms(10_000), Order::Act(Why::Alone))]);
         let mut lead = duty(Part::Lead);
         lead.handle_peer(ms(200), false, false);
+        assert_eq!(lead.poll(), None, "it has not heard of this start");
+        lead.handle_peer(ms(300), false, true);
         let alone = Some(Order::Act(Why::Alone));
         assert_eq!(lead.poll(), alone, "a standby that does not act is enough");
+        let mut lead = duty(Part::Lead);
+        (0..=10).for_each(|second| lead.handle_peer(ms(second * 1000), false, false));
+        assert_eq!(lead.poll(), alone, "one that never answers does not hear it");
     }
 
     #[test]
@@ -274,7 +294,7 @@ mod tests {
             lead.handle_peer(ms(500 + second * 1000), true, false);
         }
         assert_eq!(pass(&mut lead, 31_000), []);
-        lead.handle_peer(ms(31_000), false, false);
+        lead.handle_peer(ms(31_000), false, true);
         assert_eq!(lead.poll(), Some(Order::Act(Why::HandedOver)));
         // One that dies before it does is succeeded to, with a line or without.
         for linked in [true, false] {
@@ -336,6 +356,14 @@ mod tests {
         assert_eq!(standby.poll(), Some(Order::StandDown(Why::Returned)));
         assert_eq!(pass(&mut standby, 89_999), []);
         assert_eq!(pass(&mut standby, 90_000), [(ms(90_000), Order::Act(Why::Gone))]);
+    }
+
+    #[test]
+    fn a_standby_acts_at_once_for_a_lead_that_starts_anew_and_a_lead_for_nobody() {
+        let (mut standby, mut lead) = (duty(Part::Standby), duty(Part::Lead));
+        standby.handle_restart();
+        lead.handle_restart();
+        assert_eq!((standby.poll(), lead.poll()), (Some(Order::Act(Why::Gone)), None));
     }
 
     #[test]

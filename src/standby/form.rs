@@ -66,6 +66,8 @@ pub struct Message {
     pub counter: u64,
     /// The sender's uptime, in microseconds.
     pub uptime_us: i64,
+    /// The receiver's start of which the sender has heard last.
+    pub hears: Option<(u32, u64, u64)>,
     /// The sender makes events.
     pub acting: bool,
     /// The start of the receiver's, and the counter, up to which the sender has its whole picture.

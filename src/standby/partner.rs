@@ -220,7 +220,10 @@ impl Partner {
     /// The line to the broker stands, or no longer does.
     pub fn handle_link(&mut self, now: Uptime, engine: &mut Engine, linked: bool) {
         self.duty.handle_link(now, linked);
-        if !linked {
+        if linked {
+            // The other one is to hear of this start at once.
+            self.next_beat = now;
+        } else {
             self.let_go();
         }
         self.obey(now, engine);
@@ -240,17 +243,29 @@ impl Partner {
         engine: &mut Engine,
         message: &Message,
     ) {
+        let start = message.start();
+        let is_new = self.book.run().is_some_and(|known| known != start);
+        if is_new && !message.acting && self.book.pages().is_some() {
+            // Before anything is trimmed: nobody else knows what was heard since it died.
+            self.duty.handle_restart();
+            self.obey(now, engine);
+        }
         let changed = self.book.enter(now, wall, message, &self.ours);
         if message.acting {
             self.gap.trim(now - SLACK);
         }
-        let begins = message.acting && !std::mem::replace(&mut self.peer_acts, message.acting);
+        let acted = std::mem::replace(&mut self.peer_acts, message.acting);
+        let begins = message.acting && !acted;
         let applied = message.applied.filter(|(run, _)| *run == self.mark());
         self.followed = applied.map(|(_, counter)| counter);
         if let Some(counter) = self.followed {
             self.gate.applied(now, counter);
         }
-        let ready = self.followed.is_some_and(|followed| followed >= self.content);
+        let ready = if self.is_acting() {
+            self.followed.is_some_and(|followed| followed >= self.content)
+        } else {
+            message.hears == Some(self.mark())
+        };
         // A picture that is asked for is told when there is one: not before what a takeover has led to was kept.
         let asked = message.wants && self.is_acting();
         self.duty.handle_peer(now, message.acting, ready);
@@ -270,7 +285,7 @@ impl Partner {
         {
             self.judge_left_over(now, engine, &known);
         }
-        if changed || begins {
+        if changed || begins || is_new {
             // Somebody may wait for the answer, or has not told the picture yet.
             self.tell(now, Message::default());
         }
@@ -407,11 +422,13 @@ impl Partner {
             self.content = self.counter;
         }
         let applied = self.book.applied();
+        let hears = self.book.run();
         let acting = self.is_acting();
         self.out.push_back(Message {
             run: self.mark(),
             counter: self.counter,
             uptime_us: now.as_micros(),
+            hears: hears.map(|it| (it.epoch, it.sequence, it.mark)),
             acting,
             applied: applied.map(|(it, last)| ((it.epoch, it.sequence, it.mark), last)),
             wants: !acting && self.peer_acts && !self.book.is_whole(),
@@ -429,7 +446,7 @@ impl Partner {
                     self.gate.open();
                     self.ledger.clear();
                     self.let_go();
-                    self.book = Book::default();
+                    self.book.clear();
                     let visits = self.left_over.len();
                     self.notes.push_back(Note::StandsDown { why, visits });
                 }

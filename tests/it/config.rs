@@ -103,7 +103,7 @@ type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 31] = [
+    let broken: [Broken; 36] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),

@@ -220,3 +220,13 @@ fn without_leave_to_read_the_events_or_over_a_line_that_loses_messages_no_visit_
     let score = add_up("one message in a hundred lost", once, |shop| shop.lossy = 10);
     assert_eq!((score.lost, score.doubled, score.unended), (0, 0, 0));
 }
+
+#[test]
+fn a_lead_whose_power_is_cut_is_missed_when_the_broker_notices_and_no_visit_is_lost_even_then() {
+    // One and a half keep-alives of 30 s (MQTT 5.0, 3.1.2.10).
+    const NOTICED: i64 = 45_000;
+    let once = |rng: &mut fastrand::Rng| vec![(rng.i64(60_000..HOUR), None)];
+    let score = add_up("power cut", once, |shop| shop.will_after = NOTICED);
+    assert_eq!((score.lost, score.doubled, score.unended, score.again), (0, 0, 0, 0));
+    assert!(score.without.iter().all(|it| *it == NOTICED), "{:?}", score.without);
+}

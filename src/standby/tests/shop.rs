@@ -96,6 +96,8 @@ pub(super) struct Shop {
     /// Messages between the two that are lost, of a thousand.
     pub(super) lossy: u32,
     lead_state: PeerState,
+    /// How long the broker takes to tell a last will.
+    pub(super) will_after: i64,
     pub(super) private: Vec<ZoneId>,
 }
 
@@ -151,6 +153,7 @@ impl Shop {
             echoes: true,
             lossy: 0,
             lead_state: PeerState::Unknown,
+            will_after: 5,
             private: Vec::new(),
         }
     }
@@ -220,7 +223,7 @@ impl Shop {
             Happening::Wills(_) => true,
         });
         if which == LEAD {
-            self.put(now + 5, Happening::Wills(PeerState::Offline));
+            self.put(now + self.will_after, Happening::Wills(PeerState::Offline));
         }
         // Whatever comes next is behind what was sent.
         self.nodes[which].sent = now + 60;
@@ -341,6 +344,15 @@ impl Shop {
     pub(super) fn acting(&self) -> [bool; 2] {
         let acts = |node: &Node| node.alive.as_ref().is_some_and(|it| it.partner.is_acting());
         [acts(&self.nodes[LEAD]), acts(&self.nodes[STANDBY])]
+    }
+
+    /// Whether a gateway believes that the other one makes events, and that whichever is silent follows.
+    pub(super) fn believes(&self, which: usize) -> (bool, bool) {
+        let believes = |alive: &Alive| {
+            let now = alive.uptime(self.now);
+            (alive.partner.peer_acts(now), alive.partner.is_followed(now))
+        };
+        self.nodes[which].alive.as_ref().map(believes).unwrap_or_default()
     }
 
     fn timer(&self, which: usize) -> Option<i64> {

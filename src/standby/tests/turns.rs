@@ -60,6 +60,7 @@ fn a_visit_goes_on_under_its_name_and_is_handed_back_under_it() {
     stay(&mut shop, "m", 30);
     assert_eq!(shop.acting(), [true, false], "{}", shop.story("m"));
     assert_eq!(shop.acts_since(LEAD).unwrap().1, Why::HandedOver);
+    assert_eq!([LEAD, STANDBY].map(|it| shop.believes(it)), [(false, true), (true, true)]);
     pass(&mut shop, 60);
     let expected = [
         (LEAD, "visit.started"),
@@ -143,17 +144,20 @@ fn a_standby_that_starts_later_catches_up_and_one_that_starts_too_late_begins_an
 }
 
 #[test]
-fn a_lead_that_is_back_at_once_is_no_reason_to_take_over() {
-    let mut shop = Shop::new(7, &["m"]);
+fn a_lead_that_is_back_at_once_gets_its_visits_and_what_was_heard_meanwhile() {
+    let mut shop = Shop::new(7, &["m", "brief"]);
     pass(&mut shop, 5);
     stay(&mut shop, "m", 20);
     shop.kill(LEAD);
-    stay(&mut shop, "m", 2);
+    stay(&mut shop, "m", 1);
+    stay(&mut shop, "brief", 2);
     shop.start(LEAD);
     stay(&mut shop, "m", 60);
-    assert!(shop.nodes[STANDBY].notes.is_empty());
     assert_eq!((shop.acting(), visits(&shop, "m")), ([true, false], 1));
     assert_eq!(shop.events("m", "visit.started").len(), 1);
+    // Nobody but the standby knows of this one.
+    assert_eq!(visits(&shop, "brief"), 1, "{}", shop.story("brief"));
+    assert_eq!(shop.events("brief", "visit.ended").len(), 1);
 }
 
 #[test]
