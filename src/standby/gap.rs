@@ -76,7 +76,9 @@ mod tests {
     #[test]
     fn what_was_heard_before_the_last_word_goes_and_the_rest_comes_in_order() {
         let mut gap = Gap::default();
-        [1, 2, 5, 4, 7].into_iter().for_each(|at| gap.push(heard(at)));
+        for at in [1, 2, 5, 4, 7] {
+            gap.push(heard(at));
+        }
         gap.trim(Uptime::from_micros(2000));
         assert_eq!(gap.since(), Some(Uptime::from_micros(2000)));
         gap.retain(|subject| subject == "odd");

@@ -1,4 +1,5 @@
 //! A busy hour in which the lead is killed at any moment: is each visit told, once, under one name?
+#![expect(clippy::print_stderr, reason = "the figures are what these tests are run for")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -377,7 +377,9 @@ impl Shop {
             Happening::Commits(of, incarnation, writes) => {
                 if self.nodes[of].incarnation == incarnation {
                     self.nodes[of].uncommitted -= 1;
-                    writes.into_iter().for_each(|write| self.commit(of, write));
+                    for write in writes {
+                        self.commit(of, write);
+                    }
                 }
             }
             Happening::Delivers(of, _, sequence) => self.deliver(of, sequence),
