@@ -260,3 +260,21 @@ fn a_zone_that_is_private_at_the_standby_is_not_named_by_it() {
     assert!(kinds.contains(&"visit.ended"), "{kinds:?}");
     assert_eq!(visits(&shop, "m"), 1);
 }
+
+#[test]
+fn in_whichever_moment_of_a_visits_first_the_lead_is_killed_its_start_and_its_end_are_told_once() {
+    for millis in 0..250 {
+        let mut shop = Shop::new(1000 + millis.unsigned_abs(), &["m"]);
+        pass(&mut shop, 5);
+        shop.heard("m", [Some(-60); 2], None);
+        let killed = shop.now + millis;
+        shop.pass(killed);
+        shop.kill(LEAD);
+        stay(&mut shop, "m", 20);
+        pass(&mut shop, 60);
+        for kind in ["visit.started", "zone.entered", "zone.exited", "visit.ended"] {
+            let told = shop.events("m", kind).len();
+            assert_eq!((visits(&shop, "m"), told), (1, 1), "{millis} {kind} {}", shop.story("m"));
+        }
+    }
+}
