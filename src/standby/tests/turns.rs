@@ -263,7 +263,7 @@ fn a_zone_that_is_private_at_the_standby_is_not_named_by_it() {
 
 #[test]
 fn in_whichever_moment_of_a_visits_first_the_lead_is_killed_its_start_and_its_end_are_told_once() {
-    for millis in 0..250 {
+    for millis in 0..250_i64 {
         let mut shop = Shop::new(1000 + millis.unsigned_abs(), &["m"]);
         pass(&mut shop, 5);
         shop.heard("m", [Some(-60); 2], None);
