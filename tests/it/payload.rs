@@ -72,6 +72,27 @@ fn an_event_made_before_the_clock_was_set_is_corrected_by_the_run_that_made_it()
 }
 
 #[test]
+fn a_visit_that_another_gateway_began_keeps_its_name_and_the_event_is_ours() {
+    let change = Change::VisitStarted { receiver: "r".to_owned() };
+    let elsewhere = Presence { begun_at: Some("gw9".to_owned()), ..presence(change.clone()) };
+    let made = record(Body::Presence(Box::new(elsewhere)));
+    let bytes = made.clone().encode();
+    assert_eq!(Record::decode(&bytes).unwrap(), made);
+    for end in 0..bytes.len() {
+        assert!(Record::decode(&bytes[..end]).is_err());
+    }
+    let visit = |record: &Record| {
+        let event = origin().render(Sequence(42), record, &wall(THEN));
+        let json: serde_json::Value = serde_json::from_slice(&event.json).unwrap();
+        (json["data"]["visit"].as_str().unwrap().to_owned(), json["id"].clone())
+    };
+    let ours = record(Body::Presence(Box::new(presence(change))));
+    let ((theirs, id), (ours, same)) = (visit(&made), visit(&ours));
+    assert_eq!(id, same);
+    assert!(theirs.contains("-gw9-1-v12-3") && !ours.contains("gw9"), "{theirs} {ours}");
+}
+
+#[test]
 fn a_path_that_is_too_long_for_a_record_loses_its_middle_and_says_so() {
     let zones = (0..200).map(|n| format!("a-zone-with-a-rather-long-name-{n}")).collect();
     let path = (0..200).map(|n| (n, 1000, 500)).collect();
