@@ -136,6 +136,7 @@ impl ReceiverSettings {
             position,
             height: single(height),
             offset_db: single(self.rssi_offset),
+            offset_error_db: None,
             path_loss: law::build(
                 &format!("receiver[{n}]"),
                 self.exponent,
@@ -174,8 +175,14 @@ impl Settings {
             if !floor.plan.receivers.iter().any(|known| known.id == id) {
                 let height = single(USUAL_HEIGHT);
                 let path_loss = place::PathLoss::default();
-                let receiver =
-                    FloorReceiver { id, position: None, height, offset_db: 0.0, path_loss };
+                let receiver = FloorReceiver {
+                    id,
+                    position: None,
+                    height,
+                    offset_db: 0.0,
+                    offset_error_db: None,
+                    path_loss,
+                };
                 floor.plan.receivers.push(receiver);
             }
         }
