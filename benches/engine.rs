@@ -67,6 +67,7 @@ fn engine_with(subjects: u32, presence: PresenceSettings) -> Engine {
     let fixture = Fixture {
         id: "fridge".to_owned(),
         zone: Some(ZoneId::new("shop")),
+        hangs: None,
         identifier: Identifier::Address([0xca; 6]),
         canary: false,
         report: ReportPolicy::default(),

@@ -18,8 +18,8 @@ pub mod frame;
 mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,
-    EnrolmentReport, Fixture, FixtureIndex, Grant, Identifier, Identity, IdentitySettings, Key,
-    MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, RegistryBuilder,
+    EnrolmentReport, Fixture, FixtureIndex, Grant, Hangs, Identifier, Identity, IdentitySettings,
+    Key, MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, RegistryBuilder,
     ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex, SubjectKind, Tenant,
     ephemeral_id,
 };
@@ -170,7 +170,9 @@ impl Engine {
             }
             Resolution::Fixture(index) => {
                 self.hear_canary(now, index, &advertisement.receiver);
-                self.measure(now, index, decoded.as_deref().unwrap_or_default());
+                let Advertisement { receiver, rssi, .. } = advertisement;
+                let frames = decoded.as_deref().unwrap_or_default();
+                self.hear_fixture(now, index, (receiver, *rssi), frames);
             }
             Resolution::Anonymous => {
                 if decoded != Err(Undecoded::Refused) {
@@ -238,9 +240,19 @@ impl Engine {
         }
     }
 
-    /// Tells what a fixture's frames measure, if it is worth it.
-    fn measure(&mut self, now: Uptime, index: FixtureIndex, frames: &[Frame<'_>]) {
+    /// Tells what a fixture's frames measure, if it is worth it, and learns from how loud it is where
+    /// it is known to be.
+    fn hear_fixture(
+        &mut self,
+        now: Uptime,
+        index: FixtureIndex,
+        (receiver, rssi): (&ReceiverId, Option<Rssi>),
+        frames: &[Frame<'_>],
+    ) {
         let Some(fixture) = self.identity.registry().fixture(index) else { return };
+        if let Some(hangs) = fixture.hangs {
+            self.presence.calibrate(now, (index, hangs), receiver, rssi);
+        }
         let readings = frames.iter().flat_map(Frame::readings);
         if let Some(worth) = self.sensors.observe(now, index, fixture, readings) {
             let (id, zone) = (fixture.id.clone(), fixture.zone.clone());
@@ -454,6 +466,12 @@ impl Engine {
     /// The registry and its tables.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What receivers were found to hear more than the floor plan says, by beacons at known places, in
+    /// dB, -15 to 15; empty without such beacons.
+    pub fn corrections(&self) -> impl Iterator<Item = (&ReceiverId, f32)> {
+        self.presence.corrections()
     }
 
     /// How many visits are open.

@@ -137,6 +137,7 @@ mod tests {
         Fixture {
             id: "fridge".to_owned(),
             zone: Some(ZoneId::new("dairy")),
+            hangs: None,
             identifier: Identifier::Address([0; 6]),
             canary: false,
             report: ReportPolicy::default(),

@@ -44,6 +44,8 @@ pub struct Pulse {
     pub visits_open: usize,
     /// The state of each receiver, as last told.
     pub radios: BTreeMap<ReceiverId, RadioState>,
+    /// What receivers were found to hear more than the floor plan says, in dB.
+    pub corrections: BTreeMap<ReceiverId, f32>,
 }
 
 /// A change of who is enrolled, on its way into the engine.
@@ -266,7 +268,9 @@ impl Drive {
             let due = now.since(pulse.at) >= TICK;
             if due {
                 let (counts, visits_open) = (engine.counts(), engine.visits_open());
-                *pulse = Pulse { at: now, counts, visits_open, radios: radios.clone() };
+                let corrections = engine.corrections().map(|(id, db)| (id.clone(), db)).collect();
+                let radios = radios.clone();
+                *pulse = Pulse { at: now, counts, visits_open, radios, corrections };
             }
             due
         });

@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use jiff::civil::Weekday;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, Span, ZoneKind};
+use super::{
+    Invalid, Span, ZoneKind,
+    floor::{place_of, single},
+};
 use crate::{
-    engine::{Fixture, ReportPolicy, Zone, ZoneId, frame::Quantity},
+    engine::{Fixture, Hangs, ReportPolicy, Zone, ZoneId, frame::Quantity},
     registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
     uplink::payload::OpeningHours,
 };
+
+/// How high a sensor stands above the floor when nobody says, in metres: on a shelf, at a door.
+const SHELF_HEIGHT: f64 = 1.2;
 
 /// The longest id of a zone or fixture, in bytes, so that a record keeps to its 2 KiB.
 const MAX_ID: usize = 64;
@@ -48,6 +54,9 @@ pub struct FixtureSettings {
     pub id: String,
     /// The zone it stands in.
     pub zone: Option<String>,
+    /// Where it is on the floor plan, `[x, y]` or `[x, y, height]` in metres: then it tells how the
+    /// receivers' hearing changes.
+    pub position: Option<Vec<f64>>,
     /// Its Bluetooth address.
     pub address: Option<String>,
     /// Its iBeacon.
@@ -112,6 +121,8 @@ impl FixtureSettings {
             let allowed = format!("the zones are: {}", known.join(", "));
             return Err(Invalid::new(&key("zone"), format!("`{zone}`"), &allowed));
         }
+        let position = self.position.as_deref();
+        let (position, height) = place_of(&key("position"), position, SHELF_HEIGHT)?;
         let mut change = BTreeMap::new();
         for (name, &by) in &self.report.change {
             let Some(quantity) = Quantity::from_name(name) else {
@@ -127,6 +138,7 @@ impl FixtureSettings {
         Ok(Fixture {
             id: self.id.clone(),
             zone: self.zone.as_deref().map(ZoneId::new),
+            hangs: position.map(|at| Hangs { at, height: single(height) }),
             canary: self.canary,
             identifier,
             report: ReportPolicy {
