@@ -39,7 +39,7 @@ mod relayed;
 pub use relayed::{LONGEST_FIXTURE_DATA, Relayed, Spotted, Whose};
 
 mod sensor;
-pub use sensor::Readings;
+pub use sensor::{Alarm, AlertRule, Condition, Readings, Said};
 
 mod situation;
 pub use situation::{Context, PresenceSituation, Situation, What};
@@ -253,10 +253,17 @@ impl Engine {
         if let Some(hangs) = fixture.hangs {
             self.presence.calibrate(now, (index, hangs), receiver, rssi);
         }
-        let readings = frames.iter().flat_map(Frame::readings);
-        if let Some(worth) = self.sensors.observe(now, index, fixture, readings) {
-            let (id, zone) = (fixture.id.clone(), fixture.zone.clone());
-            self.situations.measured(now, id, zone, worth);
+        let (number, readings) =
+            (frames.iter().find_map(Frame::number), frames.iter().flat_map(Frame::readings));
+        let news = self.sensors.observe(now, (index, fixture), receiver, number, readings);
+        self.tell_of_sensors(news);
+    }
+
+    fn tell_of_sensors(&mut self, news: Vec<sensor::News>) {
+        for (at, index, said) in news {
+            if let Some(fixture) = self.identity.registry().fixture(index) {
+                self.situations.said(at, fixture.id.clone(), fixture.zone.clone(), said);
+            }
         }
     }
 
@@ -287,8 +294,12 @@ impl Engine {
         match state {
             RadioState::Deaf { since, cause } => {
                 self.situations.radio_deaf(receiver, since, cause);
+                self.sensors.deaf(receiver);
             }
-            RadioState::Hearing | RadioState::Quiet => self.situations.radio_hears(receiver, now),
+            RadioState::Hearing | RadioState::Quiet => {
+                self.situations.radio_hears(receiver, now);
+                self.sensors.hears(now, receiver);
+            }
             RadioState::Suspect { .. } => {}
         }
         self.settle();
@@ -340,8 +351,16 @@ impl Engine {
             }
         }
         self.presence.reindex(new_place);
+        let names = |registry: &Registry| -> Vec<String> {
+            registry.fixtures().iter().map(|fixture| fixture.id.clone()).collect()
+        };
+        // Fixtures are the configuration's, so they hardly ever change with who is enrolled.
+        let other_fixtures = names(old) != names(&registry);
         self.identity.replace(registry);
-        self.sensors = Sensors::default();
+        if other_fixtures {
+            self.sensors = Sensors::default();
+            self.presence.forget_beacons();
+        }
         report.visits_closed += self.lapse(now);
         self.situations.recount(&self.presence, &self.identity);
         report
@@ -428,7 +447,8 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
         let footfall = self.footfall.as_ref().and_then(Footfall::next_deadline);
-        [self.presence.next_deadline(), self.identity.next_work(), footfall]
+        let sensors = self.sensors.next_deadline();
+        [self.presence.next_deadline(), self.identity.next_work(), footfall, sensors]
             .into_iter()
             .flatten()
             .min()
@@ -512,6 +532,8 @@ impl Engine {
         if let Some(footfall) = &mut self.footfall {
             self.situations.counted(footfall.turn(self.now, &self.wall));
         }
+        let news = self.sensors.handle_timeout(self.now, self.identity.registry());
+        self.tell_of_sensors(news);
         self.now
     }
 

@@ -82,6 +82,11 @@ impl PresenceTracker {
         }
     }
 
+    /// The fixtures are others now.
+    pub(super) fn forget_beacons(&mut self) {
+        self.floor.iter_mut().for_each(Floor::forget_beacons);
+    }
+
     /// What receivers were found to hear more than the plan says, in dB.
     pub(super) fn corrections(&self) -> impl Iterator<Item = (&ReceiverId, f32)> {
         self.floor.iter().flat_map(Floor::corrections)

@@ -241,7 +241,7 @@ mod tests {
                 TransitionKind::ZoneDwelled { .. } => "dwelled",
                 TransitionKind::ZoneExited { .. } => "exited",
             },
-            What::Measured { .. } => "measured",
+            What::Sensor { .. } => "measured",
             _ => "other",
         };
         std::iter::from_fn(|| engine.poll_event()).map(|it| (it.at, kind(&it.what))).collect()

@@ -16,12 +16,12 @@ use crate::{
     clock::Clock,
     engine::{
         Counts, DeafCause, Engine, Enrolment, EnrolmentReport, Pseudonym, RadioState, ReceiverId,
-        Registry, Situation, Uptime, What,
+        Registry, Said, Situation, Uptime, What,
     },
     forget,
     outbox::{
         Entry, Tag, Write,
-        record::{Body, Record, RunId},
+        record::{Alerted, Body, Record, RunId},
     },
     scan::{CanarySightings, Heard},
 };
@@ -304,7 +304,11 @@ pub fn append(record: Record) -> Write {
 fn whose_order(record: &Record) -> Tag {
     match &record.body {
         Body::Presence(presence) => Tag::of(&presence.subject),
-        Body::Measured { fixture, .. } => Tag::of_thing("fixture", fixture),
+        Body::Measured { fixture, .. }
+        | Body::Pressed { fixture, .. }
+        | Body::Alerted(Alerted { fixture, .. })
+        | Body::Cleared { alert: Alerted { fixture, .. }, .. }
+        | Body::Silent { fixture, .. } => Tag::of_thing("fixture", fixture),
         Body::Counted(counted) => Tag::of_thing("zone", &counted.zone),
         Body::Started(_)
         | Body::RadioDeaf { .. }
@@ -321,7 +325,21 @@ fn tell(situation: &Situation) {
             let zone = presence.zone().map(ToString::to_string);
             tracing::debug!(subject = %presence.subject, zone, "A subject's presence changed.");
         }
-        What::Measured { fixture, .. } => tracing::debug!(fixture, "A fixture measured something."),
+        What::Sensor { fixture, said, .. } => match said {
+            Said::Measured(_) => tracing::debug!(fixture, "A fixture measured something."),
+            Said::Pressed { .. } => {
+                tracing::debug!(fixture, "Somebody pressed a fixture's button.");
+            }
+            Said::Alerted(alarm) => {
+                tracing::warn!(fixture, rule = alarm.rule, "Something is wrong with a fixture.");
+            }
+            Said::Cleared { alarm, .. } => {
+                tracing::info!(fixture, rule = alarm.rule, "A fixture is all right again.");
+            }
+            Said::Silent { .. } => {
+                tracing::warn!(fixture, "A fixture is not heard any more; look at its battery.");
+            }
+        },
         What::Counted(count) => {
             tracing::debug!(zone = %count.zone, addresses = count.addresses, "A zone was counted.");
         }

@@ -1,6 +1,10 @@
 //! `[[zone]]` and `[[fixture]]`: the shop, as its operator describes it.
 
+mod alert;
+
 use std::collections::BTreeMap;
+
+use alert::AlertSettings;
 
 use jiff::civil::Weekday;
 use serde::{Deserialize, Serialize};
@@ -69,6 +73,8 @@ pub struct FixtureSettings {
     pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportSettings,
+    /// What is wrong with its readings.
+    pub alert: Vec<AlertSettings>,
 }
 
 /// `report` of a fixture: when its readings are worth an event.
@@ -81,6 +87,11 @@ pub struct ReportSettings {
     pub at_least_every: Span,
     /// By how much a quantity must change, in its own unit: `{ temperature_c = 0.5 }`.
     pub change: BTreeMap<String, f64>,
+    /// After how long its silence is news; left out for several times the longest usual gap, zero for
+    /// never.
+    pub silent_after: Option<Span>,
+    /// So many days before its battery will be empty somebody is told; zero for never.
+    pub battery_days: f64,
 }
 
 /// Opening hours as people write them: `mon-sat 08:00-20:00`.
@@ -95,6 +106,8 @@ impl Default for ReportSettings {
             at_most_every: Span(policy.at_most_every),
             at_least_every: Span(policy.at_least_every),
             change: BTreeMap::new(),
+            silent_after: policy.silent_after.map(Span),
+            battery_days: policy.battery_days,
         }
     }
 }
@@ -145,6 +158,14 @@ impl FixtureSettings {
                 at_most_every: self.report.at_most_every.0,
                 at_least_every: self.report.at_least_every.0,
                 change,
+                alerts: alert::build_all(&key("alert"), &self.alert)?,
+                silent_after: self.report.silent_after.map(|span| span.0),
+                battery_days: alert::number(
+                    &key("report.battery_days"),
+                    Some(self.report.battery_days),
+                    0.0..=3650.0,
+                    "days",
+                )?,
             },
         })
     }

@@ -17,7 +17,7 @@ pub use store::{Registry, RegistryBuilder};
 use super::{
     Consent, ConsentLedger, DeviceAddress, Frame, Key, MemberKey, Pseudonym, Purposes, UnixTime,
 };
-use crate::engine::{Uptime, WallClock, ZoneId, frame::Quantity, place::Point};
+use crate::engine::{AlertRule, Uptime, WallClock, ZoneId, frame::Quantity, place::Point};
 
 /// One way to recognise a device.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -209,6 +209,13 @@ pub struct ReportPolicy {
     /// By how much a quantity must differ from what was last reported, in its own unit, where it
     /// is not the built-in amount.
     pub change: BTreeMap<Quantity, f64>,
+    /// What is wrong with its readings.
+    pub alerts: Vec<AlertRule>,
+    /// After how long its silence is news; none for several times the longest gap that is usual, zero
+    /// for never.
+    pub silent_after: Option<Duration>,
+    /// So many days before its battery will be empty somebody should know; zero for never.
+    pub battery_days: f64,
 }
 
 impl Default for ReportPolicy {
@@ -217,6 +224,9 @@ impl Default for ReportPolicy {
             at_most_every: Duration::from_secs(10),
             at_least_every: Duration::from_mins(10),
             change: BTreeMap::new(),
+            alerts: Vec::new(),
+            silent_after: None,
+            battery_days: 14.0,
         }
     }
 }

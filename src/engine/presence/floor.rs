@@ -88,6 +88,11 @@ impl Floor {
         }
     }
 
+    /// The fixtures are others now; what was learned of receivers holds.
+    pub(super) fn forget_beacons(&mut self) {
+        self.references.clear();
+    }
+
     /// What each receiver was found to hear more than the plan says, in dB; none before a beacon at a
     /// known place was heard.
     pub(super) fn corrections(&self) -> impl Iterator<Item = (&ReceiverId, f32)> {
