@@ -178,6 +178,7 @@ impl Shop {
             purposes: ["presence", "journey", "engagement"].map(str::to_owned).to_vec(),
             wide_window: false,
             visit: (1, 0x5eed_7f3a_19c4_e201, self.random.u64(1..5000)),
+            begun_at: None,
             change: change(self),
             context: Context {
                 dwell_ms: self.random.u64(0..600_000),

@@ -4,7 +4,7 @@
 //! with every run, with a reading of both clocks of the run that wrote them: wall time may have
 //! been wrong. The slot's name is the subject's pseudonym.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +21,12 @@ use crate::{
 };
 
 /// The form that this program writes.
-const VERSION: u8 = 4;
+const VERSION: u8 = 5;
 
-/// The form before, which it reads as well: without why the subject has left.
+/// The form before, which it reads as well: without where the visit began.
+const WITHOUT_BEGUN_AT: u8 = 4;
+
+/// The form before that: without why the subject has left, too.
 const WITHOUT_LEFT: u8 = 3;
 
 /// The form before that: without what is known of the clocks, too.
@@ -58,6 +61,8 @@ struct OpenVisit {
     wide_window: bool,
     clocks: Clocks,
     left: Left,
+    /// The gateway that named the visit, if that was another one.
+    begun_at: Option<String>,
 }
 
 /// Why a subject has left whose visit's end is held back, as [`ExitReason`].
@@ -105,9 +110,14 @@ pub fn is_slot(slot: &[u8]) -> bool {
     slot.starts_with(PREFIX)
 }
 
+/// Where a subject's open visit is kept.
+pub fn slot(subject: &Pseudonym) -> Vec<u8> {
+    [PREFIX, subject.as_str().as_bytes()].concat()
+}
+
 /// What the outbox is asked to keep or to forget.
 pub fn write(checkpoint: &Checkpoint, wall: &WallClock, run: RunId) -> Write {
-    let slot = [PREFIX, checkpoint.subject.as_str().as_bytes()].concat();
+    let slot = slot(&checkpoint.subject);
     let value = checkpoint.visit.as_ref().map(|visit| encode(visit, wall, run));
     Write::Keep { slot, value }
 }
@@ -158,12 +168,30 @@ pub fn restore(
     Some(Restored { subject, visit, earlier: Some(Earlier { run, wall, shift_us }) })
 }
 
+/// Reads what another gateway has just handed over: `here` tells from its uptimes which uptimes those
+/// are here, whatever either wall clock says.
+pub fn carried(
+    slot: &[u8],
+    value: &[u8],
+    here: impl Fn(Uptime) -> Uptime,
+) -> Option<(Pseudonym, VisitRecord)> {
+    let (subject, open) = decode(slot, value)?;
+    let Clocks { uptime_us, unix_ms, .. } = open.clocks;
+    let at = Uptime::from_micros(uptime_us);
+    let theirs =
+        WallClock { at, unix: UnixTime::from_millis(unix_ms), quality: ClockQuality::Unsynced };
+    let uptime = |ms: i64| here(theirs.uptime_of(UnixTime::from_millis(ms)));
+    Some((subject, open.restore(uptime)?))
+}
+
 fn decode(slot: &[u8], value: &[u8]) -> Option<(Pseudonym, OpenVisit)> {
     let subject = std::str::from_utf8(slot.strip_prefix(PREFIX)?).ok()?;
     let unknown = postcard::to_stdvec(&Clocks::default()).ok()?;
-    let here = postcard::to_stdvec(&Left::Not).ok()?;
+    let here = postcard::to_stdvec(&(Left::Not, None::<String>)).ok()?;
+    let by_us = postcard::to_stdvec(&None::<String>).ok()?;
     let visit: OpenVisit = match value.split_first()? {
         (&VERSION, rest) => postcard::from_bytes(rest).ok()?,
+        (&WITHOUT_BEGUN_AT, rest) => postcard::from_bytes(&[rest, &by_us].concat()).ok()?,
         (&WITHOUT_LEFT, rest) => postcard::from_bytes(&[rest, &here].concat()).ok()?,
         (&WITHOUT_CLOCKS, rest) => postcard::from_bytes(&[rest, &unknown, &here].concat()).ok()?,
         (&WITHOUT_WIDE_WINDOW, rest) => {
@@ -234,6 +262,7 @@ impl OpenVisit {
                 Some(ExitReason::Faded) => Left::Faded,
                 Some(_) => Left::Silent,
             },
+            begun_at: visit.begun_at.as_deref().map(str::to_owned),
         }
     }
 
@@ -251,6 +280,7 @@ impl OpenVisit {
         }
         Some(VisitRecord {
             id: VisitId { epoch, run, number },
+            begun_at: self.begun_at.as_deref().map(Arc::from),
             started: uptime(self.started_ms),
             last_seen: uptime(self.last_seen_ms),
             first_receiver: ReceiverId::new(&self.first_receiver),
@@ -283,6 +313,7 @@ mod tests {
     fn visit() -> VisitRecord {
         VisitRecord {
             id: VisitId { epoch: 1, run: 2, number: 3 },
+            begun_at: None,
             started: Uptime::ZERO,
             last_seen: Uptime::from_micros(5_000_000),
             first_receiver: ReceiverId::default(),
@@ -370,16 +401,42 @@ mod tests {
         // The version before told every end at once.
         let mut value = encode(&visit(), &WallClock::default(), RunId(1));
         value[0] = WITHOUT_LEFT;
-        value.truncate(value.len() - 1);
+        value.truncate(value.len() - 2);
         let back = read(b"visit/s", &value, &wall).map(|(_, visit)| (visit.quality, visit.left));
         assert_eq!(back, Some((visit().quality, None)));
+    }
+
+    #[test]
+    fn where_a_visit_began_comes_back_and_the_version_before_knew_of_no_other_gateway() {
+        let wall = WallClock { at: Uptime::from_micros(9_000_000), ..WallClock::default() };
+        let elsewhere = VisitRecord { begun_at: Some(Arc::from("gw2")), ..visit() };
+        let value = encode(&elsewhere, &WallClock::default(), RunId(1));
+        let back = read(b"visit/s", &value, &wall).map(|(_, visit)| visit.begun_at);
+        assert_eq!(back, Some(Some(Arc::from("gw2"))));
+        let mut value = encode(&visit(), &WallClock::default(), RunId(1));
+        value[0] = WITHOUT_BEGUN_AT;
+        value.truncate(value.len() - 1);
+        let back = read(b"visit/s", &value, &wall).map(|(_, visit)| visit.begun_at);
+        assert_eq!(back, Some(None));
+    }
+
+    #[test]
+    fn what_is_handed_over_lies_where_the_uptimes_of_both_say() {
+        let s = |seconds: i64| Uptime::from_micros(seconds * 1_000_000);
+        // Their wall clock is years off, and their uptime a hundred seconds behind ours.
+        let then = wall(s(9), 77_000, ClockQuality::Unsynced);
+        let value = encode(&visit(), &then, RunId(1));
+        let here = |at: Uptime| at + Duration::from_secs(100);
+        let (_, back) = carried(b"visit/s", &value, here).unwrap();
+        assert_eq!((back.started, back.last_seen), (s(100), s(105)));
+        assert!(carried(b"other/s", &value, here).is_none());
     }
 
     #[test]
     fn a_visit_that_a_version_without_clocks_wrote_is_over() {
         let mut value = encode(&visit(), &WallClock::default(), RunId(0));
         value[0] = WITHOUT_CLOCKS;
-        value.truncate(value.len() - 5);
+        value.truncate(value.len() - 6);
         assert_eq!(restored(&value), Some(visit().quality));
         let now = wall(Uptime::ZERO, NOW, ClockQuality::Synced);
         let known = (&Timeline::default(), RunId(2));
@@ -391,7 +448,7 @@ mod tests {
     fn a_visit_that_a_version_without_marks_wrote_comes_back_without_one() {
         let mut value = encode(&visit(), &WallClock::default(), RunId(0));
         value[0] = WITHOUT_WIDE_WINDOW;
-        value.truncate(value.len() - 6);
+        value.truncate(value.len() - 7);
         let unmarked = Quality { wide_window: false, ..visit().quality };
         assert_eq!(restored(&value), Some(unmarked));
         value[0] = 77;

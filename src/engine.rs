@@ -15,6 +15,9 @@ pub use footfall::{Count, FootfallSeed, FootfallSettings, ROUNDED_TO};
 
 pub mod frame;
 
+mod handover;
+pub use handover::{Overheard, Takeover};
+
 mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,

@@ -8,6 +8,8 @@
 //! | outbox on disk | records, bytes, age | drop what is worth least, report which | weeks offline must not fill the card |
 //! | outbox without a disk | records, bytes | drop what is worth least, report how many | the disk may come back, the air does not |
 //! | engine → relay, in a receiver | `ITEMS_BOUND` | drop newest, count | what was not told now is of no use later |
+//! | engine → the other gateway of a pair | `WORDS_BOUND` | drop newest | it sees by the number what is missing, and asks for everything |
+//! | the other gateway of a pair → engine | `WORDS_BOUND` | wait | the line waits, the engine does not |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
 //! | registrar → uplink, to send again | `REPLAYS_BOUND` | refuse | whoever asks may ask again |
@@ -25,6 +27,7 @@ mod error;
 mod house;
 mod lobby;
 mod office;
+mod pair;
 mod registrar;
 mod report;
 mod spotter;
@@ -53,6 +56,7 @@ pub use enrolment::{
 };
 pub use error::{Fate, GatewayError, chain};
 pub(crate) use house::{client_id, scan_counters};
+pub use pair::PairView;
 pub use status::{Status, StatusError};
 
 use crate::{
@@ -69,6 +73,7 @@ use crate::{
     scan::{CanarySightings, SourceEnds},
     seal::KeySource,
     settings::{Role, Settings},
+    standby,
     uplink::{self, Access, LinkState, REPLAYS_BOUND, UplinkError},
 };
 use clerk::Clerk;
@@ -205,6 +210,7 @@ pub async fn run_with(
     );
     let remote = house.remote(credentials.as_deref())?;
     let relay = house.relay(credentials.as_deref())?;
+    let standby = house.standby(credentials.as_deref())?;
     let receipts = sweep::sweep(&house, &store.writes).await?;
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
@@ -276,8 +282,7 @@ pub async fn run_with(
     let spotter = relay.map(|relay| {
         let proofs = Arc::new(relay::Proofs::new(house.settings.receiver_ids()));
         let (items_tx, items) = mpsc::channel(relay::ITEMS_BOUND);
-        let (epoch, sequence) = (house.opening.epoch, house.first_sequence);
-        let run = relay::Run { epoch, sequence, mark: run.0 };
+        let run = house.mark();
         let ends =
             relay::Ends { items, proofs: Arc::clone(&proofs), durable: durable.clone(), run };
         rooms.spawn(async move {
@@ -290,6 +295,23 @@ pub async fn run_with(
     let records = house.first_records(&restored).into_iter().chain(receipts).collect();
     let earlier = restored.iter().filter_map(|it| Some((it.subject.clone(), it.earlier?)));
     let earlier = earlier.collect();
+    // With another gateway it is not known yet who goes on with the visits.
+    let (restored, left_over) =
+        if standby.is_some() { (Vec::new(), restored) } else { (restored, Vec::new()) };
+    let pair = match standby {
+        Some(standby) => {
+            let (words_tx, words) = mpsc::channel(standby::WORDS_BOUND);
+            let (out, told) = mpsc::channel(standby::WORDS_BOUND);
+            let (durable, mark) = (durable.clone(), house.mark());
+            let ends = standby::Ends { out: told, words: words_tx, durable, run: mark };
+            rooms.spawn(async move {
+                standby::run(standby, ends).await;
+                RoomEnd::Standby
+            });
+            Some(house.pair(left_over, (words, out)))
+        }
+        None => None,
+    };
     let engine = house.engine(enrolled.registry, restored);
     forget::give_back();
     let drive = Drive {
@@ -305,6 +327,7 @@ pub async fn run_with(
         reconsider: reconsider_tx,
         canaries: canaries_tx,
         spotter,
+        pair,
         appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });
@@ -377,6 +400,9 @@ fn access(settings: &Settings, credentials: Option<&Path>) -> Result<Access, Upl
 fn check_keys(settings: &Settings, credentials: Option<&Path>) -> Result<(), GatewayError> {
     if settings.gateway.role == Role::Receiver {
         relay::load_key(&settings.relay.key_path(credentials))?;
+    }
+    if settings.standby.is_on() {
+        standby::load_shared_key(&settings.standby, credentials)?;
     }
     for remote in &settings.remote {
         remote.opener(credentials)?;

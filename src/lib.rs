@@ -11,6 +11,7 @@
 //! | [`outbox`]    | situations, as records           | durable records              | yes        |
 //! | [`uplink`]    | durable records                  | MQTT publishes, acks         | yes        |
 //! | [`relay`]     | who was heard by a receiver      | sealed messages to its lead  | yes        |
+//! | [`standby`]   | what either of a pair of gateways has to tell | sealed messages, open visits | yes |
 //! | [`command`]   | the platform's commands          | orders for the corridor      | yes        |
 //!
 //! [`gateway`] is the corridor: it owns every channel between the rooms and closes them in order.
@@ -31,6 +32,8 @@ pub mod outbox;
 pub mod uplink;
 
 pub mod relay;
+
+pub mod standby;
 
 pub mod command;
 

@@ -31,7 +31,7 @@ use crate::{
         Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Tenant, Zone,
         ZoneId, frame::TokenUuid,
     },
-    outbox, relay, remote, scan, uplink,
+    outbox, relay, remote, scan, standby, uplink,
 };
 
 /// Everything that can be configured.
@@ -46,6 +46,8 @@ pub struct Settings {
     pub remote: Vec<remote::Settings>,
     /// Where a receiver sends what it hears.
     pub relay: relay::Settings,
+    /// The other gateway of a pair.
+    pub standby: standby::Settings,
     /// Whom it recognises.
     pub identity: IdentitySection,
     /// When somebody counts as present.
@@ -117,6 +119,8 @@ pub enum Role {
     Gateway,
     /// It tells another gateway which members it hears, and makes no events of them.
     Receiver,
+    /// It makes events while another gateway, which otherwise does, is dead.
+    Standby,
 }
 
 /// When the wall clock is believed.
@@ -254,14 +258,15 @@ impl Invalid {
 // === defaults ===
 
 impl Role {
-    const ALL: [(&'static str, Self); 2] =
-        [("gateway", Self::Gateway), ("receiver", Self::Receiver)];
+    const ALL: [(&'static str, Self); 3] =
+        [("gateway", Self::Gateway), ("receiver", Self::Receiver), ("standby", Self::Standby)];
 
     /// The name used in the configuration and in documents.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",
             Self::Receiver => "receiver",
+            Self::Standby => "standby",
         }
     }
 }
@@ -414,6 +419,7 @@ impl Settings {
             remote.check_bond(n, &topics)?;
         }
         self.check_role()?;
+        self.check_standby()?;
         if self.receiver_ids().is_empty() {
             let allowed = "which hears nothing; say \"bluez\" or \"hci\", or add a [[remote]]";
             return Err(Invalid::new("scan.backend", "`none` without a [[remote]]", allowed));
@@ -442,6 +448,39 @@ impl Settings {
             }
         }
         Ok(())
+    }
+
+    /// Checks what belongs to a pair of gateways.
+    fn check_standby(&self) -> Result<(), Invalid> {
+        let role = self.gateway.role;
+        if !self.standby.is_on() {
+            let allowed = "name the gateway that it stands by for (docs/several-gateways.md)";
+            return match role {
+                Role::Standby => Err(Invalid::new("standby.peer", "empty in a standby", allowed)),
+                Role::Gateway | Role::Receiver => Ok(()),
+            };
+        }
+        self.peer_topics()?;
+        self.standby.check(&self.gateway.name)?;
+        if role == Role::Receiver {
+            let allowed = "leave it out: a receiver makes no events; a second one hears as well";
+            return Err(Invalid::new("standby.peer", "set in a receiver", allowed));
+        }
+        if role == Role::Standby && self.footfall.enabled {
+            let allowed = "switch it off: the lead counts, and what two count cannot be added up";
+            return Err(Invalid::new("footfall.enabled", "`true` in a standby", allowed));
+        }
+        Ok(())
+    }
+
+    /// The topics of the other gateway of a pair.
+    pub fn peer_topics(&self) -> Result<uplink::Topics, Invalid> {
+        let gateway = &self.gateway;
+        Ok(uplink::Topics::new(
+            name("gateway.tenant", &gateway.tenant)?,
+            name("gateway.store", &gateway.store)?,
+            name("standby.peer", &self.standby.peer)?,
+        ))
     }
 
     /// The names of all receivers, the local ones first.

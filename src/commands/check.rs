@@ -109,6 +109,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
     runtime()?.block_on(async {
         found.extend(remotes(&settings, credentials.as_deref().map(Path::new)).await);
         found.extend(relay(&settings, credentials.as_deref().map(Path::new)).await);
+        found.extend(pair(&settings, credentials.as_deref().map(Path::new)));
         if resolvable {
             found.extend(brokers(&settings).await);
         }
@@ -217,6 +218,46 @@ async fn relay(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding> 
                 Err(error) => advice("relay", chain(&error)),
             });
         }
+    }
+    found
+}
+
+/// Whether another gateway could stand by for this one, or this one for another.
+fn pair(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding> {
+    let standby = &settings.standby;
+    if !standby.is_on() {
+        return Vec::new();
+    }
+    let mut found = vec![match crate::standby::load_shared_key(standby, credentials) {
+        Ok(sealer) => {
+            let (peer, number) = (&standby.peer, sealer.current());
+            let does = if settings.gateway.role == Role::Standby {
+                format!("stands by for {peer}, and makes events when nothing came of it for")
+            } else {
+                format!("{peer} stands by, and makes events when nothing came of this gateway for")
+            };
+            let after = standby.takeover_after;
+            good("standby", &format!("{does} {after}; sealed with key number {number}"))
+        }
+        Err(error) => wrong("standby", chain(&error)),
+    }];
+    let resumes = settings.presence.resume_within;
+    if resumes <= standby.takeover_after {
+        found.push(advice(
+            "standby",
+            format!(
+                "`presence.resume_within` is {resumes}, not longer than `standby.takeover_after`: no \
+                 visit goes on at the other gateway"
+            ),
+        ));
+    }
+    if settings.command.is_off() && settings.identity.registry.as_os_str().is_empty() {
+        found.push(advice(
+            "standby",
+            "each of the two knows whom was imported at it, and nobody else: without [command] import \
+             every change at both"
+                .to_owned(),
+        ));
     }
     found
 }

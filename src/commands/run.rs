@@ -30,7 +30,8 @@ pub(super) fn run(common: &Common) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let requests = signals()?;
         let (clock, apart) = (Clock::start(), StoreWork::Apart);
-        gateway::run_with(apart, settings, clock, source, requests, health::ready).await?;
+        Box::pin(gateway::run_with(apart, settings, clock, source, requests, health::ready))
+            .await?;
         Ok(())
     })
 }

@@ -310,6 +310,23 @@ impl PresenceTracker {
         track.visit = Some(visit);
     }
 
+    /// Ends a visit that was open when the gateway stopped, or gave it up, and that nobody goes on with.
+    pub(super) fn conclude(&mut self, now: Uptime, subject: SubjectIndex, mut record: VisitRecord) {
+        record.forget_zones(&self.settings.private.zones);
+        let ear = self.ears.find_or_any(&record.last_receiver);
+        let reason = record.left.unwrap_or(ExitReason::GatewayRestart);
+        let (last_seen, moment) =
+            (record.last_seen, Moment { ear, at: self.ears.at(ear, now), now });
+        Visit::of(record, moment).end(subject, last_seen, reason, &mut self.transitions);
+    }
+
+    /// Gives up all visits, without an event.
+    pub(super) fn give_up(&mut self) -> Vec<(SubjectIndex, VisitRecord)> {
+        let tracks = std::mem::take(&mut self.tracks);
+        let visit = |(subject, track): (_, Track)| Some((subject, track.visit?.record));
+        tracks.into_iter().filter_map(visit).collect()
+    }
+
     /// Moves every track to its subject's new place; a subject without one is forgotten at once,
     /// its visit closed without an event.
     pub(super) fn reindex(&mut self, new_place: impl Fn(SubjectIndex) -> Option<SubjectIndex>) {

@@ -206,6 +206,7 @@ mod tests {
             purposes: vec!["presence".to_owned(), "journey".to_owned()],
             wide_window: false,
             visit: (1, 1, 1),
+            begun_at: None,
             change: Change::VisitEnded(Box::new(summary)),
             context: Context { zones_visited: vec!["dairy".to_owned()], ..Context::default() },
         };

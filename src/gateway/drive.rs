@@ -10,7 +10,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
-use super::{clockwatch::ClockWatch, spotter::Spotter};
+use super::{
+    clockwatch::ClockWatch,
+    pair::{Pair, PairView},
+    spotter::Spotter,
+};
 use crate::{
     checkpoint::{self, Earlier},
     clock::Clock,
@@ -20,10 +24,11 @@ use crate::{
     },
     forget,
     outbox::{
-        Entry, Tag, Write,
-        record::{Alerted, Body, Record, RunId},
+        Write,
+        record::{Record, RunId},
     },
     scan::{CanarySightings, Heard},
+    standby::Word,
 };
 
 /// How often the engine's clock is compared with the wall clock and its counts are shown.
@@ -46,6 +51,8 @@ pub struct Pulse {
     pub radios: BTreeMap<ReceiverId, RadioState>,
     /// What receivers were found to hear more than the floor plan says, in dB.
     pub corrections: BTreeMap<ReceiverId, f32>,
+    /// How it stands with the other gateway of a pair, if there is one.
+    pub pair: Option<PairView>,
 }
 
 /// A change of who is enrolled, on its way into the engine.
@@ -83,6 +90,8 @@ pub(super) struct Drive {
     pub(super) reconsider: watch::Sender<()>,
     /// In a receiver: who is told what is heard.
     pub(super) spotter: Option<Spotter>,
+    /// Where there is a second gateway that makes events when this one does not.
+    pub(super) pair: Option<Pair>,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
 }
@@ -121,9 +130,13 @@ impl Drive {
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         self.deliver(&mut engine).await?;
-        self.earlier.clear();
         loop {
-            let deadline = engine.poll_timeout().map(|deadline| self.instant(deadline));
+            if !self.pair.as_ref().is_some_and(Pair::has_left_over) {
+                self.earlier.clear();
+            }
+            let pair_due = self.pair.as_ref().and_then(Pair::poll_timeout);
+            let deadline = [engine.poll_timeout(), pair_due].into_iter().flatten().min();
+            let deadline = deadline.map(|deadline| self.instant(deadline));
             let sleep = async {
                 match deadline {
                     Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -143,11 +156,23 @@ impl Drive {
                     if let Some(spotter) = &self.spotter {
                         spotter.proofs.registry_changed();
                     }
+                    if let Some(pair) = &mut self.pair {
+                        pair.registry_changed(&mut engine);
+                    }
                     // Keys were on the stack; they are not to be carried into what is made next.
                     forget::burn_stack();
                     // What it led to is on its way to the disk before anybody is told.
                     self.deliver(&mut engine).await?;
+                    self.let_through().await?;
                     drop(reply.send(report));
+                }
+                // What the other one tells does not wait either: it may be waiting for our answer.
+                Some(word) = next_word(&mut self.pair) => {
+                    self.wake(&mut engine, &radios);
+                    if let Some(pair) = &mut self.pair {
+                        pair.take(&mut engine, word);
+                    }
+                    forget::burn_stack();
                 }
                 received = self.heard.recv_many(&mut inbox, TOGETHER) => {
                     if received == 0 {
@@ -162,6 +187,9 @@ impl Drive {
                 () = sleep => {
                     self.wake(&mut engine, &radios);
                     engine.handle_timeout(self.clock.now());
+                    if let Some(pair) = &mut self.pair {
+                        pair.handle_timeout(&mut engine);
+                    }
                 }
                 _ = ticks.tick() => {
                     if let Some(spotter) = &self.spotter {
@@ -183,6 +211,7 @@ impl Drive {
         }
         engine.handle_stop(self.clock.now());
         self.deliver(&mut engine).await?;
+        self.let_through().await?;
         let clock = self.watch.write();
         self.send(clock).await?;
         Ok(Driven { counts: engine.counts(), appended: self.appended })
@@ -207,17 +236,21 @@ impl Drive {
     /// Not part of the loop above, so that what it leaves on the stack can be cleared from there.
     #[inline(never)]
     fn hear(
-        &self,
+        &mut self,
         engine: &mut Engine,
         radios: &mut BTreeMap<ReceiverId, RadioState>,
         heard: Heard,
     ) {
         match heard {
-            Heard::Advertisement(advertisement) => match &self.spotter {
-                Some(spotter) => spotter.hear(engine, &advertisement),
-                None => engine.handle_advertisement(advertisement.heard, &advertisement),
+            Heard::Advertisement(advertisement) => match (&self.spotter, &mut self.pair) {
+                (Some(spotter), _) => spotter.hear(engine, &advertisement),
+                (None, Some(pair)) => pair.partner.hear(engine, &advertisement),
+                (None, None) => engine.handle_advertisement(advertisement.heard, &advertisement),
             },
-            Heard::Relayed(relayed) => engine.handle_relayed(&relayed),
+            Heard::Relayed(relayed) => match &mut self.pair {
+                Some(pair) => pair.partner.hear_relayed(engine, relayed),
+                None => engine.handle_relayed(&relayed),
+            },
             Heard::Radio(receiver, state) => {
                 if let Some(spotter) = &self.spotter {
                     spotter.radio(&receiver, state);
@@ -231,16 +264,47 @@ impl Drive {
 
     /// Hands what the engine made to the outbox; waits while the disk is behind.
     async fn deliver(&mut self, engine: &mut Engine) -> Result<(), OutboxGone> {
-        let mut writes = Vec::new();
+        let (mut records, mut changes) = (Vec::new(), Vec::new());
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
-            writes.push(append(self.record(&situation)));
-            self.appended += 1;
+            records.push(self.record(&situation));
         }
         while let Some(change) = engine.poll_checkpoint() {
-            writes.push(checkpoint::write(&change, &self.clock.wall(), self.run));
+            changes.push(change);
         }
-        // What happened and what is remembered of it are kept in one commit.
+        let wall = self.clock.wall();
+        if let Some(pair) = &mut self.pair {
+            // It is told the other gateway first.
+            pair.partner.keep(self.clock.now(), &wall, records, changes);
+            pair.tell();
+            return self.hand_on().await;
+        }
+        let mut writes: Vec<Write> = records.into_iter().map(append).collect();
+        writes.extend(changes.iter().map(|change| checkpoint::write(change, &wall, self.run)));
+        self.keep(writes).await
+    }
+
+    /// Hands what the other gateway has, or nobody waits for, to the outbox.
+    async fn hand_on(&mut self) -> Result<(), OutboxGone> {
+        while let Some(writes) = self.pair.as_mut().and_then(|pair| pair.partner.poll_writes()) {
+            self.keep(writes).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands everything to the outbox, whether the other gateway has it or not.
+    async fn let_through(&mut self) -> Result<(), OutboxGone> {
+        if let Some(pair) = &mut self.pair {
+            pair.partner.open_gate();
+        }
+        self.hand_on().await
+    }
+
+    /// What happened and what is remembered of it are kept in one commit.
+    async fn keep(&mut self, mut writes: Vec<Write>) -> Result<(), OutboxGone> {
+        let is_record = |write: &&Write| matches!(write, Write::Append(_));
+        let records = writes.iter().filter(is_record).count();
+        self.appended += u64::try_from(records).unwrap_or(u64::MAX);
         while writes.len() > TOGETHER {
             let rest = writes.split_off(TOGETHER);
             self.send(Write::Together(writes)).await?;
@@ -258,7 +322,7 @@ impl Drive {
         }
     }
 
-    async fn send(&self, write: Write) -> Result<(), OutboxGone> {
+    async fn send(&mut self, write: Write) -> Result<(), OutboxGone> {
         self.writes.send(write).await.map_err(|_| OutboxGone)
     }
 
@@ -270,7 +334,8 @@ impl Drive {
                 let (counts, visits_open) = (engine.counts(), engine.visits_open());
                 let corrections = engine.corrections().map(|(id, db)| (id.clone(), db)).collect();
                 let radios = radios.clone();
-                *pulse = Pulse { at: now, counts, visits_open, radios, corrections };
+                let pair = self.pair.as_ref().map(|pair| pair.view(now));
+                *pulse = Pulse { at: now, counts, visits_open, radios, corrections, pair };
             }
             due
         });
@@ -293,28 +358,18 @@ impl Drive {
 
 /// A record on its way into the outbox.
 pub fn append(record: Record) -> Write {
-    let made = record.made();
-    let about = Some(whose_order(&record));
-    let class = record.class();
-    Write::Append(Entry { bytes: record.encode(), made, about, class })
+    Write::Append(record.into_entry())
 }
 
-/// Whose order a record keeps at the platform: the same as its `partitionkey`. For a person it is also
-/// what an erasure finds the record by.
-fn whose_order(record: &Record) -> Tag {
-    match &record.body {
-        Body::Presence(presence) => Tag::of(&presence.subject),
-        Body::Measured { fixture, .. }
-        | Body::Pressed { fixture, .. }
-        | Body::Alerted(Alerted { fixture, .. })
-        | Body::Cleared { alert: Alerted { fixture, .. }, .. }
-        | Body::Silent { fixture, .. } => Tag::of_thing("fixture", fixture),
-        Body::Counted(counted) => Tag::of_thing("zone", &counted.zone),
-        Body::Started(_)
-        | Body::RadioDeaf { .. }
-        | Body::RadioRecovered { .. }
-        | Body::RecordsDropped(_)
-        | Body::ConsentWithdrawn(_) => Tag::of_thing("gateway", ""),
+/// What the line to the other gateway has to say next; for ever nothing without one.
+async fn next_word(pair: &mut Option<Pair>) -> Option<Word> {
+    match pair {
+        Some(pair) => match pair.words.recv().await {
+            Some(word) => Some(word),
+            // The line has ended, and with it the gateway soon.
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
     }
 }
 

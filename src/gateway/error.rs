@@ -9,6 +9,7 @@ use crate::{
     registry::{RegistryError, store::RegistryStoreError},
     relay::{KeyError, RelayError},
     settings::Invalid,
+    standby::{SharedKeyError, StandbyError},
     uplink::UplinkError,
 };
 
@@ -36,6 +37,12 @@ pub enum GatewayError {
     /// The line to the lead cannot start.
     #[error(transparent)]
     Relay(#[from] RelayError),
+    /// The line to the other gateway of a pair cannot start.
+    #[error(transparent)]
+    Standby(#[from] StandbyError),
+    /// What the two of a pair tell each other cannot be sealed.
+    #[error(transparent)]
+    SharedKey(#[from] SharedKeyError),
     /// What another gateway seals cannot be opened.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -70,6 +77,8 @@ impl GatewayError {
             | Self::Ambiguous(_)
             | Self::Uplink(_)
             | Self::Relay(_)
+            | Self::Standby(_)
+            | Self::SharedKey(_)
             | Self::Key(_) => Fate::Reconfigure,
             Self::RegistryStore(error) => match error {
                 RegistryStoreError::Directory { .. }

@@ -14,6 +14,7 @@ use super::{
     courier::ConsentingCourier,
     enrolment::Enrolled,
     identity,
+    pair::Pair,
     report::{self, Report, Wear},
     with_footfall,
 };
@@ -26,10 +27,11 @@ use crate::{
         self, Opening, Read, Sequence,
         record::{Body, Record, RunId, Started},
     },
-    relay::{Relay, RelayCounters},
+    relay::{Relay, RelayCounters, Run},
     remote::{Remote, RemoteCounters},
     scan::ScanCounters,
     settings::{GatewaySettings, Invalid, Role, Settings},
+    standby::{Message, Names, Part, Partner, Standby, StandbyCounters, Terms, Word},
     timeline::Timeline,
     uplink::{self, Access, Documents, LinkState, Replay, Uplink, payload::Origin},
 };
@@ -54,6 +56,7 @@ pub(super) struct House {
     pub(super) uplink: Arc<uplink::Counters>,
     pub(super) command: Arc<command::Counters>,
     pub(super) relay: Arc<RelayCounters>,
+    pub(super) standby: Arc<StandbyCounters>,
     pub(super) caught_up: watch::Receiver<bool>,
 }
 
@@ -106,6 +109,7 @@ impl House {
             uplink: Arc::default(),
             command: Arc::default(),
             relay: Arc::default(),
+            standby: Arc::default(),
             caught_up,
         }
     }
@@ -191,6 +195,51 @@ impl House {
         Ok(Some(Relay::load(settings, uplink, credentials, names, self.clock, counters)?))
     }
 
+    /// The room that hears and tells the other gateway of a pair, where there is one.
+    pub(super) fn standby(
+        &self,
+        credentials: Option<&Path>,
+    ) -> Result<Option<Standby>, GatewayError> {
+        let (settings, uplink) = (&self.settings.standby, &self.settings.uplink);
+        if !settings.is_on() {
+            return Ok(None);
+        }
+        let client_id = client_id(&self.settings);
+        let names = (client_id.as_str(), self.settings.topics()?, self.settings.peer_topics()?);
+        let counters = Arc::clone(&self.standby);
+        Ok(Some(Standby::load(settings, uplink, credentials, names, self.clock, counters)?))
+    }
+
+    /// The engine's end of the way there.
+    pub(super) fn pair(
+        &self,
+        left_over: Vec<Restored>,
+        (words, out): (mpsc::Receiver<Word>, mpsc::Sender<Message>),
+    ) -> Pair {
+        let (gateway, standby) = (&self.settings.gateway, &self.settings.standby);
+        let part = if gateway.role == Role::Standby { Part::Standby } else { Part::Lead };
+        let terms = Terms {
+            takeover_after: standby.takeover_after.0,
+            return_after: standby.return_after.0,
+        };
+        let names = Names {
+            store: gateway.store.clone(),
+            me: Arc::from(gateway.name.as_str()),
+            peer: Arc::from(standby.peer.as_str()),
+            private: self.settings.presence().private.zones,
+        };
+        let left_over = left_over.into_iter().map(|it| (it.subject, it.visit)).collect();
+        let (now, runs) = (self.clock.now(), (self.run, self.mark()));
+        let partner = Partner::new((part, terms), names, runs, left_over, now);
+        let (clock, outbox) = (self.clock, self.status.clone());
+        Pair { partner, clock, words, out, outbox, looked: now }
+    }
+
+    /// This start, as other gateways tell it from earlier ones.
+    pub(super) fn mark(&self) -> Run {
+        Run { epoch: self.opening.epoch, sequence: self.first_sequence, mark: self.run.0 }
+    }
+
     /// The room that takes the platform's commands.
     pub(super) fn command(
         &self,
@@ -273,6 +322,8 @@ impl House {
             scan: &self.scan,
             role: self.settings.gateway.role,
             relay: self.relay.totals(),
+            standby: self.standby.totals(),
+            peer: &self.settings.standby.peer,
             enrolled: self.ledger.read().count(),
             registry_lost: self.ledger.read().is_lost(),
             command: self.command.totals(),

@@ -9,7 +9,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    GatewayError, Outcome, Pulse, Request,
+    GatewayError, Outcome, PairView, Pulse, Request,
     drive::{Driven, OutboxGone},
     house::House,
     status::StatusFile,
@@ -30,6 +30,7 @@ pub(super) enum RoomEnd {
     Command,
     Registrar,
     Relay,
+    Standby,
     Engine(Result<Driven, OutboxGone>),
     Uplink,
     Outbox(Result<Result<(), OutboxError>, oneshot::error::RecvError>),
@@ -158,7 +159,10 @@ impl Office {
                     }
                     let radios = self.pulse.borrow().radios.values().map(RadioState::name).collect();
                     let clock = self.house.clock.account();
-                    let now: Option<(Vec<_>, _, _)> = Some((radios, clock.basis, clock.jumps));
+                    let stands = |it: PairView| (it.acting, it.hears_peer, it.followed);
+                    let pair = self.pulse.borrow().pair.map(stands);
+                    let now: Option<(Vec<_>, _, _, _)> =
+                        Some((radios, clock.basis, clock.jumps, pair));
                     if told != now {
                         told = now;
                         states.reset_immediately();
@@ -224,6 +228,7 @@ impl Closing {
                 | RoomEnd::Command
                 | RoomEnd::Registrar
                 | RoomEnd::Relay
+                | RoomEnd::Standby
                 | RoomEnd::Uplink
                 | RoomEnd::Outbox(Ok(Ok(()))),
             ) => None,
@@ -238,7 +243,8 @@ impl Closing {
             Ok(RoomEnd::Outbox(Err(_))) => Some(GatewayError::Panicked("outbox")),
             Err(error) if error.is_cancelled() => None,
             Err(_) => {
-                Some(GatewayError::Panicked("scan, engine, command, registrar, relay or uplink"))
+                let rooms = "scan, engine, command, registrar, relay, standby or uplink";
+                Some(GatewayError::Panicked(rooms))
             }
         };
         if let Some(failure) = failure {

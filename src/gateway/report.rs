@@ -14,6 +14,7 @@ use crate::{
     remote::{Refusal, RemoteCounters},
     scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
     settings::Role,
+    standby::{Refusal as Untaken, StandbyTotals},
     uplink::{self, payload::utc},
 };
 
@@ -32,6 +33,10 @@ pub(super) struct Report<'a> {
     pub(super) role: Role,
     /// What a receiver told its lead.
     pub(super) relay: RelayTotals,
+    /// What passes between the gateways of a pair.
+    pub(super) standby: StandbyTotals,
+    /// The other gateway of a pair; empty without one.
+    pub(super) peer: &'a str,
     /// Who is enrolled, and whether that is known at all.
     pub(super) enrolled: usize,
     pub(super) registry_lost: bool,
@@ -77,6 +82,7 @@ impl Report<'_> {
             },
             "relay": (self.role == Role::Receiver)
                 .then(|| json!({"broker": if self.relay.online { "online" } else { "offline" }})),
+            "standby": self.pair(),
             "tls": self.tls(),
             "outbox": {
                 "disk": self.outbox.disk.name(),
@@ -129,6 +135,7 @@ impl Report<'_> {
                 "dropped": self.relay.dropped,
                 "faults": self.relay.faults,
             },
+            "standby": self.pair_counters(),
             "engine": {
                 "received": counts.received,
                 "malformed": counts.malformed,
@@ -236,6 +243,44 @@ impl Report<'_> {
             "authority_expires": expiries.authority.map(utc),
             "broker_expires": expiries.broker.map(utc),
             "warning": warnings.first().map(ToString::to_string),
+        })
+    }
+
+    /// How the two gateways of a pair stand; nothing without another one.
+    fn pair(&self) -> Option<Value> {
+        let view = self.pulse.pair.filter(|_| !self.peer.is_empty())?;
+        let on_duty = match (view.acting, view.peer_acts) {
+            (true, true) => "both",
+            (true, false) => "this",
+            (false, true) => "peer",
+            (false, false) => "nobody",
+        };
+        Some(json!({
+            "peer": self.peer,
+            "on_duty": on_duty,
+            "peer_heard": view.hears_peer,
+            "followed": view.followed,
+            "broker": if self.standby.online { "online" } else { "offline" },
+        }))
+    }
+
+    fn pair_counters(&self) -> Value {
+        let (totals, tallies) =
+            (self.standby, self.pulse.pair.map(|it| it.tallies).unwrap_or_default());
+        let refused = Untaken::ALL.into_iter().zip(totals.refused);
+        let refused: Map<_, _> =
+            refused.map(|(reason, count)| (reason.word().to_owned(), count.into())).collect();
+        json!({
+            "sent": totals.sent,
+            "unsent": totals.unsent,
+            "received": totals.received,
+            "refused": refused,
+            "faults": totals.faults,
+            "unread": tallies.unread,
+            "takeovers": tallies.takeovers,
+            "adopted": tallies.adopted,
+            "retold": tallies.retold,
+            "late": tallies.late,
         })
     }
 

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::Class;
+use super::{Class, Entry, Tag};
 use crate::{
     engine::{
         Alarm, ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Said,
@@ -27,6 +27,10 @@ pub const MAX_BYTES: usize = 2048;
 /// The form that this program writes. It reads [`form3`] as well. Words and names stand in it as they
 /// are: what many records say is taken out of all of them together, where they are stored.
 const VERSION: u8 = 4;
+
+/// The form of what is about a visit that another gateway began: that gateway's name, then form
+/// [`VERSION`] without its first byte.
+const BEGUN_ELSEWHERE: u8 = 5;
 
 /// Names one run of the program, so that an uptime can be told from another run's.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -238,6 +242,10 @@ pub struct Presence {
     pub wide_window: bool,
     /// Epoch, run and number of the visit.
     pub visit: (u32, u64, u64),
+    /// The gateway that named the visit, if that was another one. In a form of its own: see
+    /// [`Record::encode`].
+    #[serde(skip)]
+    pub begun_at: Option<String>,
     /// What changed.
     pub change: Change,
     /// What else was true.
@@ -325,7 +333,7 @@ pub struct Context {
 #[derive(Debug, Error)]
 pub enum Unreadable {
     /// A form of another version of this program.
-    #[error("the record has form {found:?}; this version reads forms 3 and {VERSION}")]
+    #[error("the record has form {found:?}; this version reads forms 3 to {BEGUN_ELSEWHERE}")]
     Version {
         /// What stands where the version should.
         found: Option<u8>,
@@ -403,7 +411,15 @@ impl Record {
     /// after that, lists of the context.
     pub fn encode(mut self) -> Vec<u8> {
         loop {
-            let mut bytes = vec![VERSION];
+            let mut bytes = match &self.body {
+                Body::Presence(presence) => match &presence.begun_at {
+                    Some(gateway) => {
+                        postcard::to_extend(gateway, vec![BEGUN_ELSEWHERE]).unwrap_or_default()
+                    }
+                    None => vec![VERSION],
+                },
+                _ => vec![VERSION],
+            };
             bytes = postcard::to_extend(&self, bytes).unwrap_or_default();
             if bytes.len() <= MAX_BYTES || !self.shorten() {
                 return bytes;
@@ -411,10 +427,46 @@ impl Record {
         }
     }
 
+    /// The record on its way into the outbox.
+    pub fn into_entry(self) -> Entry {
+        let made = self.made();
+        let about = Some(self.whose_order());
+        let class = self.class();
+        Entry { bytes: self.encode(), made, about, class }
+    }
+
+    /// Whose order it keeps at the platform: the same as its `partitionkey`. For a person it is also what an
+    /// erasure finds it by.
+    fn whose_order(&self) -> Tag {
+        match &self.body {
+            Body::Presence(presence) => Tag::of(&presence.subject),
+            Body::Measured { fixture, .. }
+            | Body::Pressed { fixture, .. }
+            | Body::Alerted(Alerted { fixture, .. })
+            | Body::Cleared { alert: Alerted { fixture, .. }, .. }
+            | Body::Silent { fixture, .. } => Tag::of_thing("fixture", fixture),
+            Body::Counted(counted) => Tag::of_thing("zone", &counted.zone),
+            Body::Started(_)
+            | Body::RadioDeaf { .. }
+            | Body::RadioRecovered { .. }
+            | Body::RecordsDropped(_)
+            | Body::ConsentWithdrawn(_) => Tag::of_thing("gateway", ""),
+        }
+    }
+
     /// Reads the form on disk.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         match bytes.split_first() {
             Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(Unreadable::Content),
+            Some((&BEGUN_ELSEWHERE, rest)) => {
+                let (gateway, rest) =
+                    postcard::take_from_bytes::<String>(rest).map_err(Unreadable::Content)?;
+                let mut record: Self = postcard::from_bytes(rest).map_err(Unreadable::Content)?;
+                if let Body::Presence(presence) = &mut record.body {
+                    presence.begun_at = Some(gateway);
+                }
+                Ok(record)
+            }
             Some((&form3::VERSION, rest)) => form3::decode(rest).map_err(Unreadable::Content),
             other => Err(Unreadable::Version { found: other.map(|(&version, _)| version) }),
         }
@@ -594,6 +646,7 @@ impl Presence {
             purposes: presence.purposes.iter().map(|purpose| purpose.name().to_owned()).collect(),
             wide_window: visit.quality.wide_window,
             visit: (visit.id.epoch, visit.id.run, visit.id.number),
+            begun_at: visit.begun_at.as_deref().map(str::to_owned),
             change,
             context: Context {
                 dwell_ms: millis(context.dwell),

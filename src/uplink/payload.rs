@@ -139,6 +139,12 @@ pub const KINDS: [(&str, &str); 16] = [
     ("sensor", "silent"),
 ];
 
+/// Names a visit, wherever it goes on: by the shop, the gateway that began it, and its epoch, run and
+/// number there.
+pub fn visit_name(store: &str, gateway: &str, (epoch, run, number): (u32, u64, u64)) -> String {
+    format!("{store}-{gateway}-{epoch}-v{run}-{number}")
+}
+
 /// First and last of each range, as text: sequences are larger than the numbers of JSON are exact.
 fn ranges(ranges: &[(u64, u64)]) -> Value {
     ranges.iter().map(|(first, last)| json!([first.to_string(), last.to_string()])).collect()
@@ -279,8 +285,8 @@ impl Origin {
     }
 
     fn presence(&self, presence: &Presence, unix: UnixTime) -> Map<String, Value> {
-        let (epoch, run, number) = presence.visit;
-        let visit = format!("{}-{}-{epoch}-v{run}-{number}", self.store, self.gateway);
+        let named_by = presence.begun_at.as_deref().unwrap_or(&self.gateway);
+        let visit = visit_name(&self.store, named_by, presence.visit);
         let mut data = match &presence.change {
             Change::VisitStarted { receiver } => object(json!({"receiver": receiver})),
             Change::VisitEnded(summary) => summary_data(summary, unix),

@@ -59,6 +59,8 @@ pub enum Topic<'a> {
     Contract,
     /// What a receiver has heard of members, sealed for the lead: by the name of its radio.
     Sighting(&'a str),
+    /// What one gateway of a pair tells the other, sealed.
+    Handover,
     /// In: what the platform asks of this gateway.
     Command(&'a str),
     /// Out: what became of it.
@@ -220,6 +222,7 @@ impl Topics {
             ["state"] => Topic::State,
             ["metrics"] => Topic::Metrics,
             ["contract"] => Topic::Contract,
+            ["handover"] => Topic::Handover,
             ["sighting", receiver] if word(receiver) => Topic::Sighting(receiver),
             ["command", name] if word(name) => Topic::Command(name),
             ["command-result", name] if word(name) => Topic::CommandResult(name),
@@ -258,6 +261,7 @@ impl fmt::Display for Topic<'_> {
             Self::State => f.write_str("state"),
             Self::Metrics => f.write_str("metrics"),
             Self::Contract => f.write_str("contract"),
+            Self::Handover => f.write_str("handover"),
             Self::Sighting(receiver) => write!(f, "sighting/{receiver}"),
             Self::Command(name) => write!(f, "command/{name}"),
             Self::CommandResult(name) => write!(f, "command-result/{name}"),
@@ -282,6 +286,7 @@ mod tests {
             (Topic::Metrics, "metrics"),
             (Topic::Contract, "contract"),
             (Topic::Sighting("shelf-3"), "sighting/shelf-3"),
+            (Topic::Handover, "handover"),
             (Topic::Command("withdraw"), "command/withdraw"),
             (Topic::CommandResult("withdraw"), "command-result/withdraw"),
         ] {

@@ -103,7 +103,7 @@ type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 31] = [
+    let broken: [Broken; 36] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),
@@ -193,6 +193,31 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
             "a way to the lead in what is no receiver",
             |shop| shop.append("[relay]\nseal_key_file = \"/k\"\n"),
             &["gateway.toml", "relay", "gateway.role = \"receiver\""],
+        ),
+        (
+            "a standby for nobody",
+            |shop| shop.replace("name = \"gw1\"", "name = \"gw1\"\nrole = \"standby\""),
+            &["gateway.toml", "standby.peer", "several-gateways"],
+        ),
+        (
+            "a standby for itself",
+            |shop| shop.append("[standby]\npeer = \"gw1\"\n"),
+            &["gateway.toml", "standby.peer", "gw1", "other gateway"],
+        ),
+        (
+            "another gateway whose name is no level of a topic",
+            |shop| shop.append("[standby]\npeer = \"gw/2\"\n"),
+            &["gateway.toml", "standby.peer", "gw/2"],
+        ),
+        (
+            "another gateway without a key",
+            |shop| shop.append("[standby]\npeer = \"gw2\"\n"),
+            &["standby.seal_key_file", "several-gateways"],
+        ),
+        (
+            "a takeover that is too hasty",
+            |shop| shop.append("[standby]\npeer = \"gw2\"\ntakeover_after = \"1s\"\n"),
+            &["gateway.toml", "standby.takeover_after", "1s", "3s to"],
         ),
         (
             "a way to hear that does not exist",
@@ -410,6 +435,7 @@ fn keys(settings: &Settings) -> BTreeMap<String, String> {
         ("gateway", serde_json::to_value(&settings.gateway)),
         ("scan", serde_json::to_value(&settings.scan)),
         ("relay", serde_json::to_value(&settings.relay)),
+        ("standby", serde_json::to_value(&settings.standby)),
         ("identity", serde_json::to_value(&settings.identity)),
         ("presence", serde_json::to_value(&settings.presence)),
         ("zones", serde_json::to_value(&settings.zones)),

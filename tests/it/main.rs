@@ -20,6 +20,7 @@ mod replay;
 mod rotating;
 mod simulate;
 mod simulation;
+mod standby;
 mod subscriber;
 mod support;
 mod tidy;

@@ -168,6 +168,7 @@ fn presence(change: Change) -> Presence {
         purposes: vec!["presence".to_owned(), "journey".to_owned()],
         wide_window: false,
         visit: (1, 12, 3),
+        begun_at: None,
         change,
         context: Context {
             dwell_ms: 60_000,

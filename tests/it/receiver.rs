@@ -1,8 +1,8 @@
 //! A receiver and its lead: two real gateways without a radio, real brokers, and everything that passes
 //! the broker between them.
 
-mod recorder;
-mod shop;
+pub(crate) mod recorder;
+pub(crate) mod shop;
 
 use std::time::Duration;
 

@@ -296,6 +296,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
             purposes: vec!["presence".to_owned()],
             wide_window: false,
             visit: (1, 2, 3),
+            begun_at: None,
             change: Change::VisitStarted { receiver: "local".to_owned() },
             context: Context::default(),
         };
@@ -313,6 +314,7 @@ fn an_export_has_the_open_visit_and_the_events_that_wait() {
     }
     let visit = VisitRecord {
         id: VisitId { epoch: 1, run: 2, number: 3 },
+        begun_at: None,
         started: Uptime::ZERO,
         last_seen: clock.now(),
         first_receiver: ReceiverId::new("local"),

@@ -179,6 +179,8 @@ pub struct Quality {
 pub struct VisitRecord {
     /// Its name.
     pub id: VisitId,
+    /// The gateway that named it, if that was another one, which has handed it over.
+    pub begun_at: Option<Arc<str>>,
     /// When it began.
     pub started: Uptime,
     /// When it was last true.

@@ -55,6 +55,7 @@ impl Visit {
     pub(super) fn start(id: VisitId, step: &mut Step<'_>) -> Self {
         let record = VisitRecord {
             id,
+            begun_at: None,
             started: step.now,
             last_seen: step.now,
             first_receiver: step.sighting.receiver.clone(),

@@ -16,13 +16,13 @@ const LARGEST: usize = 4 * 1024 * 1024;
 /// Topics and payloads, in the order in which they came.
 type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 
-pub(super) struct Recorder {
+pub(crate) struct Recorder {
     seen: Seen,
     task: JoinHandle<()>,
 }
 
 impl Recorder {
-    pub(super) async fn start(port: u16) -> Self {
+    pub(crate) async fn start(port: u16) -> Self {
         let id = format!("recorder-{}", fastrand::u64(..));
         let mut options = MqttOptions::new(id, "127.0.0.1", port);
         options.set_max_packet_size(LARGEST, LARGEST).set_keep_alive(Duration::from_mins(1));
@@ -52,12 +52,18 @@ impl Recorder {
     }
 
     /// How many messages came on a topic.
-    pub(super) fn count(&self, topic: &str) -> usize {
+    pub(crate) fn count(&self, topic: &str) -> usize {
         self.seen.lock().unwrap().iter().filter(|(it, _)| it == topic).count()
     }
 
+    /// What came on a topic.
+    pub(crate) fn payloads(&self, topic: &str) -> Vec<Vec<u8>> {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|(it, _)| it == topic).map(|(_, payload)| payload.clone()).collect()
+    }
+
     /// The events of a gateway of a kind about somebody; an empty name is about anybody.
-    pub(super) fn events(&self, gateway: &str, kind: &str, subject: &str) -> Vec<Value> {
+    pub(crate) fn events(&self, gateway: &str, kind: &str, subject: &str) -> Vec<Value> {
         let prefix = format!("beacon/v1/t/s/{gateway}/event/{kind}");
         let seen = self.seen.lock().unwrap();
         let events = seen.iter().filter(|(topic, _)| topic.starts_with(&prefix));
@@ -66,28 +72,28 @@ impl Recorder {
     }
 
     /// What a gateway last said of itself.
-    pub(super) fn state(&self, gateway: &str) -> Option<Value> {
+    pub(crate) fn state(&self, gateway: &str) -> Option<Value> {
         self.last(&format!("beacon/v1/t/s/{gateway}/state"))
     }
 
     /// What a gateway last counted.
-    pub(super) fn metrics(&self, gateway: &str) -> Option<Value> {
+    pub(crate) fn metrics(&self, gateway: &str) -> Option<Value> {
         self.last(&format!("beacon/v1/t/s/{gateway}/metrics"))
     }
 
     /// What a gateway last said of one of its receivers.
-    pub(super) fn receiver(&self, gateway: &str, receiver: &str) -> Option<Value> {
+    pub(crate) fn receiver(&self, gateway: &str, receiver: &str) -> Option<Value> {
         let state = self.state(gateway)?;
         state["receivers"].as_array()?.iter().find(|it| it["receiver"] == *receiver).cloned()
     }
 
     /// Fails when anything that passed, a topic included, has one of these in it.
-    pub(super) fn has_none_of(&self, needles: &[Vec<u8>]) {
+    pub(crate) fn has_none_of(&self, needles: &[Vec<u8>]) {
         self.has_none_of_on("", needles);
     }
 
     /// The same, on topics that begin so.
-    pub(super) fn has_none_of_on(&self, prefix: &str, needles: &[Vec<u8>]) {
+    pub(crate) fn has_none_of_on(&self, prefix: &str, needles: &[Vec<u8>]) {
         let seen = self.seen.lock().unwrap();
         let mut looked_at = 0;
         for (topic, payload) in seen.iter().filter(|(topic, _)| topic.starts_with(prefix)) {

@@ -5,7 +5,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::PermissionsExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -23,14 +23,14 @@ pub(super) const TOPIC: &str = "beacon/v1/t/s/gw2/sighting/ruuvi";
 /// The lead's name for that.
 pub(super) const CORNER: &str = "corner";
 
-const UUID: &str = "abababababababababababababababab";
+pub(crate) const UUID: &str = "abababababababababababababababab";
 
 /// Parts of addresses and of the stranger's data, in lower case.
-pub(super) const NEEDLES: [&str; 6] =
+pub(crate) const NEEDLES: [&str; 6] =
     ["d4:3a:2c", "d43a2c", "9e517b", "c0ffee00", "c0:11:22:33:44:55", "c01122334455"];
 
 /// The same, and as octets in either order.
-pub(super) fn needles() -> Vec<Vec<u8>> {
+pub(crate) fn needles() -> Vec<Vec<u8>> {
     let octets = |text: &str| hex::decode(text).unwrap();
     let mut needles: Vec<Vec<u8>> = NEEDLES.iter().map(|it| it.as_bytes().to_vec()).collect();
     for text in ["d43a2c9e517b", "c0ffee0011", "c01122334455"] {
@@ -46,7 +46,7 @@ pub(super) struct Shop {
 }
 
 /// A gateway that runs.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     process: Child,
     log: PathBuf,
 }
@@ -131,29 +131,34 @@ impl Shop {
     }
 
     fn start(&self, role: &str) -> Daemon {
-        let log = self.dir.path().join(format!("{role}.log"));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_beacon-gateway"));
-        command.arg("run").arg("--config").arg(self.dir.path().join(format!("{role}.toml")));
-        command.env_remove("STATE_DIRECTORY").env_remove("CREDENTIALS_DIRECTORY");
-        let command = command.stdin(Stdio::null()).stderr(File::create(&log).unwrap());
-        Daemon { process: command.spawn().unwrap(), log }
+        Daemon::start(self.dir.path(), role)
     }
 }
 
 impl Daemon {
+    /// Starts a gateway with the configuration of that name.
+    pub(crate) fn start(dir: &Path, name: &str) -> Self {
+        let log = dir.join(format!("{name}.log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_beacon-gateway"));
+        command.arg("run").arg("--config").arg(dir.join(format!("{name}.toml")));
+        command.env_remove("STATE_DIRECTORY").env_remove("CREDENTIALS_DIRECTORY");
+        let command = command.stdin(Stdio::null()).stderr(File::create(&log).unwrap());
+        Self { process: command.spawn().unwrap(), log }
+    }
+
     /// Has it read its registry again.
     pub(super) fn reload(&self) {
         self.signal(Signal::SIGHUP);
     }
 
     /// Ends it without a word.
-    pub(super) fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
     /// Stops it; returns its log.
-    pub(super) async fn stop(mut self) -> String {
+    pub(crate) async fn stop(mut self) -> String {
         self.signal(Signal::SIGTERM);
         let mut ended = None;
         eventually("its end", || {
@@ -180,13 +185,13 @@ impl Drop for Daemon {
 }
 
 /// The member's beacon is heard in the corner.
-pub(super) async fn member(air: &mut Publisher) {
+pub(crate) async fn member(air: &mut Publisher) {
     let data = format!("0201061AFF4C000215{UUID}00010002C5");
     publish(air, "C0:11:22:33:44:55", &data).await;
 }
 
 /// A stranger is.
-pub(super) async fn stranger(air: &mut Publisher) {
+pub(crate) async fn stranger(air: &mut Publisher) {
     publish(air, "D4:3A:2C:9E:51:7B", "0201060AFFFFFFC0FFEE00112233").await;
 }
 
