@@ -8,6 +8,7 @@
 //! And a second of a shop with a floor plan: 300 subjects, 12 receivers, each hearing everybody five
 //! times; a core's share is the time over a second.
 
+#![expect(clippy::print_stdout, reason = "memory is a result of a bench")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot be set up should stop")]
 #![allow(missing_docs, reason = "criterion's macros make public items without any")]
 #![expect(clippy::many_single_char_names, reason = "the octets of a number have no better names")]
@@ -67,6 +68,7 @@ fn engine_with(subjects: u32, presence: PresenceSettings) -> Engine {
     let fixture = Fixture {
         id: "fridge".to_owned(),
         zone: Some(ZoneId::new("shop")),
+        hangs: None,
         identifier: Identifier::Address([0xca; 6]),
         canary: false,
         report: ReportPolicy::default(),
@@ -175,6 +177,7 @@ fn plan() -> PresenceSettings {
             position: Some(Point::new(least.x + 3.0, least.y + 4.0)),
             height: 2.5,
             offset_db: 0.0,
+            offset_error_db: None,
             path_loss: PathLoss::default(),
         });
     }
@@ -229,16 +232,30 @@ fn second_on_plan(engine: &mut Engine, receivers: &[FloorReceiver], second: u32)
     }
 }
 
+/// The memory that this process has, in KiB.
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 fn on_plan(criterion: &mut Criterion) {
     let settings = plan();
     let receivers = settings.floor.as_ref().unwrap().plan.receivers.clone();
     let mut engine = engine_with(3000, settings);
+    let alone = resident_kib();
     let mut second = 0;
-    for _ in 0..10 {
+    for _ in 0..60 {
         second_on_plan(&mut engine, &receivers, second);
         second += 1;
     }
     assert_eq!(engine.visits_open(), 300);
+    let people = resident_kib().saturating_sub(alone);
+    println!(
+        "engine/300 subjects on a plan take {} MiB of memory, {} KiB each",
+        people / 1024,
+        people / 300
+    );
     criterion.bench_function("engine/300 subjects on a plan, 12 receivers, 1 s", |bench| {
         bench.iter(|| {
             second_on_plan(&mut engine, &receivers, second);

@@ -31,6 +31,7 @@ fn plan() -> FloorPlan {
                 position: Some(Point::new(least.x + 3.0, least.y + 4.0)),
                 height: 2.5,
                 offset_db: 0.0,
+                offset_error_db: None,
                 path_loss: PathLoss::default(),
             });
         }

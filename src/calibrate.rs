@@ -201,6 +201,7 @@ impl Calibration {
             let named = plan.receivers.iter_mut().find(|receiver| receiver.id == known.id);
             if let Some(receiver) = named {
                 receiver.offset_db = known.offset_db;
+                receiver.offset_error_db = Some(known.error_db);
             }
         }
         if let Some(law) = self.law {

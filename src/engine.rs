@@ -21,8 +21,8 @@ pub use handover::{Overheard, Takeover};
 mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,
-    EnrolmentReport, Fixture, FixtureIndex, Grant, Identifier, Identity, IdentitySettings, Key,
-    MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, RegistryBuilder,
+    EnrolmentReport, Fixture, FixtureIndex, Grant, Hangs, Identifier, Identity, IdentitySettings,
+    Key, MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, RegistryBuilder,
     ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex, SubjectKind, Tenant,
     ephemeral_id,
 };
@@ -42,7 +42,7 @@ mod relayed;
 pub use relayed::{LONGEST_FIXTURE_DATA, Relayed, Spotted, Whose};
 
 mod sensor;
-pub use sensor::Readings;
+pub use sensor::{Alarm, AlertRule, Condition, Readings, Said};
 
 mod situation;
 pub use situation::{Context, PresenceSituation, Situation, What};
@@ -173,7 +173,9 @@ impl Engine {
             }
             Resolution::Fixture(index) => {
                 self.hear_canary(now, index, &advertisement.receiver);
-                self.measure(now, index, decoded.as_deref().unwrap_or_default());
+                let Advertisement { receiver, rssi, .. } = advertisement;
+                let frames = decoded.as_deref().unwrap_or_default();
+                self.hear_fixture(now, index, (receiver, *rssi), frames);
             }
             Resolution::Anonymous => {
                 if decoded != Err(Undecoded::Refused) {
@@ -241,13 +243,30 @@ impl Engine {
         }
     }
 
-    /// Tells what a fixture's frames measure, if it is worth it.
-    fn measure(&mut self, now: Uptime, index: FixtureIndex, frames: &[Frame<'_>]) {
+    /// Tells what a fixture's frames measure, if it is worth it, and learns from how loud it is where
+    /// it is known to be.
+    fn hear_fixture(
+        &mut self,
+        now: Uptime,
+        index: FixtureIndex,
+        (receiver, rssi): (&ReceiverId, Option<Rssi>),
+        frames: &[Frame<'_>],
+    ) {
         let Some(fixture) = self.identity.registry().fixture(index) else { return };
-        let readings = frames.iter().flat_map(Frame::readings);
-        if let Some(worth) = self.sensors.observe(now, index, fixture, readings) {
-            let (id, zone) = (fixture.id.clone(), fixture.zone.clone());
-            self.situations.measured(now, id, zone, worth);
+        if let Some(hangs) = fixture.hangs {
+            self.presence.calibrate(now, (index, hangs), receiver, rssi);
+        }
+        let (number, readings) =
+            (frames.iter().find_map(Frame::number), frames.iter().flat_map(Frame::readings));
+        let news = self.sensors.observe(now, (index, fixture), receiver, number, readings);
+        self.tell_of_sensors(news);
+    }
+
+    fn tell_of_sensors(&mut self, news: Vec<sensor::News>) {
+        for (at, index, said) in news {
+            if let Some(fixture) = self.identity.registry().fixture(index) {
+                self.situations.said(at, fixture.id.clone(), fixture.zone.clone(), said);
+            }
         }
     }
 
@@ -278,8 +297,12 @@ impl Engine {
         match state {
             RadioState::Deaf { since, cause } => {
                 self.situations.radio_deaf(receiver, since, cause);
+                self.sensors.deaf(receiver);
             }
-            RadioState::Hearing | RadioState::Quiet => self.situations.radio_hears(receiver, now),
+            RadioState::Hearing | RadioState::Quiet => {
+                self.situations.radio_hears(receiver, now);
+                self.sensors.hears(now, receiver);
+            }
             RadioState::Suspect { .. } => {}
         }
         self.settle();
@@ -331,8 +354,16 @@ impl Engine {
             }
         }
         self.presence.reindex(new_place);
+        let names = |registry: &Registry| -> Vec<String> {
+            registry.fixtures().iter().map(|fixture| fixture.id.clone()).collect()
+        };
+        // Fixtures are the configuration's, so they hardly ever change with who is enrolled.
+        let other_fixtures = names(old) != names(&registry);
         self.identity.replace(registry);
-        self.sensors = Sensors::default();
+        if other_fixtures {
+            self.sensors = Sensors::default();
+            self.presence.forget_beacons();
+        }
         report.visits_closed += self.lapse(now);
         self.situations.recount(&self.presence, &self.identity);
         report
@@ -419,7 +450,8 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Uptime> {
         let footfall = self.footfall.as_ref().and_then(Footfall::next_deadline);
-        [self.presence.next_deadline(), self.identity.next_work(), footfall]
+        let sensors = self.sensors.next_deadline();
+        [self.presence.next_deadline(), self.identity.next_work(), footfall, sensors]
             .into_iter()
             .flatten()
             .min()
@@ -457,6 +489,12 @@ impl Engine {
     /// The registry and its tables.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What receivers were found to hear more than the floor plan says, by beacons at known places, in
+    /// dB, -15 to 15; empty without such beacons.
+    pub fn corrections(&self) -> impl Iterator<Item = (&ReceiverId, f32)> {
+        self.presence.corrections()
     }
 
     /// How many visits are open.
@@ -497,6 +535,8 @@ impl Engine {
         if let Some(footfall) = &mut self.footfall {
             self.situations.counted(footfall.turn(self.now, &self.wall));
         }
+        let news = self.sensors.handle_timeout(self.now, self.identity.registry());
+        self.tell_of_sensors(news);
         self.now
     }
 

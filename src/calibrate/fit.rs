@@ -330,6 +330,7 @@ impl Fit {
         let mut plan = plan.clone();
         for (receiver, offset) in plan.receivers.iter_mut().zip(&self.offsets) {
             receiver.offset_db = offset.db;
+            receiver.offset_error_db = (offset.readings > 0).then_some(offset.error_db);
         }
         if self.scope == Scope::Full {
             self.law.apply(&mut plan);

@@ -215,6 +215,15 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// What changes with each new message of a sensor, and is the same when one is repeated, in
+    /// formats that have such a thing; wraps.
+    pub fn number(&self) -> Option<u8> {
+        match self {
+            Self::BtHome(bthome) => bthome.packet_id(),
+            _ => None,
+        }
+    }
+
     /// What a sensor frame measured; nothing for a beacon frame.
     pub fn readings(&self) -> impl Iterator<Item = Reading> + use<'a> {
         let (tlm, ruuvi, bthome) = match *self {

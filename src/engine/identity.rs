@@ -19,8 +19,8 @@ pub use consent::{Consent, ConsentLedger, Grant, Purpose, Purposes, Standing};
 pub use eid::ephemeral_id;
 pub use irk::AddressSeed;
 pub use registry::{
-    AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIndex, Identifier, Refusal,
-    Registry, RegistryBuilder, ReportPolicy, Subject, SubjectIndex, SubjectKind,
+    AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIndex, Hangs, Identifier,
+    Refusal, Registry, RegistryBuilder, ReportPolicy, Subject, SubjectIndex, SubjectKind,
 };
 pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 

@@ -146,7 +146,7 @@ impl Places {
     pub fn track(&self) -> Track {
         Track {
             belief: self.motion.anywhere(),
-            evidence: Evidence::new(self.ground.receivers(), &self.model),
+            evidence: Evidence::new(&self.ground, &self.model),
             announcer: Announcer::new(self.ground.zones),
             step_ends: None,
             heard: Uptime::ZERO,

@@ -22,7 +22,7 @@ pub use transition::{
     Sighting, Stay, Transition, TransitionKind, VisitId, VisitRecord, Zone, ZoneId,
 };
 
-use super::{RadioState, ReceiverId, SubjectIndex, SubjectKind, Uptime};
+use super::{FixtureIndex, Hangs, RadioState, ReceiverId, Rssi, SubjectIndex, SubjectKind, Uptime};
 use floor::Floor;
 use hearing::{Ear, Ears, HearingTime};
 use tag::Tag;
@@ -66,6 +66,30 @@ impl PresenceTracker {
         }
         self.ears.heard(ear, now);
         self.expire_at(ear, now);
+    }
+
+    /// A receiver heard a beacon at a known place. It must have been [heard](Self::heard).
+    pub(super) fn calibrate(
+        &mut self,
+        now: Uptime,
+        beacon: (FixtureIndex, Hangs),
+        receiver: &ReceiverId,
+        rssi: Option<Rssi>,
+    ) {
+        let ear = self.ears.find(receiver);
+        if let Some((floor, Rssi(dbm))) = self.floor.as_mut().zip(rssi) {
+            floor.calibrate(now, beacon, ear, f32::from(dbm));
+        }
+    }
+
+    /// The fixtures are others now.
+    pub(super) fn forget_beacons(&mut self) {
+        self.floor.iter_mut().for_each(Floor::forget_beacons);
+    }
+
+    /// What receivers were found to hear more than the plan says, in dB.
+    pub(super) fn corrections(&self) -> impl Iterator<Item = (&ReceiverId, f32)> {
+        self.floor.iter().flat_map(Floor::corrections)
     }
 
     /// A receiver's state changed. Tells the state with the moment from which it counts.

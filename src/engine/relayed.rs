@@ -128,7 +128,8 @@ impl Engine {
                     return;
                 };
                 self.counts.fixture += 1;
-                self.measure(now, index, &frame::decode(data).unwrap_or_default());
+                let frames = frame::decode(data).unwrap_or_default();
+                self.hear_fixture(now, index, (receiver, spotted.rssi), &frames);
             }
         }
     }
@@ -187,6 +188,7 @@ mod tests {
         let fixture = Fixture {
             id: "fridge".to_owned(),
             zone: None,
+            hangs: None,
             identifier: Identifier::Address(SENSOR),
             canary: true,
             report: ReportPolicy::default(),
@@ -239,7 +241,7 @@ mod tests {
                 TransitionKind::ZoneDwelled { .. } => "dwelled",
                 TransitionKind::ZoneExited { .. } => "exited",
             },
-            What::Measured { .. } => "measured",
+            What::Sensor { .. } => "measured",
             _ => "other",
         };
         std::iter::from_fn(|| engine.poll_event()).map(|it| (it.at, kind(&it.what))).collect()

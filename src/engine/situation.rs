@@ -13,7 +13,7 @@ use super::{
     SubjectKind, Transition, TransitionKind, Uptime, VisitRecord, WallClock, ZoneId,
     frame::Quantity,
     presence::{EnterReason, ExitReason, MAX_STAYS},
-    sensor::{Readings, Sensors},
+    sensor::{Said, Sensors},
 };
 
 /// Something that the centre wants to know.
@@ -30,14 +30,14 @@ pub struct Situation {
 pub enum What {
     /// Something about a subject.
     Presence(Box<PresenceSituation>),
-    /// A fixture measured something.
-    Measured {
+    /// There is news of a fixture.
+    Sensor {
         /// Its name in the configuration.
         fixture: String,
         /// Where it is.
         zone: Option<ZoneId>,
-        /// What it measured.
-        readings: Readings,
+        /// What it measured, what is wrong with that, or what somebody did with it.
+        said: Said,
     },
     /// Everybody was counted, in one zone.
     Counted(Count),
@@ -157,15 +157,9 @@ impl SituationRoom {
         });
     }
 
-    /// A fixture's readings are worth an event.
-    pub(super) fn measured(
-        &mut self,
-        at: Uptime,
-        fixture: String,
-        zone: Option<ZoneId>,
-        readings: Readings,
-    ) {
-        self.push(Situation { at, what: What::Measured { fixture, zone, readings } });
+    /// What a fixture said is worth an event.
+    pub(super) fn said(&mut self, at: Uptime, fixture: String, zone: Option<ZoneId>, said: Said) {
+        self.push(Situation { at, what: What::Sensor { fixture, zone, said } });
     }
 
     /// Bins are over: when each ended, and what was counted.

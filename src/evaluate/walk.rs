@@ -269,6 +269,7 @@ mod tests {
                 position: None,
                 height: 2.0,
                 offset_db: 0.0,
+                offset_error_db: None,
                 path_loss: PathLoss::default(),
             })
             .to_vec()

@@ -20,7 +20,7 @@ use crate::{
     clock::Clock,
     engine::{
         Counts, DeafCause, Engine, Enrolment, EnrolmentReport, Pseudonym, RadioState, ReceiverId,
-        Registry, Situation, Uptime, What,
+        Registry, Said, Situation, Uptime, What,
     },
     forget,
     outbox::{
@@ -49,6 +49,8 @@ pub struct Pulse {
     pub visits_open: usize,
     /// The state of each receiver, as last told.
     pub radios: BTreeMap<ReceiverId, RadioState>,
+    /// What receivers were found to hear more than the floor plan says, in dB.
+    pub corrections: BTreeMap<ReceiverId, f32>,
     /// How it stands with the other gateway of a pair, if there is one.
     pub pair: Option<PairView>,
 }
@@ -330,8 +332,10 @@ impl Drive {
             let due = now.since(pulse.at) >= TICK;
             if due {
                 let (counts, visits_open) = (engine.counts(), engine.visits_open());
+                let corrections = engine.corrections().map(|(id, db)| (id.clone(), db)).collect();
+                let radios = radios.clone();
                 let pair = self.pair.as_ref().map(|pair| pair.view(now));
-                *pulse = Pulse { at: now, counts, visits_open, radios: radios.clone(), pair };
+                *pulse = Pulse { at: now, counts, visits_open, radios, corrections, pair };
             }
             due
         });
@@ -376,7 +380,21 @@ fn tell(situation: &Situation) {
             let zone = presence.zone().map(ToString::to_string);
             tracing::debug!(subject = %presence.subject, zone, "A subject's presence changed.");
         }
-        What::Measured { fixture, .. } => tracing::debug!(fixture, "A fixture measured something."),
+        What::Sensor { fixture, said, .. } => match said {
+            Said::Measured(_) => tracing::debug!(fixture, "A fixture measured something."),
+            Said::Pressed { .. } => {
+                tracing::debug!(fixture, "Somebody pressed a fixture's button.");
+            }
+            Said::Alerted(alarm) => {
+                tracing::warn!(fixture, rule = alarm.rule, "Something is wrong with a fixture.");
+            }
+            Said::Cleared { alarm, .. } => {
+                tracing::info!(fixture, rule = alarm.rule, "A fixture is all right again.");
+            }
+            Said::Silent { .. } => {
+                tracing::warn!(fixture, "A fixture is not heard any more; look at its battery.");
+            }
+        },
         What::Counted(count) => {
             tracing::debug!(zone = %count.zone, addresses = count.addresses, "A zone was counted.");
         }

@@ -326,6 +326,7 @@ impl Report<'_> {
                 "refused": counters.refused_in_all(),
                 "last_heard_s": counters.last_heard().map(age),
                 "clock_ahead_ms": counters.ahead_ms(&self.wall),
+                "correction_db": self.correction(&counters.id),
             })
         });
         let receivers = self.scan.receivers.iter().map(|counters| {
@@ -335,9 +336,16 @@ impl Report<'_> {
                 "radio": state.name(),
                 "cause": cause,
                 "plane": counters.plane().map(Plane::name),
+                "correction_db": self.correction(&counters.id),
             })
         });
         receivers.chain(remotes).collect()
+    }
+
+    /// What a receiver was found to hear more than its plan says, in whole decibels: tenths only say
+    /// who has just walked by.
+    fn correction(&self, id: &ReceiverId) -> Option<f32> {
+        self.pulse.corrections.get(id).map(|db| db.round() + 0.0)
     }
 
     /// All that one remote receiver counts, by its names.

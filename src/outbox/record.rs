@@ -14,8 +14,8 @@ use thiserror::Error;
 use super::{Class, Entry, Tag};
 use crate::{
     engine::{
-        ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Situation, Stay,
-        TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
+        Alarm, ClockQuality, Count, PresenceSituation, Purpose, Purposes, ROUNDED_TO, Said,
+        Situation, Stay, TransitionKind, UnixTime, Uptime, VisitRecord, WallClock, What, ZoneId,
     },
     timeline::Told,
 };
@@ -89,6 +89,62 @@ pub enum Body {
     ConsentWithdrawn(Receipt),
     /// Everybody was counted, in one zone.
     Counted(Counted),
+    /// Somebody pressed or turned something.
+    Pressed {
+        /// The fixture.
+        fixture: String,
+        /// Where it is.
+        zone: Option<String>,
+        /// Which of several buttons, from 0.
+        button: u8,
+        /// What was done, by its name.
+        action: String,
+        /// How far a dimmer was turned.
+        steps: Option<u8>,
+    },
+    /// Something is wrong with a fixture's readings, or its battery.
+    Alerted(Alerted),
+    /// It is right again.
+    Cleared {
+        /// What was wrong.
+        alert: Alerted,
+        /// For how long the alert stood.
+        lasted_ms: u64,
+    },
+    /// A fixture is not heard any more.
+    Silent {
+        /// The fixture.
+        fixture: String,
+        /// Where it is.
+        zone: Option<String>,
+        /// For how long it has not been heard.
+        silent_ms: u64,
+        /// The longest gap that was usual.
+        usual_ms: Option<u64>,
+    },
+}
+
+/// What is wrong with a fixture, or was.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Alerted {
+    /// The fixture.
+    pub fixture: String,
+    /// Where it is.
+    pub zone: Option<String>,
+    /// The rule, by its name.
+    pub rule: String,
+    /// What is wrong, in a word: `above`.
+    pub condition: String,
+    /// What is measured, and which of several.
+    pub quantity: Option<(String, u8)>,
+    /// The last value.
+    pub value: Option<f64>,
+    /// The limit of the rule.
+    pub limit: Option<f64>,
+    /// For how long it had been so before the record's time: wrong, or right again.
+    pub for_ms: u64,
+    /// Days until the battery is empty.
+    pub days_left: Option<f64>,
 }
 
 /// Everybody was counted, in one zone. The record's time is when the bin ended.
@@ -296,16 +352,9 @@ impl Record {
             What::Presence(presence) => {
                 Body::Presence(Box::new(Presence::of(presence, situation.at)))
             }
-            What::Measured { fixture, zone, readings } => Body::Measured {
-                fixture: fixture.clone(),
-                zone: zone.as_ref().map(ZoneId::to_string),
-                readings: readings
-                    .iter()
-                    .map(|(&(quantity, instance), &value)| {
-                        (quantity.name().to_owned(), instance, value)
-                    })
-                    .collect(),
-            },
+            What::Sensor { fixture, zone, said } => {
+                Body::of_sensor(fixture, zone.as_ref(), said, situation.at)
+            }
             What::Counted(count) => Body::Counted(Counted::of(count)),
             What::RadioDeaf { receiver, cause } => Body::RadioDeaf {
                 receiver: receiver.as_str().to_owned(),
@@ -391,7 +440,11 @@ impl Record {
     fn whose_order(&self) -> Tag {
         match &self.body {
             Body::Presence(presence) => Tag::of(&presence.subject),
-            Body::Measured { fixture, .. } => Tag::of_thing("fixture", fixture),
+            Body::Measured { fixture, .. }
+            | Body::Pressed { fixture, .. }
+            | Body::Alerted(Alerted { fixture, .. })
+            | Body::Cleared { alert: Alerted { fixture, .. }, .. }
+            | Body::Silent { fixture, .. } => Tag::of_thing("fixture", fixture),
             Body::Counted(counted) => Tag::of_thing("zone", &counted.zone),
             Body::Started(_)
             | Body::RadioDeaf { .. }
@@ -428,7 +481,11 @@ impl Record {
             | Body::RecordsDropped(_)
             | Body::ConsentWithdrawn(_) => Class::Gateway,
             Body::Presence(_) => Class::Presence,
-            Body::Measured { .. } => Class::Sensor,
+            Body::Measured { .. }
+            | Body::Pressed { .. }
+            | Body::Alerted(_)
+            | Body::Cleared { .. }
+            | Body::Silent { .. } => Class::Sensor,
             Body::Counted(_) => Class::Count,
         }
     }
@@ -483,6 +540,56 @@ impl Record {
             }
             Body::Measured { readings, .. } => readings.pop().is_some(),
             _ => false,
+        }
+    }
+}
+
+impl Body {
+    /// What a fixture said at a moment.
+    fn of_sensor(fixture: &str, zone: Option<&ZoneId>, said: &Said, at: Uptime) -> Self {
+        let (fixture, zone) = (fixture.to_owned(), zone.map(ZoneId::to_string));
+        match said {
+            Said::Measured(readings) => {
+                let readings = readings.iter().map(|(&(quantity, instance), &value)| {
+                    (quantity.name().to_owned(), instance, value)
+                });
+                Self::Measured { fixture, zone, readings: readings.collect() }
+            }
+            Said::Pressed { button, action } => Self::Pressed {
+                fixture,
+                zone,
+                button: *button,
+                action: action.name().to_owned(),
+                steps: action.steps(),
+            },
+            Said::Alerted(alarm) => Self::Alerted(Alerted::of(fixture, zone, alarm, at)),
+            Said::Cleared { alarm, lasted } => Self::Cleared {
+                alert: Alerted::of(fixture, zone, alarm, at),
+                lasted_ms: millis(*lasted),
+            },
+            Said::Silent { heard, usual } => Self::Silent {
+                fixture,
+                zone,
+                silent_ms: millis(at.since(*heard)),
+                usual_ms: usual.map(millis),
+            },
+        }
+    }
+}
+
+impl Alerted {
+    fn of(fixture: String, zone: Option<String>, alarm: &Alarm, at: Uptime) -> Self {
+        let quantity = alarm.quantity.map(|(quantity, instance)| (quantity.name(), instance));
+        Self {
+            fixture,
+            zone,
+            rule: alarm.rule.clone(),
+            condition: alarm.condition.to_owned(),
+            quantity: quantity.map(|(name, instance)| (name.to_owned(), instance)),
+            value: alarm.value,
+            limit: alarm.limit,
+            for_ms: millis(at.since(alarm.since)),
+            days_left: alarm.days_left,
         }
     }
 }

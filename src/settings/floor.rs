@@ -109,24 +109,8 @@ impl ReceiverSettings {
     fn build(&self, n: usize) -> Result<FloorReceiver, Invalid> {
         let key = |key: &str| format!("receiver[{n}].{key}");
         check_id(&key("id"), &self.id)?;
-        let (position, height) = match self.position.as_deref() {
-            None => (None, USUAL_HEIGHT),
-            Some([x, y]) => (Some(point(*x, *y)), USUAL_HEIGHT),
-            Some([x, y, z]) => (Some(point(*x, *y)), *z),
-            Some(other) => {
-                let found = format!("{} numbers", other.len());
-                let allowed = "write `[x, y]` or `[x, y, height]` in metres";
-                return Err(Invalid::new(&key("position"), found, allowed));
-            }
-        };
-        if position.is_some_and(|position| !position.is_sound())
-            || !(-HIGHEST..=HIGHEST).contains(&height)
-        {
-            let found = format!("{:?}", self.position.as_deref().unwrap_or_default());
-            let allowed =
-                "allowed are metres: at most 10000 to each side, and at most 50 up or down";
-            return Err(Invalid::new(&key("position"), found, allowed));
-        }
+        let position = self.position.as_deref();
+        let (position, height) = place_of(&key("position"), position, USUAL_HEIGHT)?;
         if !(-MOST_OFFSET..=MOST_OFFSET).contains(&self.rssi_offset) {
             let found = self.rssi_offset.to_string();
             return Err(Invalid::new(&key("rssi_offset"), found, "allowed are -40 to 40 dB"));
@@ -136,6 +120,7 @@ impl ReceiverSettings {
             position,
             height: single(height),
             offset_db: single(self.rssi_offset),
+            offset_error_db: None,
             path_loss: law::build(
                 &format!("receiver[{n}]"),
                 self.exponent,
@@ -144,6 +129,29 @@ impl ReceiverSettings {
             )?,
         })
     }
+}
+
+/// Where something hangs, if that is said, and how high, in metres.
+pub(super) fn place_of(
+    key: &str,
+    position: Option<&[f64]>,
+    usual_height: f64,
+) -> Result<(Option<Point>, f64), Invalid> {
+    let (place, height) = match position {
+        None => (None, usual_height),
+        Some([x, y]) => (Some(point(*x, *y)), usual_height),
+        Some([x, y, z]) => (Some(point(*x, *y)), *z),
+        Some(other) => {
+            let found = format!("{} numbers", other.len());
+            return Err(Invalid::new(key, found, "write `[x, y]` or `[x, y, height]` in metres"));
+        }
+    };
+    if place.is_some_and(|place| !place.is_sound()) || !(-HIGHEST..=HIGHEST).contains(&height) {
+        let found = format!("{:?}", position.unwrap_or_default());
+        let allowed = "allowed are metres: at most 10000 to each side, and at most 50 up or down";
+        return Err(Invalid::new(key, found, allowed));
+    }
+    Ok((place, height))
 }
 
 impl Settings {
@@ -174,8 +182,14 @@ impl Settings {
             if !floor.plan.receivers.iter().any(|known| known.id == id) {
                 let height = single(USUAL_HEIGHT);
                 let path_loss = place::PathLoss::default();
-                let receiver =
-                    FloorReceiver { id, position: None, height, offset_db: 0.0, path_loss };
+                let receiver = FloorReceiver {
+                    id,
+                    position: None,
+                    height,
+                    offset_db: 0.0,
+                    offset_error_db: None,
+                    path_loss,
+                };
                 floor.plan.receivers.push(receiver);
             }
         }
@@ -327,7 +341,7 @@ fn point(x: f64, y: f64) -> Point {
     Point::new(single(x), single(y))
 }
 
-fn single(number: f64) -> f32 {
+pub(super) fn single(number: f64) -> f32 {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "millimetres are more than anyone measures"

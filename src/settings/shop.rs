@@ -1,16 +1,26 @@
 //! `[[zone]]` and `[[fixture]]`: the shop, as its operator describes it.
 
+mod alert;
+
 use std::collections::BTreeMap;
+
+use alert::AlertSettings;
 
 use jiff::civil::Weekday;
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, Span, ZoneKind};
+use super::{
+    Invalid, Span, ZoneKind,
+    floor::{place_of, single},
+};
 use crate::{
-    engine::{Fixture, ReportPolicy, Zone, ZoneId, frame::Quantity},
+    engine::{Fixture, Hangs, ReportPolicy, Zone, ZoneId, frame::Quantity},
     registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
     uplink::payload::OpeningHours,
 };
+
+/// How high a sensor stands above the floor when nobody says, in metres: on a shelf, at a door.
+const SHELF_HEIGHT: f64 = 1.2;
 
 /// The longest id of a zone or fixture, in bytes, so that a record keeps to its 2 KiB.
 const MAX_ID: usize = 64;
@@ -48,6 +58,9 @@ pub struct FixtureSettings {
     pub id: String,
     /// The zone it stands in.
     pub zone: Option<String>,
+    /// Where it is on the floor plan, `[x, y]` or `[x, y, height]` in metres: then it tells how the
+    /// receivers' hearing changes.
+    pub position: Option<Vec<f64>>,
     /// Its Bluetooth address.
     pub address: Option<String>,
     /// Its iBeacon.
@@ -60,6 +73,8 @@ pub struct FixtureSettings {
     pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportSettings,
+    /// What is wrong with its readings.
+    pub alert: Vec<AlertSettings>,
 }
 
 /// `report` of a fixture: when its readings are worth an event.
@@ -72,6 +87,11 @@ pub struct ReportSettings {
     pub at_least_every: Span,
     /// By how much a quantity must change, in its own unit: `{ temperature_c = 0.5 }`.
     pub change: BTreeMap<String, f64>,
+    /// After how long its silence is news; left out for several times the longest usual gap, zero for
+    /// never.
+    pub silent_after: Option<Span>,
+    /// So many days before its battery will be empty somebody is told; zero for never.
+    pub battery_days: f64,
 }
 
 /// Opening hours as people write them: `mon-sat 08:00-20:00`.
@@ -86,6 +106,8 @@ impl Default for ReportSettings {
             at_most_every: Span(policy.at_most_every),
             at_least_every: Span(policy.at_least_every),
             change: BTreeMap::new(),
+            silent_after: policy.silent_after.map(Span),
+            battery_days: policy.battery_days,
         }
     }
 }
@@ -112,6 +134,8 @@ impl FixtureSettings {
             let allowed = format!("the zones are: {}", known.join(", "));
             return Err(Invalid::new(&key("zone"), format!("`{zone}`"), &allowed));
         }
+        let position = self.position.as_deref();
+        let (position, height) = place_of(&key("position"), position, SHELF_HEIGHT)?;
         let mut change = BTreeMap::new();
         for (name, &by) in &self.report.change {
             let Some(quantity) = Quantity::from_name(name) else {
@@ -127,12 +151,21 @@ impl FixtureSettings {
         Ok(Fixture {
             id: self.id.clone(),
             zone: self.zone.as_deref().map(ZoneId::new),
+            hangs: position.map(|at| Hangs { at, height: single(height) }),
             canary: self.canary,
             identifier,
             report: ReportPolicy {
                 at_most_every: self.report.at_most_every.0,
                 at_least_every: self.report.at_least_every.0,
                 change,
+                alerts: alert::build_all(&key("alert"), &self.alert)?,
+                silent_after: self.report.silent_after.map(|span| span.0),
+                battery_days: alert::number(
+                    &key("report.battery_days"),
+                    Some(self.report.battery_days),
+                    0.0..=3650.0,
+                    "days",
+                )?,
             },
         })
     }

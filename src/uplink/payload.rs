@@ -12,7 +12,7 @@ use crate::{
     engine::{UnixTime, WallClock, frame::Quantity},
     outbox::{
         Sequence,
-        record::{Body, Change, Counted, Presence, Record, RunId, VisitSummary},
+        record::{Alerted, Body, Change, Counted, Presence, Record, RunId, VisitSummary},
     },
     timeline::{Stamp, Timeline},
 };
@@ -112,11 +112,15 @@ pub fn kind_of(body: &Body) -> (&'static str, &'static str) {
         Body::RecordsDropped(_) => ("gateway", "records_dropped"),
         Body::ConsentWithdrawn(_) => ("gateway", "consent_withdrawn"),
         Body::Counted(_) => ("occupancy", "counted"),
+        Body::Pressed { .. } => ("sensor", "pressed"),
+        Body::Alerted(_) => ("sensor", "alerted"),
+        Body::Cleared { .. } => ("sensor", "cleared"),
+        Body::Silent { .. } => ("sensor", "silent"),
     }
 }
 
 /// Every kind that this version can make.
-pub const KINDS: [(&str, &str); 12] = [
+pub const KINDS: [(&str, &str); 16] = [
     ("visit", "started"),
     ("visit", "ended"),
     ("zone", "entered"),
@@ -129,6 +133,10 @@ pub const KINDS: [(&str, &str); 12] = [
     ("gateway", "records_dropped"),
     ("gateway", "consent_withdrawn"),
     ("occupancy", "counted"),
+    ("sensor", "pressed"),
+    ("sensor", "alerted"),
+    ("sensor", "cleared"),
+    ("sensor", "silent"),
 ];
 
 /// Names a visit, wherever it goes on: by the shop, the gateway that began it, and its epoch, run and
@@ -181,7 +189,11 @@ impl Origin {
 
         let subject = match &record.body {
             Body::Presence(presence) => Some(presence.subject.as_str()),
-            Body::Measured { fixture, .. } => Some(fixture.as_str()),
+            Body::Measured { fixture, .. }
+            | Body::Pressed { fixture, .. }
+            | Body::Alerted(Alerted { fixture, .. })
+            | Body::Cleared { alert: Alerted { fixture, .. }, .. }
+            | Body::Silent { fixture, .. } => Some(fixture.as_str()),
             _ => None,
         };
         // What has this in common arrives in order, and lies in one partition of a stream behind.
@@ -248,6 +260,27 @@ impl Origin {
                 "records_narrowed": receipt.records_narrowed,
             })),
             Body::Counted(counted) => counted_data(counted, unix),
+            Body::Pressed { fixture, zone, button, action, steps } => {
+                let mut data = object(json!({
+                    "fixture": fixture, "zone": zone, "button": button, "action": action,
+                }));
+                if let Some(steps) = steps {
+                    data.insert("steps".into(), (*steps).into());
+                }
+                data
+            }
+            Body::Alerted(alert) => alert_data(alert, unix),
+            Body::Cleared { alert, lasted_ms } => {
+                let mut data = alert_data(alert, unix);
+                data.insert("lasted_s".into(), seconds(*lasted_ms));
+                data
+            }
+            Body::Silent { fixture, zone, silent_ms, usual_ms } => object(json!({
+                "fixture": fixture,
+                "zone": zone,
+                "last_heard": before(unix, *silent_ms),
+                "usual_gap_s": usual_ms.map(seconds),
+            })),
         }
     }
 
@@ -350,6 +383,25 @@ fn summary_data(summary: &VisitSummary, end: UnixTime) -> Map<String, Value> {
         data.insert("path".into(), path.collect::<Vec<_>>().into());
         data.insert("path_cut".into(), summary.path_cut.into());
         data.insert("dwell_s".into(), dwell.collect::<Map<String, Value>>().into());
+    }
+    data
+}
+
+fn alert_data(alert: &Alerted, unix: UnixTime) -> Map<String, Value> {
+    let mut data = match (&alert.quantity, alert.value) {
+        (Some((quantity, instance)), Some(value)) => object(reading(quantity, *instance, value)),
+        _ => Map::new(),
+    };
+    data.insert("fixture".into(), alert.fixture.clone().into());
+    data.insert("zone".into(), alert.zone.clone().into());
+    data.insert("alert".into(), alert.rule.clone().into());
+    data.insert("condition".into(), alert.condition.clone().into());
+    data.insert("since".into(), before(unix, alert.for_ms).into());
+    if let Some(limit) = alert.limit {
+        data.insert("limit".into(), limit.into());
+    }
+    if let Some(days) = alert.days_left {
+        data.insert("days_left".into(), days.into());
     }
     data
 }

@@ -19,6 +19,7 @@ fn engine(subjects: Vec<Subject>, settings: IdentitySettings) -> Engine {
     let fixture = Fixture {
         id: "fridge".to_owned(),
         zone: Some(ZoneId::new("shop")),
+        hangs: None,
         identifier: static_address(0xff),
         canary: false,
         report: ReportPolicy::default(),

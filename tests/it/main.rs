@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test helper that panics is a failed test")]
 mod clock;
+mod cold_chain;
 mod command;
 mod config;
 mod demo;

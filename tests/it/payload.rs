@@ -5,8 +5,8 @@ use beacon_gateway::{
     outbox::{
         Sequence,
         record::{
-            Body, Change, Context, Counted, DroppedRecords, MAX_BYTES, Presence, Receipt, Record,
-            RunId, Started, VisitSummary,
+            Alerted, Body, Change, Context, Counted, DroppedRecords, MAX_BYTES, Presence, Receipt,
+            Record, RunId, Started, VisitSummary,
         },
     },
     timeline::Timeline,
@@ -268,7 +268,37 @@ fn bodies() -> Vec<Body> {
             records_narrowed: 0,
         }),
         Body::Counted(counted()),
+        Body::Pressed {
+            fixture: "bell-1".to_owned(),
+            zone: Some(zone()),
+            button: 1,
+            action: "long_press".to_owned(),
+            steps: None,
+        },
+        Body::Alerted(too_warm(600_000)),
+        Body::Cleared { alert: too_warm(120_000), lasted_ms: 1_800_000 },
+        Body::Silent {
+            fixture: "fridge-1".to_owned(),
+            zone: Some(zone()),
+            silent_ms: 360_000,
+            usual_ms: Some(90_000),
+        },
     ]
+}
+
+/// A fridge that has been too warm, or right again, for so long.
+fn too_warm(for_ms: u64) -> Alerted {
+    Alerted {
+        fixture: "fridge-1".to_owned(),
+        zone: Some("dairy".to_owned()),
+        rule: "too_warm".to_owned(),
+        condition: "above".to_owned(),
+        quantity: Some(("temperature_c".to_owned(), 0)),
+        value: Some(9.25),
+        limit: Some(8.0),
+        for_ms,
+        days_left: None,
+    }
 }
 
 /// A quarter of an hour of which the radio was deaf for one minute.

@@ -7,6 +7,7 @@
     reason = "a helper of a test may fail it; the lints' exceptions are for test functions alone"
 )]
 
+mod beacons;
 mod replayed;
 mod shop;
 mod visits;

@@ -32,6 +32,7 @@ pub(super) fn receiver(id: &str, x: f32, y: f32) -> FloorReceiver {
         position: Some(Point::new(x, y)),
         height: 2.5,
         offset_db: 0.0,
+        offset_error_db: None,
         path_loss: PathLoss::default(),
     }
 }

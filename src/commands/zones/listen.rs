@@ -103,6 +103,7 @@ impl Tag {
         Ok(Self(Fixture {
             id: "tag".to_owned(),
             zone: None,
+            hangs: None,
             canary: false,
             identifier,
             report: ReportPolicy::default(),

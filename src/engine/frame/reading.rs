@@ -86,6 +86,14 @@ impl Action {
         }
     }
 
+    /// How far a dimmer was turned, 1 to 255; none for a button.
+    pub const fn steps(self) -> Option<u8> {
+        match self {
+            Self::RotateLeft(steps) | Self::RotateRight(steps) => Some(steps),
+            _ => None,
+        }
+    }
+
     /// The value of the reading that tells it: for a button BTHome's event id (bthome.io, Events),
     /// for a dimmer the steps, negative to the left.
     pub fn value(self) -> f64 {

@@ -127,6 +127,7 @@ fn fixtures() -> Vec<Fixture> {
     let fixture = |n| Fixture {
         id: format!("f{n}"),
         zone: None,
+        hangs: None,
         identifier: device(n),
         canary: false,
         report: ReportPolicy::default(),

@@ -17,7 +17,7 @@ pub use store::{Registry, RegistryBuilder};
 use super::{
     Consent, ConsentLedger, DeviceAddress, Frame, Key, MemberKey, Pseudonym, Purposes, UnixTime,
 };
-use crate::engine::{Uptime, WallClock, ZoneId, frame::Quantity};
+use crate::engine::{AlertRule, Uptime, WallClock, ZoneId, frame::Quantity, place::Point};
 
 /// One way to recognise a device.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -178,14 +178,25 @@ impl Subject {
 pub struct Fixture {
     /// Its name in the configuration.
     pub id: String,
-    /// Where it is.
+    /// In which zone it is.
     pub zone: Option<ZoneId>,
+    /// Where it is on the floor plan, for who wants to know how well it is heard from there.
+    pub hangs: Option<Hangs>,
     /// How it is recognised.
     pub identifier: Identifier,
     /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
     pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportPolicy,
+}
+
+/// A known place on the floor plan that does not change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hangs {
+    /// Where on the plan.
+    pub at: Point,
+    /// How high above the floor, in metres.
+    pub height: f32,
 }
 
 /// When a fixture's reading is worth an event.
@@ -198,6 +209,13 @@ pub struct ReportPolicy {
     /// By how much a quantity must differ from what was last reported, in its own unit, where it
     /// is not the built-in amount.
     pub change: BTreeMap<Quantity, f64>,
+    /// What is wrong with its readings.
+    pub alerts: Vec<AlertRule>,
+    /// After how long its silence is news; none for several times the longest gap that is usual, zero
+    /// for never.
+    pub silent_after: Option<Duration>,
+    /// So many days before its battery will be empty somebody should know; zero for never.
+    pub battery_days: f64,
 }
 
 impl Default for ReportPolicy {
@@ -206,6 +224,9 @@ impl Default for ReportPolicy {
             at_most_every: Duration::from_secs(10),
             at_least_every: Duration::from_mins(10),
             change: BTreeMap::new(),
+            alerts: Vec::new(),
+            silent_after: None,
+            battery_days: 14.0,
         }
     }
 }

@@ -108,12 +108,12 @@ impl Tables {
 }
 
 impl Evidence {
-    pub(super) fn new(receivers: usize, model: &Model) -> Self {
-        let receiver = Guess::within(model.receiver_db);
+    pub(super) fn new(ground: &Ground, model: &Model) -> Self {
+        let known = |receiver| Guess::within(ground.law(receiver).offset_error_db);
         Self {
-            heard: vec![Heard::default(); receivers],
+            heard: vec![Heard::default(); ground.receivers()],
             tag: Guess::within(model.tag_db),
-            receivers: vec![receiver; receivers],
+            receivers: (0..ground.receivers()).map(known).collect(),
             pace: 1.0,
             fading: model.fading_db * model.fading_db,
         }
@@ -268,7 +268,7 @@ impl Evidence {
             let law = ground.law(receiver);
             let noise = law.spread_db * law.spread_db / weight.max(0.01);
             let assumed = law.one_metre_dbm + self.tag.mean + known.mean + correction;
-            let surprise = mean - assumed + expected;
+            let surprise = mean - assumed + expected + law.skew_db(model);
             let surprise = surprise.clamp(-MOST_SURPRISE_DB, MOST_SURPRISE_DB);
             let doubt = self.tag.variance + known.variance + noise + spread;
             self.tag.correct(surprise, doubt);

@@ -50,6 +50,8 @@ pub struct FloorReceiver {
     pub height: f32,
     /// What it hears more than others, in dB: -6 for one that hears everything 6 dB fainter.
     pub offset_db: f32,
+    /// How far off that may well be, in dB, one standard deviation, where it was measured.
+    pub offset_error_db: Option<f32>,
     /// The law of distance as it was measured for this receiver; the plan's where it says nothing.
     pub path_loss: PathLoss,
 }

@@ -143,6 +143,7 @@ mod tests {
             position: Some(Point::new(f32::from(n) * 5.0, 0.0)),
             height: 2.5,
             offset_db: 0.0,
+            offset_error_db: None,
             path_loss: PathLoss::default(),
         };
         let plan = FloorPlan { receivers: (0..4).map(receiver).collect(), ..FloorPlan::default() };

@@ -224,6 +224,7 @@ fn without_positions(receivers: usize) -> FloorPlan {
         position: None,
         height: 2.5,
         offset_db: 0.0,
+        offset_error_db: None,
         path_loss: PathLoss::default(),
     };
     let zone = |n| FloorZone { kind: ZoneKind::Shelf, shape: Shape::Around(vec![n]) };

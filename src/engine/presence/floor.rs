@@ -4,12 +4,12 @@
 //! receiver of the plan each ear is, and when the next steps are due: for everybody at once, on whole
 //! seconds, and only while somebody is followed.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Ear, Ears, PresenceFloor, Zone};
 use crate::engine::{
-    ReceiverId, Uptime,
-    place::{self, Change, Method, Model, Places, Whereabouts},
+    FixtureIndex, Hangs, ReceiverId, Uptime,
+    place::{self, Change, Method, Model, Places, Reference, Whereabouts},
 };
 
 /// The shop, as the estimator sees it.
@@ -27,6 +27,8 @@ pub(super) struct Floor {
     /// … and fainter than this to all of them no longer.
     pub(super) exit_rssi: f64,
     next_tick: Option<Uptime>,
+    /// Beacons at known places, from when they were heard first.
+    references: BTreeMap<FixtureIndex, Reference>,
 }
 
 /// Where a tag is by the last announcement.
@@ -56,6 +58,7 @@ impl Floor {
             enter_rssi,
             exit_rssi,
             next_tick: None,
+            references: BTreeMap::new(),
         })
     }
 
@@ -67,6 +70,35 @@ impl Floor {
         if let Some(receiver) = self.receiver(ear) {
             self.places.heard(now, receiver);
         }
+    }
+
+    /// A receiver heard a beacon at a known place.
+    pub(super) fn calibrate(
+        &mut self,
+        now: Uptime,
+        (fixture, hangs): (FixtureIndex, Hangs),
+        ear: Ear,
+        dbm: f32,
+    ) {
+        if let Some(receiver) = self.receiver(ear) {
+            let places = &self.places;
+            let reference = self.references.entry(fixture);
+            let reference = reference.or_insert_with(|| places.reference(hangs.at, hangs.height));
+            self.places.calibrate(reference, now, receiver, dbm);
+        }
+    }
+
+    /// The fixtures are others now; what was learned of receivers holds.
+    pub(super) fn forget_beacons(&mut self) {
+        self.references.clear();
+    }
+
+    /// What each receiver was found to hear more than the plan says, in dB; none before a beacon at a
+    /// known place was heard.
+    pub(super) fn corrections(&self) -> impl Iterator<Item = (&ReceiverId, f32)> {
+        let known = !self.references.is_empty();
+        let all = self.receivers.iter().enumerate().filter(move |_| known);
+        all.map(|(n, id)| (id, self.places.correction(n)))
     }
 
     /// Begins to follow a tag.

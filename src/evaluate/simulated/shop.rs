@@ -99,6 +99,7 @@ impl Layout {
                 position: Some(Point::new(at.x.clamp(0.0, width), at.y.clamp(0.0, depth))),
                 height: 2.5,
                 offset_db: 0.0,
+                offset_error_db: None,
                 path_loss: PathLoss::default(),
             });
         }

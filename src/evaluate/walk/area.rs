@@ -42,6 +42,7 @@ pub fn read_dev(path: &Path) -> Result<Vec<FloorReceiver>, WalkError> {
             position: Some(Point::new(position.0, position.1)),
             height: number(at, 2).ok_or_else(wrong)?,
             offset_db: 0.0,
+            offset_error_db: None,
             path_loss: PathLoss::default(),
         });
     }

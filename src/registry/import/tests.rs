@@ -166,6 +166,7 @@ fn identifiers_of_those_who_stay_and_of_fixtures_are_taken() {
     let fixture = Fixture {
         id: "fridge".to_owned(),
         zone: None,
+        hangs: None,
         identifier: parsed.entries[1].1.identifiers[0],
         canary: false,
         report: crate::engine::ReportPolicy::default(),

@@ -27,7 +27,7 @@ fn engine(shop: &Shop) -> Engine {
     let subjects = registry::parse(&shop.registry_jsonl()).unwrap();
     let fixtures = shop.fixtures().iter().map(|fixture| Fixture {
         id: fixture.id.to_string(),
-        zone: None,
+        zone: None, hangs: None,
         identifier: Identifier::Address(fixture.address.octets()),
         canary: false,
         report: ReportPolicy::default(),

@@ -153,6 +153,7 @@ pub(super) fn engine() -> Engine {
     let fixtures = (0..ENROLLED).map(|minor| Fixture {
         id: format!("f{minor}"),
         zone: None,
+        hangs: None,
         canary: false,
         identifier: identifier(4, minor),
         report: ReportPolicy::default(),

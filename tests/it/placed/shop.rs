@@ -57,6 +57,7 @@ pub(super) fn plan() -> FloorPlan {
         position: Some(Point::new(*x, *y)),
         height: 2.5,
         offset_db: 0.0,
+        offset_error_db: None,
         path_loss: PathLoss::default(),
     });
     FloorPlan { zones: zones.collect(), receivers: receivers.collect(), ..FloorPlan::default() }

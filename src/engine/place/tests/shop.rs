@@ -109,6 +109,7 @@ impl Shop {
                 position: Some(Point::new(x.clamp(0.0, width), y.clamp(0.0, depth))),
                 height: 2.5,
                 offset_db: 0.0,
+                offset_error_db: None,
                 path_loss: PathLoss::default(),
             });
         }
