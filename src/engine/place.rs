@@ -12,11 +12,11 @@ mod evidence;
 mod floor;
 mod ground;
 mod guess;
+mod home;
 mod model;
 mod motion;
 mod polygon;
 mod reference;
-mod signature;
 #[cfg(test)]
 mod tests;
 
@@ -222,6 +222,7 @@ impl Places {
         {
             let from = track.announcer.told();
             self.motion.spread(&mut track.belief);
+            track.evidence.home.forget();
             track.announcer.forget(at);
             track.step_ends = None;
             let change = Self::change(
@@ -234,11 +235,12 @@ impl Places {
             return Some(Step { at, change });
         }
         track.step_ends = Some(at + self.model.step);
-        self.motion.step(&track.belief, &mut self.scratch);
+        let settled = track.evidence.home.settled();
+        self.motion.step(&track.belief, settled, &mut self.scratch);
         std::mem::swap(&mut track.belief, &mut self.scratch.next);
         self.weigh(track, at);
         let from = track.announcer.told();
-        let stays = (track.standing, track.evidence.unmoved());
+        let stays = (track.standing, track.evidence.home.stays());
         let announced = track.announcer.step(at, &self.probabilities, stays, &self.model);
         let change = announced.and_then(|announced| Self::change(at, from, announced));
         self.describe(track);
@@ -254,18 +256,28 @@ impl Places {
     fn weigh(&mut self, track: &mut Track, at: Uptime) {
         let Self { ground, model, hears, corrections, tables, cells, .. } = self;
         let any = track.evidence.is_any();
+        let count = ground.cells().max(1);
+        let modes = self.motion.modes();
+        if any
+            && let Some(place) = track.evidence.settle()
+            && place.len() == count
+        {
+            track.belief.fill(0.0);
+            track.belief.iter_mut().zip(place).for_each(|(belief, known)| *belief = *known);
+        }
         let patience = model.step * HEARS_FOR_STEPS;
         let works = |receiver: usize| {
             let heard = hears.get(receiver).copied().flatten();
             heard.is_some_and(|heard| at.since(heard) <= patience)
         };
         track.evidence.weigh(ground, model, works, corrections, tables);
-        let count = ground.cells().max(1);
-        let stance = if any { track.evidence.stands(model) } else { 0.0 };
-        tables.temper(&track.belief, stance, model);
+        let settled = track.evidence.home.settled();
+        let standing_temper = model.standing_temper * track.evidence.home.news();
+        let stance = track.evidence.stands(model) + model.settled_stance * settled;
+        let stance = if any { stance } else { 0.0 };
+        tables.temper(&track.belief, stance, standing_temper / model.temper);
         cells.clear();
         cells.resize(count, 0.0);
-        let modes = self.motion.modes();
         for (mode, part) in track.belief.chunks_exact_mut(count).enumerate() {
             let stands = mode == 0 && modes > 1;
             let weights = if stands { &tables.standing } else { &tables.likelihood };
@@ -287,10 +299,11 @@ impl Places {
             cells.fill(1.0 / ground::real(count));
         }
         if any {
-            let weight = model.temper * (1.0 - stood) + model.standing_temper * stood;
+            let weight = model.temper * (1.0 - stood) + standing_temper * stood;
             track.evidence.learn(ground, model, (cells, weight), corrections);
         }
         track.standing = stood;
+        track.evidence.home.remember(cells);
         self.probabilities.clear();
         self.probabilities.resize(ground.zones + 1, 0.0);
         let mut elsewhere = 1.0;

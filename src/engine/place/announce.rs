@@ -44,7 +44,7 @@ impl Announcer {
 
     /// Takes in the probabilities at the end of a step: of each zone, and last of being outside of
     /// all of them. `standing` and `unmoved` say how probable it is that they stand, and that they
-    /// have not moved for long.
+    /// are still where they have been for minutes.
     pub(super) fn step(
         &mut self,
         now: Uptime,
@@ -64,7 +64,8 @@ impl Announcer {
         // announced in the end.
         let lead = match self.told {
             Whereabouts::Unknown => 0.0,
-            _ => model.lead + model.standing_lead * standing + model.unmoved_lead * unmoved,
+            _ => (model.lead + model.standing_lead * standing + model.unmoved_lead * unmoved)
+                .min(model.most_lead),
         };
         // Until something was announced every second is a wrong one, and there is nothing to flap from.
         let cost = match self.told {

@@ -9,8 +9,8 @@ use super::{
     floor::Method,
     ground::{Ground, LEVELS, loss_of_level},
     guess::Guess,
+    home::Home,
     model::Model,
-    signature::{Signature, unmoved},
 };
 
 /// What one receiver heard of a subject in the present step.
@@ -22,7 +22,6 @@ struct Heard {
     last_dbm: Option<f32>,
     /// What was usual in the last seconds.
     usual_dbm: Option<f32>,
-    signature: Option<Signature>,
 }
 
 /// The readings of one subject, and what was learned of its tag.
@@ -37,6 +36,8 @@ pub(super) struct Evidence {
     pace: f32,
     /// Variance between readings that follow each other at once: fading.
     fading: f32,
+    /// Whether it is still where it was.
+    pub(super) home: Home,
 }
 
 /// Room to work in, shared by all subjects.
@@ -83,10 +84,10 @@ impl Tables {
     }
 
     /// Turns logarithms into weights, for those who walk and those who stand. Those who stand are
-    /// weighed more gently, but neither gains by that: only `stance` favours one over the other.
-    pub(super) fn temper(&mut self, belief: &[f32], stance: f32, model: &Model) {
+    /// weighed more gently, by this part, but neither gains by that: only `stance` favours one over the
+    /// other.
+    pub(super) fn temper(&mut self, belief: &[f32], stance: f32, gentler: f32) {
         let most = self.likelihood.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let gentler = model.standing_temper / model.temper;
         self.standing.clear();
         self.standing.extend(self.likelihood.iter().map(|it| ((it - most) * gentler).exp()));
         let (mut walked, mut stood) = (0.0, 0.0);
@@ -116,6 +117,7 @@ impl Evidence {
             receivers: (0..ground.receivers()).map(known).collect(),
             pace: 1.0,
             fading: model.fading_db * model.fading_db,
+            home: Home::new(receivers),
         }
     }
 
@@ -231,10 +233,13 @@ impl Evidence {
         (sum * model.temper).clamp(-MOST_STANCE, MOST_STANCE)
     }
 
-    /// How probable it is that the tag has not moved for half a minute, 0 to 1.
-    pub(super) fn unmoved(&self) -> f32 {
-        let signatures = self.heard.iter().filter_map(|heard| heard.signature);
-        unmoved(signatures, self.fading.clamp(LEAST_FADING, MOST_FADING))
+    /// Finds out by the step's readings whether the tag is still where it was. Gives the place, cell by
+    /// cell, when it is found where it had seemed to leave.
+    pub(super) fn settle(&mut self) -> Option<&[f32]> {
+        let mean =
+            |heard: &Heard| (heard.count > 0).then(|| heard.sum_dbm / f32::from(heard.count));
+        let fading = self.fading.clamp(LEAST_FADING, MOST_FADING);
+        self.home.step(self.heard.iter().map(mean), fading)
     }
 
     /// Learns the strengths of tag and receivers from where somebody is now believed to be, and
@@ -260,7 +265,6 @@ impl Evidence {
             let mean = sum_dbm / f32::from(count);
             let usual = heard.usual_dbm.unwrap_or(mean);
             heard.usual_dbm = Some(usual + USUAL_WEIGHT * (mean - usual));
-            heard.signature.get_or_insert(Signature::new(mean)).hear(mean);
             if !ground.is_useful(receiver) {
                 continue;
             }

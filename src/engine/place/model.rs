@@ -33,6 +33,9 @@ pub struct Model {
     pub standing_temper: f32,
     /// Spread of readings that follow each other at once, in dB, before it was measured.
     pub fading_db: f32,
+    /// How much a step speaks for standing when it is certain that somebody stands, as a natural
+    /// logarithm.
+    pub settled_stance: f32,
     /// By how much a signal changes in a few seconds of walking, in dB: distance, shadows, body.
     pub walking_db: f32,
     /// Several readings of one receiver in a step weigh `count ^ repeats` of one: their fading
@@ -80,8 +83,10 @@ pub struct Model {
     pub lead: f32,
     /// … by how much more when it is certain that they stand…
     pub standing_lead: f32,
-    /// … and by how much more when all receivers hear them as they did for half a minute.
+    /// … and by how much more when all receivers hear them as they did for minutes…
     pub unmoved_lead: f32,
+    /// … but never by more than this: whoever is nearly sure is announced in the end.
+    pub most_lead: f32,
     /// A zone less probable than this for a while is not known to be it.
     pub thin: f32,
     /// How long, in seconds of full certainty, until `unknown` is announced.
@@ -108,6 +113,7 @@ impl Default for Model {
             temper: 0.5,
             standing_temper: 0.15,
             fading_db: 4.0,
+            settled_stance: 2.0,
             walking_db: 3.0,
             repeats: 0.3,
             tag_db: 3.0,
@@ -129,6 +135,7 @@ impl Default for Model {
             lead: 0.1,
             standing_lead: 0.2,
             unmoved_lead: 0.8,
+            most_lead: 0.9,
             thin: 0.15,
             unknown_worth_s: 3.0,
             fades_after: Duration::from_secs(30),

@@ -130,12 +130,13 @@ impl Motion {
         }
     }
 
-    /// Moves a belief on by a step; the result is in `scratch.next`.
-    pub(super) fn step(&self, belief: &[f32], scratch: &mut Scratch) {
+    /// Moves a belief on by a step; the result is in `scratch.next`. `settled` says how sure it is, 0
+    /// to 1, that who stands stays.
+    pub(super) fn step(&self, belief: &[f32], settled: f32, scratch: &mut Scratch) {
         scratch.next.clear();
         scratch.next.resize(belief.len(), 0.0);
         match &self.kind {
-            Kind::Walk(shifts) => self.walk(shifts, belief, scratch),
+            Kind::Walk(shifts) => self.walk(shifts, belief, settled, scratch),
             Kind::Wander(part, Some(doors)) => wander(*part, doors, belief, &mut scratch.next),
             Kind::Wander(part, None) => {
                 let all: f32 = belief.iter().sum();
@@ -147,7 +148,14 @@ impl Motion {
         }
     }
 
-    fn walk(&self, shifts: &[(Shift, Barrier)], belief: &[f32], scratch: &mut Scratch) {
+    fn walk(
+        &self,
+        shifts: &[(Shift, Barrier)],
+        belief: &[f32],
+        settled: f32,
+        scratch: &mut Scratch,
+    ) {
+        let set_off = self.set_off * (1.0 - settled);
         let Scratch { next, walking, mixed, rows } = scratch;
         let (standing, moving) = belief.split_at(self.cells.min(belief.len()));
         let (stays, moves) = next.split_at_mut(self.cells.min(belief.len()));
@@ -160,13 +168,13 @@ impl Motion {
         }
         self.find_worth(standing, walking, rows);
         for ((next, stood), walked) in stays.iter_mut().zip(standing).zip(walking.iter()) {
-            *next = stood * (1.0 - self.set_off) + walked * self.stop;
+            *next = stood * (1.0 - set_off) + walked * self.stop;
         }
         let go_on = 1.0 - self.stop;
         let keep = go_on * (1.0 - 2.0 * self.turn - self.change_pace - self.about_face);
         let (veered, hurried) = (go_on * self.turn, go_on * self.change_pace);
         let anywhere = go_on * self.about_face / real(shifts.len());
-        let started = self.set_off / real(shifts.len());
+        let started = set_off / real(shifts.len());
         for ((mode, (shift, barrier)), moved) in
             shifts.iter().enumerate().zip(moves.chunks_exact_mut(self.cells))
         {

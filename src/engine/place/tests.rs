@@ -168,10 +168,10 @@ fn a_receiver_that_hears_8_db_too_little_or_too_much_costs_little() {
             let mut walker = shop.walker(&mut rng);
             follow(&mut shop, &mut walker, 120, &mut rng, |_, _| {}).right
         };
-        (0..6).map(follow_one).sum()
+        (0..12).map(follow_one).sum()
     };
     let (clean, deaf, loud) = (right(0.0), right(-8.0), right(8.0));
-    let all = 6 * 120;
+    let all = 12 * 120;
     assert!((clean - deaf.min(clean)) * 100 < all * 15, "{deaf} of {all} s, without it {clean}");
     assert!((clean - loud.min(clean)) * 100 < all * 15, "{loud} of {all} s, without it {clean}");
 }

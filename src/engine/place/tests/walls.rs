@@ -43,7 +43,7 @@ fn across(walls: &[Line]) -> f32 {
     });
     belief[middle.unwrap()] = 1.0;
     for _ in 0..60 {
-        motion.step(&belief, &mut scratch);
+        motion.step(&belief, 0.0, &mut scratch);
         std::mem::swap(&mut belief, &mut scratch.next);
     }
     let sum: f32 = belief.iter().sum();
@@ -101,7 +101,7 @@ fn without_positions_people_go_from_neighbour_to_neighbour() {
     let ground = Ground::new(&plan, &model);
     let motion = Motion::new(&plan, &ground, &model);
     let mut scratch = Scratch::default();
-    motion.step(&[1.0, 0.0, 0.0], &mut scratch);
+    motion.step(&[1.0, 0.0, 0.0], 0.0, &mut scratch);
     let [stays, next, far] = scratch.next[..] else { panic!("three cells") };
     assert!((stays + next + far - 1.0).abs() < 1e-5);
     assert!(next > 0.01 && far < next / 100.0, "{next} next door, {far} two doors on");
