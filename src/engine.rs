@@ -219,7 +219,9 @@ impl Engine {
                 counts.decoded += 1;
                 counts.anonymous += 1;
             }
-            (Resolution::Anonymous, Err(Undecoded::Unknown)) => counts.unknown += 1,
+            (Resolution::Anonymous, Err(Undecoded::Unknown | Undecoded::Encrypted { .. })) => {
+                counts.unknown += 1;
+            }
             (Resolution::Anonymous, Err(Undecoded::Refused)) => {
                 counts.unknown += 1;
                 counts.refused += 1;

@@ -235,7 +235,11 @@ impl Player {
         let family = match frame::decode_with(advertisement.data(), self.token_uuid) {
             Ok(frames) => frames.first().map_or("unknown", frame::Frame::family),
             // What is never processed has no format of its own here: it is one number below.
-            Err(frame::Undecoded::Unknown | frame::Undecoded::Refused) => "unknown",
+            Err(
+                frame::Undecoded::Unknown
+                | frame::Undecoded::Refused
+                | frame::Undecoded::Encrypted { .. },
+            ) => "unknown",
             Err(frame::Undecoded::Malformed { .. }) => "malformed",
         };
         *self.formats.entry(family).or_default() += 1;

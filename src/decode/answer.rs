@@ -27,12 +27,9 @@ impl<'a> Answer<'a> {
             Ok((_, Ok(frames))) => Self::Decoded(frames),
             Ok((data, Err(Undecoded::Unknown))) => {
                 let uuids: Vec<_> = frame::rolling_uuids(data).map(Uuid::from_bytes).collect();
-                if uuids.is_empty() {
-                    Self::Unknown(frame::encrypted_family(data))
-                } else {
-                    Self::MaybeRolling(uuids)
-                }
+                if uuids.is_empty() { Self::Unknown(None) } else { Self::MaybeRolling(uuids) }
             }
+            Ok((_, Err(Undecoded::Encrypted { family, .. }))) => Self::Unknown(Some(family)),
             Ok((_, Err(Undecoded::Refused))) => Self::Unknown(None),
             Ok((_, Err(Undecoded::Malformed { format }))) => {
                 Self::Malformed(format!("{format}: {}", rule(format)))
@@ -107,8 +104,8 @@ struct FrameObject<'a>(&'a Frame<'a>);
 impl FrameObject<'_> {
     fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("family", self.0.family())?;
-        if let Frame::Ruuvi(ruuvi) = self.0 {
-            map.serialize_entry("model", ruuvi.model())?;
+        if let Some(model) = self.0.model() {
+            map.serialize_entry("model", model)?;
         }
         map.serialize_entry("readings", &Readings(self.0))?;
         match self.0 {
@@ -167,6 +164,18 @@ impl FrameObject<'_> {
             }
             Frame::Ruuvi(ruuvi) => {
                 map.serialize_entry("data_format", &Shown(format_args!("{:X}", ruuvi.format())))?;
+            }
+            Frame::Sensor(sensor) => {
+                let measured = sensor.measured();
+                if let Some(counter) = measured.counter {
+                    map.serialize_entry("counter", &counter)?;
+                }
+                if measured.event {
+                    map.serialize_entry("event", &true)?;
+                }
+                if measured.dropped > 0 {
+                    map.serialize_entry("dropped", &measured.dropped)?;
+                }
             }
         }
         Ok(())
