@@ -35,7 +35,7 @@ pub struct Counts {
 /// Decodes one line: advertising data as hex or a JSON object. The answer is one JSON object,
 /// without a line end.
 pub fn decode_line(line: &str) -> String {
-    let data = input::advertising_data(line);
+    let data = input::read(line);
     let answer = Answer::of(&data);
     serde_json::to_string(&answer).unwrap_or_else(|error| {
         // The answer's keys are strings and its numbers are finite, so this is never reached; if
@@ -62,7 +62,7 @@ pub fn run(mut input: impl BufRead, mut output: impl Write) -> io::Result<Counts
                 input.skip_until(b'\n')?;
                 Err(input::Rejected::TooLong)
             }
-            Ok(line) => input::advertising_data(line),
+            Ok(line) => input::read(line),
             Err(_) => Err(input::Rejected::NotText),
         };
         let answer = Answer::of(&data);

@@ -81,6 +81,11 @@ impl<'a> Sensor<'a> {
         Structure { ad_type, data, .. }: Structure<'a>,
         own: OwnDecoders,
     ) -> Found<'a> {
+        if matches!(ad_type, ad_type::SOME_SERVICES_16 | ad_type::ALL_SERVICES_16) {
+            let listed = data.as_chunks().0.iter();
+            let carriers = listed.map(|service| Carrier::Listed(u16::from_le_bytes(*service)));
+            return Self::of_list(carriers, heard, own);
+        }
         let split = match ad_type {
             ad_type::MANUFACTURER_DATA => data
                 .split_first_chunk()
@@ -98,6 +103,26 @@ impl<'a> Sensor<'a> {
         let built_in =
             family::INDEX.of(key(carrier)).iter().filter(|decoder| decoder.carrier == carrier);
         Self::first(own.chain(built_in), heard, data)
+    }
+
+    /// Asks the decoders that know a sender by a service that it lists.
+    fn of_list(
+        carriers: impl Iterator<Item = Carrier>,
+        heard: &Heard<'a>,
+        own: OwnDecoders,
+    ) -> Found<'a> {
+        for carrier in carriers {
+            let own = own.0.iter().filter(|decoder| decoder.carrier == carrier);
+            for decoder in own.chain(family::INDEX.of(key(carrier))) {
+                for data in heard.manufacturer_structures() {
+                    match Self::first(std::iter::once(decoder), heard, data) {
+                        Found::Nothing => {}
+                        found => return found,
+                    }
+                }
+            }
+        }
+        Found::Nothing
     }
 
     /// Asks the decoders that know a sender by its name.

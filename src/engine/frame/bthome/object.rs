@@ -46,6 +46,17 @@ pub(super) fn take(payload: &[u8]) -> Result<(Object<'_>, &[u8]), End> {
     Ok((read(shape, value), rest))
 }
 
+/// Reads a value of up to four octets whose sign is told beside it.
+pub(super) fn read_as(id: u8, value: &[u8], signed: bool) -> Option<Object<'_>> {
+    let shape = match shape(id)? {
+        Shape::Number { quantity, octets, times, per, .. } => {
+            Shape::Number { quantity, octets, signed, times, per }
+        }
+        shape => shape,
+    };
+    (value.len() <= 4).then(|| read(shape, value))
+}
+
 /// Reads a value, whose length is that of its shape.
 fn read(shape: Shape, value: &[u8]) -> Object<'_> {
     match shape {

@@ -2,16 +2,31 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "decoders that are code have one signature")]
 
+mod aranet;
 mod atc;
 mod bluemaestro;
+mod bthome_v1;
+mod building;
+mod climate;
 mod encrypted;
 mod gatt;
+mod govee;
+mod household;
+mod industrial;
+mod inkbird;
+mod mibeacon;
+mod minew;
+mod mopeka;
+mod qingping;
+mod switchbot;
+mod thermobeacon;
+mod thermopro;
 
 use super::{
     Decoder,
     index::{Index, count},
 };
-use crate::engine::frame::Quantity;
+use crate::engine::frame::{Quantity, family};
 
 /// What is known of a family, for its documentation.
 #[derive(Clone, Copy, Debug)]
@@ -52,17 +67,114 @@ pub enum ActiveScan {
     Yes,
 }
 
-const TABLES: &[&[Decoder]] =
-    &[atc::DECODERS, bluemaestro::DECODERS, encrypted::DECODERS, gatt::DECODERS];
+const TABLES: &[&[Decoder]] = &[
+    aranet::DECODERS,
+    atc::DECODERS,
+    bluemaestro::DECODERS,
+    bthome_v1::DECODERS,
+    building::DECODERS,
+    climate::DECODERS,
+    encrypted::DECODERS,
+    gatt::DECODERS,
+    govee::DECODERS,
+    household::DECODERS,
+    industrial::DECODERS,
+    inkbird::DECODERS,
+    mibeacon::DECODERS,
+    minew::DECODERS,
+    mopeka::DECODERS,
+    qingping::DECODERS,
+    switchbot::DECODERS,
+    thermobeacon::DECODERS,
+    thermopro::DECODERS,
+];
 
 /// All built-in decoders.
 pub(super) static INDEX: Index<{ count(TABLES) }> = Index::new(TABLES);
 
-const ABOUT: &[About] = &[atc::ABOUT, bluemaestro::ABOUT, gatt::ABOUT];
+const ABOUT: &[&[About]] = &[
+    building::ABOUT,
+    climate::ABOUT,
+    household::ABOUT,
+    industrial::ABOUT,
+    thermobeacon::ABOUT,
+    &[
+        aranet::ABOUT,
+        atc::ABOUT,
+        bluemaestro::ABOUT,
+        bthome_v1::ABOUT,
+        gatt::ABOUT,
+        govee::ABOUT,
+        inkbird::ABOUT,
+        mibeacon::ABOUT,
+        minew::ABOUT,
+        mopeka::ABOUT,
+        qingping::ABOUT,
+        switchbot::ABOUT,
+        thermopro::ABOUT,
+    ],
+    READ_ELSEWHERE,
+];
 
 /// What is known of the built-in families, in the order of their names.
 pub fn families() -> Vec<About> {
-    let mut families = ABOUT.to_vec();
+    let mut families = ABOUT.concat();
     families.sort_by_key(|about| about.family);
     families
 }
+
+/// Families whose plain frames have a file of their own beside the table.
+const READ_ELSEWHERE: &[About] = &[
+    About {
+        family: family::BTHOME,
+        name: "BTHome version 2 (Shelly BLU and many home-made sensors)",
+        models: &[],
+        quantities: &Quantity::ALL,
+        encryption: Encryption::Sometimes,
+        active_scan: ActiveScan::No,
+        source: "bthome.io/format",
+    },
+    About {
+        family: family::EDDYSTONE_TLM,
+        name: "Eddystone-TLM",
+        models: &[],
+        quantities: &[
+            Quantity::TemperatureC,
+            Quantity::BatteryV,
+            Quantity::AdvertisementCount,
+            Quantity::UptimeS,
+        ],
+        encryption: Encryption::Sometimes,
+        active_scan: ActiveScan::No,
+        source: "github.com/google/eddystone",
+    },
+    About {
+        family: "ruuvi",
+        name: "Ruuvi (formats 3, 5, 6 and E1)",
+        models: &["RuuviTag", "Ruuvi Air"],
+        quantities: &[
+            Quantity::TemperatureC,
+            Quantity::HumidityPercent,
+            Quantity::PressurePa,
+            Quantity::Co2Ppm,
+            Quantity::Pm1UgM3,
+            Quantity::Pm2p5UgM3,
+            Quantity::Pm4UgM3,
+            Quantity::Pm10UgM3,
+            Quantity::VocIndex,
+            Quantity::NoxIndex,
+            Quantity::IlluminanceLx,
+            Quantity::AccelerationXMS2,
+            Quantity::AccelerationYMS2,
+            Quantity::AccelerationZMS2,
+            Quantity::BatteryV,
+            Quantity::TxPowerDbm,
+            Quantity::MovementCount,
+            Quantity::MeasurementCount,
+            Quantity::Calibrating,
+        ],
+        encryption: Encryption::Never,
+        active_scan: ActiveScan::No,
+        source: "docs.ruuvi.com",
+    },
+];

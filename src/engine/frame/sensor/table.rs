@@ -42,6 +42,8 @@ pub enum Carrier {
     /// Manufacturer data under any company identifier, which is part of the data: little-endian, two
     /// octets. For sensors that keep a value where the identifier should be, known by their name.
     Named,
+    /// The same from senders that list a 16-bit service, whose name tells nothing.
+    Listed(u16),
 }
 
 /// The product that a frame comes from.
@@ -140,6 +142,8 @@ pub enum Value {
         /// The divisor, not 0.
         per: i64,
     },
+    /// 0 for 0, else 1.
+    NotZero,
     /// 1 for one of these numbers, else 0.
     OneOf(&'static [i64]),
     /// The value of the pair that has the number; absent where none has it.
@@ -244,7 +248,7 @@ impl Decoder {
             measured.counter = u32::try_from(counter).ok();
         }
         match self.read {
-            Read::Fields(fields) => fields.iter().for_each(|field| field.read(data, &mut measured)),
+            Read::Fields(fields) => Field::read_all(fields, data, &mut measured),
             Read::Code(code) => code(heard, data, &mut measured)?,
         }
         if measured.is_told() { Ok(measured) } else { Err(Stop::Malformed) }
@@ -395,6 +399,11 @@ impl Field {
         Self { value: Value::Scaled { times, plus, per }, ..self }
     }
 
+    /// A switch that is on at every number but 0.
+    pub const fn not_zero(self) -> Self {
+        Self { value: Value::NotZero, ..self }
+    }
+
     /// A switch that is on at these numbers.
     pub const fn one_of(self, on: &'static [i64]) -> Self {
         Self { value: Value::OneOf(on), ..self }
@@ -418,6 +427,13 @@ impl Field {
     /// The instance of that number.
     pub const fn instance(self, instance: u8) -> Self {
         Self { instance: Some(instance), ..self }
+    }
+
+    /// Reads all that are there.
+    pub fn read_all(fields: &[Self], data: &[u8], measured: &mut Measured) {
+        for field in fields {
+            field.read(data, measured);
+        }
     }
 
     /// Reads it, if it is there.
@@ -446,6 +462,7 @@ impl Value {
             Self::Scaled { times, plus, per } => {
                 Some(exact(number.checked_mul(times)?.checked_add(plus)?) / exact(per))
             }
+            Self::NotZero => Some(f64::from(u8::from(number != 0))),
             Self::OneOf(on) => Some(f64::from(u8::from(on.contains(&number)))),
             Self::Map(pairs) => pairs.iter().find(|(from, _)| *from == number).map(|(_, to)| *to),
         }

@@ -56,14 +56,14 @@ const MAXI_THPD: &[Field] =
     &[MAXI_TEMPERATURE, MAXI_HUMIDITY, Field::le(Q::PressurePa, 19, 4), BATTERY];
 
 pub(super) const DECODERS: &[Decoder] = &[
-    disc("Temperature Sensor v8", &[Test::is(0, 0x08)], 9, T),
-    disc("Tempo Disc T", &[Test::is(0, 0x0d)], 9, T),
-    disc("Tempo Disc THD", &[Test::is(0, 0x16)], 13, THD),
-    disc("Tempo Disc THD", &[Test::is(0, 0x17)], 13, THD),
-    disc("Tempo Disc THPD", &[Test::is(0, 0x1b)], 13, THPD),
-    disc("Tempo Disc Maxi T", &[Test::is(0, 0x29)], 18, MAXI_T),
-    disc("Tempo Disc Maxi THD", &[Test::is(0, 0x2a)], 20, MAXI_THD),
-    disc("Tempo Disc Maxi THPD", &[Test::is(0, 0x2b)], 24, MAXI_THPD),
+    disc("Temperature Sensor v8", &[Test::is(0, 0x08)], 8, T),
+    disc("Tempo Disc T", &[Test::is(0, 0x0d)], 8, T),
+    disc("Tempo Disc THD", &[Test::is(0, 0x16)], 12, THD),
+    disc("Tempo Disc THD", &[Test::is(0, 0x17)], 12, THD),
+    disc("Tempo Disc THPD", &[Test::is(0, 0x1b)], 12, THPD),
+    disc("Tempo Disc Maxi T", &[Test::is(0, 0x29)], 17, MAXI_T),
+    disc("Tempo Disc Maxi THD", &[Test::is(0, 0x2a)], 19, MAXI_THD),
+    disc("Tempo Disc Maxi THPD", &[Test::is(0, 0x2b)], 23, MAXI_THPD),
 ];
 
 const fn disc(

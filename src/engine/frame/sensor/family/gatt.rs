@@ -152,7 +152,7 @@ fn all(heard: &Heard<'_>, _: &[u8], measured: &mut Measured) -> Result<(), Stop>
             continue;
         };
         match meaning {
-            Fields(fields) => fields.iter().for_each(|field| field.read(data, measured)),
+            Fields(fields) => Field::read_all(fields, data, measured),
             Float(quantity, power) => {
                 if let Some(value) = float(data, *power) {
                     measured.push(*quantity, value);

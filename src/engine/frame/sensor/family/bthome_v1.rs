@@ -1,0 +1,55 @@
+//! BTHome version 1: the objects of version 2, each behind an octet with its length and kind.
+//!
+//! Source: bthome.io/v1. Version 1 under 0x181C is plain, under 0x181E encrypted.
+
+use super::{About, ActiveScan, Encryption};
+use crate::engine::frame::{
+    Quantity as Q, bthome,
+    sensor::{Decoder, Heard, Measured, Refusal, Stop},
+};
+
+const FAMILY: &str = "bthome_v1";
+
+pub(super) const ABOUT: About = About {
+    family: FAMILY,
+    name: "BTHome version 1",
+    models: &[],
+    quantities: &Q::ALL,
+    encryption: Encryption::Sometimes,
+    active_scan: ActiveScan::No,
+    source: "bthome.io/v1",
+};
+
+pub(super) const DECODERS: &[Decoder] = &[
+    Decoder::service(FAMILY, 0x181c).at_least(3).code(objects),
+    Decoder::service(FAMILY, 0x181e).code(encrypted),
+];
+
+fn encrypted(_: &Heard<'_>, _: &[u8], _: &mut Measured) -> Result<(), Stop> {
+    Err(Stop::Encrypted(Refusal::NoKey))
+}
+
+/// What the upper three bits of an object's first octet say of its value.
+const SIGNED: u8 = 1;
+
+fn objects(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let mut rest = data;
+    while let [control, tail @ ..] = rest {
+        let length = usize::from(control & 0x1f);
+        let Some((object, tail)) = tail.split_at_checked(length) else {
+            return Err(Stop::Malformed);
+        };
+        let Some((&id, value)) = object.split_first() else { return Err(Stop::Malformed) };
+        match bthome::version_1(id, value, control >> 5 == SIGNED) {
+            Some(bthome::Told::Value(quantity, value)) => measured.push(quantity, value),
+            Some(bthome::Told::Event(quantity, action)) => {
+                measured.event = true;
+                measured.push(quantity, action.value());
+            }
+            Some(bthome::Told::PacketId(id)) => measured.counter = Some(u32::from(id)),
+            None => {}
+        }
+        rest = tail;
+    }
+    Ok(())
+}
