@@ -26,6 +26,9 @@ pub struct Decoder {
     pub model: Model,
     /// Where its counter or packet id stands.
     pub counter: Option<Bits>,
+    /// Whether one value that cannot be spoils the frame: for families without a checksum whose frames
+    /// are known by little more than a name.
+    pub whole: bool,
     /// How its values are read.
     pub read: Read,
 }
@@ -179,6 +182,7 @@ impl Decoder {
             lists: None,
             model: Model::Unknown,
             counter: None,
+            whole: false,
             read: Read::Fields(&[]),
         }
     }
@@ -223,6 +227,11 @@ impl Decoder {
         Self { counter: Some(counter), ..self }
     }
 
+    /// Only with all its values possible.
+    pub const fn whole(self) -> Self {
+        Self { whole: true, ..self }
+    }
+
     /// With these values.
     pub const fn fields(self, fields: &'static [Field]) -> Self {
         Self { read: Read::Fields(fields), ..self }
@@ -251,7 +260,8 @@ impl Decoder {
             Read::Fields(fields) => Field::read_all(fields, data, &mut measured),
             Read::Code(code) => code(heard, data, &mut measured)?,
         }
-        if measured.is_told() { Ok(measured) } else { Err(Stop::Malformed) }
+        let spoilt = self.whole && measured.dropped > 0;
+        if measured.is_told() && !spoilt { Ok(measured) } else { Err(Stop::Malformed) }
     }
 }
 

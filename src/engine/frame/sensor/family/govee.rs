@@ -172,7 +172,9 @@ fn govee(
         8 if is("5140") => {
             if data.last() == Some(&0) {
                 climate(data, 2, 0, true, measured);
-                Field::be(Q::Co2Ppm, 5, 2).read(data, measured);
+                if !measured.readings.is_empty() {
+                    Field::be(Q::Co2Ppm, 5, 2).read(data, measured);
+                }
             }
             "H5140"
         }

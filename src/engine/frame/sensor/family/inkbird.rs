@@ -38,7 +38,7 @@ pub(super) const ABOUT: About = About {
 const IAM_T2: u16 = 0x3254;
 
 pub(super) const DECODERS: &[Decoder] = &[
-    Decoder::named(FAMILY, &["sps", "SPS", "tps", "TPS"]).length(9).code(small),
+    Decoder::named(FAMILY, &["sps", "SPS", "tps", "TPS"]).length(9).whole().code(small),
     eighteen("IBS-P02B", &["IBS-P02B", "ibs-p02b", "Ibs-p02b"]),
     eighteen("ITH-11-B", &["ITH-11-B", "ith-11-b"]),
     eighteen("ITH-13-B", &["ITH-13-B", "ith-13-b"]),
@@ -52,6 +52,7 @@ pub(super) const DECODERS: &[Decoder] = &[
         .length(15)
         .when(&[Test::is(0, 0x00), Test::is(1, 0x62)])
         .model("IAM-T2")
+        .whole()
         .fields(&[
             Field::be(Q::TemperatureC, 8, 2).signed().per(10).when(&[Test::bits(7, 0x02, 0)]),
             // Tenths of a degree Fahrenheit.
@@ -65,7 +66,7 @@ pub(super) const DECODERS: &[Decoder] = &[
 ];
 
 const fn eighteen(model: &'static str, names: &'static [&'static str]) -> Decoder {
-    Decoder::named(FAMILY, names).length(18).model(model).fields(EIGHTEEN)
+    Decoder::named(FAMILY, names).length(18).whole().model(model).fields(EIGHTEEN)
 }
 
 const EIGHTEEN: &[Field] = &[

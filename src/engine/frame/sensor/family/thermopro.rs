@@ -91,10 +91,6 @@ fn spike(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop
     measured.push_at(Q::TemperatureC, probe.saturating_add(1), exact(number(5)? - 30));
     let charge = 52.317_286_f64
         .mul_add((exact(number(3)?) / 273.624_277_936 - 8.764_854_394_39).tanh(), 51.069_25);
-    measured.push_at(
-        Q::BatteryPercent,
-        probe / 2,
-        (charge.clamp(0.0, 100.0) * 100.0).round() / 100.0,
-    );
+    measured.push_at(Q::BatteryPercent, probe / 2, charge.clamp(0.0, 100.0).round());
     Ok(())
 }
