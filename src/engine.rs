@@ -188,7 +188,7 @@ impl Engine {
         advertisement: &'a Advertisement,
     ) -> (Result<Frames<'a>, Undecoded>, Resolution) {
         let (data, address) = (advertisement.data(), advertisement.address());
-        let decoded = frame::decode_with(data, self.identity.token_uuid());
+        let decoded = frame::decode_in(data, self.identity.context());
         let resolution = if decoded == Err(Undecoded::Refused) {
             Resolution::Anonymous
         } else {

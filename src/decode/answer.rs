@@ -6,7 +6,10 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 use uuid::Uuid;
 
 use super::input::{Input, Rejected};
-use crate::engine::frame::{self, Context, Frame, Frames, Reading, Undecoded, sensor::Measured};
+use crate::engine::frame::{
+    self, Context, Frame, Frames, Reading, Undecoded,
+    sensor::{Measured, OwnDecoders},
+};
 
 /// The answer to one line.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would cost more")]
@@ -22,9 +25,9 @@ pub(super) enum Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn of(input: &'a Result<Input, Rejected>) -> Self {
+    pub(super) fn of(input: &'a Result<Input, Rejected>, own: OwnDecoders) -> Self {
         let decoded = input.as_ref().map(|Input { data, address, key }| {
-            let context = Context { address: *address, key: key.as_ref(), ..Context::default() };
+            let context = Context { own, address: *address, key: key.as_ref(), token_uuid: None };
             (data, frame::decode_in(data, context))
         });
         match decoded {
@@ -284,7 +287,9 @@ mod tests {
             let length = u8::try_from(content.len()).unwrap();
             let data = [&[length][..], &content].concat();
             let data = Ok(Input { data, ..Input::default() });
-            let Answer::Malformed(why) = Answer::of(&data) else { panic!("{format}") };
+            let Answer::Malformed(why) = Answer::of(&data, OwnDecoders::default()) else {
+                panic!("{format}")
+            };
             let (told, rule_told) = why.split_once(": ").unwrap();
             assert_eq!(told, format);
             assert_ne!(rule_told, rule(""), "{format}");

@@ -128,7 +128,11 @@ impl Engine {
                     return;
                 };
                 self.counts.fixture += 1;
-                self.measure(now, index, &frame::decode(data).unwrap_or_default());
+                self.measure(
+                    now,
+                    index,
+                    &frame::decode_in(data, self.identity.context()).unwrap_or_default(),
+                );
             }
         }
     }

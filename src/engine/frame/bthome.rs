@@ -174,10 +174,10 @@ pub(super) enum Told {
     PacketId(u8),
 }
 
-/// Reads an object of version 1, whose length and sign stand beside it; its identifiers are those of
-/// version 2. `None` for what is no reading or is not known.
-pub(super) fn version_1(id: u8, value: &[u8], signed: bool) -> Option<Told> {
-    match object::read_as(id, value, signed)? {
+/// Reads an object of version 1, beside which stand its length and what kind of number it is; its
+/// identifiers are those of version 2. `None` for what is no reading or is not known.
+pub(super) fn version_1(id: u8, value: &[u8], number: Option<f64>) -> Option<Told> {
+    match object::read_as(id, value, number)? {
         Object::Value(quantity, value) => Some(Told::Value(quantity, value)),
         Object::Event(quantity, action) => Some(Told::Event(quantity, action?)),
         Object::PacketId(id) => Some(Told::PacketId(id)),

@@ -25,6 +25,9 @@ pub use measured::{MAX_READINGS, Measured, Refusal, Stop};
 mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
+#[cfg(test)]
+mod examples;
+
 use std::fmt;
 
 use super::ad::{Structure, ad_type};
@@ -55,6 +58,13 @@ pub(super) enum Found<'a> {
     Stopped(&'static str, Stop),
     /// None knew it.
     Nothing,
+}
+
+impl PartialEq for OwnDecoders {
+    /// The same table, not one like it.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
 }
 
 impl OwnDecoders {

@@ -55,7 +55,6 @@ fn not_spoken(case: &Value, service: &str, reason: &'static str) -> Outcome {
         let answer = service_data(service, payload);
         let encrypted = service == "fcd2" && is_encrypted(payload);
         let right = match (service, encrypted) {
-            ("fcd2", true) => answer["unknown"] == true && answer["encrypted"] == true,
             ("fcd2", false) => answer["family"] == "bthome" && answer["readings"].is_array(),
             ("181c", _) => answer["family"] == "bthome_v1" && answer["readings"].is_array(),
             _ => answer["unknown"] == true && answer["encrypted"] == true,

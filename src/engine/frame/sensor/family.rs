@@ -178,3 +178,64 @@ const READ_ELSEWHERE: &[About] = &[
         source: "docs.ruuvi.com",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    /// The table of docs/sensors.md.
+    fn table() -> String {
+        let mut table = String::from(
+            "| family | sensors | models | tells | encrypted | active scan | source |\n\
+             |---|---|---|---|---|---|---|\n",
+        );
+        for about in families() {
+            let models = about.models.join(", ");
+            let quantities = if about.quantities.len() == Quantity::ALL.len() {
+                "all of the format".to_owned()
+            } else {
+                let names: Vec<_> = about.quantities.iter().map(|q| q.name()).collect();
+                names.join(", ")
+            };
+            let encryption = match about.encryption {
+                Encryption::Never => "never",
+                Encryption::Sometimes => "some frames",
+            };
+            let scan = match about.active_scan {
+                ActiveScan::No => "no",
+                ActiveScan::Sometimes => "some products",
+                ActiveScan::Yes => "yes",
+            };
+            let About { family, name, source, .. } = about;
+            writeln!(
+                table,
+                "| `{family}` | {name} | {models} | {quantities} | {encryption} | {scan} | {source} |"
+            )
+            .unwrap();
+        }
+        table
+    }
+
+    #[test]
+    fn the_documentation_has_the_table_of_families() {
+        let document = include_str!("../../../../docs/sensors.md");
+        let table = table();
+        assert!(document.contains(&table), "put this into docs/sensors.md:\n{table}");
+        for quantity in Quantity::ALL {
+            assert!(document.contains(&format!("`{}`", quantity.name())), "{}", quantity.name());
+        }
+    }
+
+    #[test]
+    fn every_decoder_has_an_entry_and_every_entry_its_own_name() {
+        for decoder in INDEX.all() {
+            assert!(families().iter().any(|about| about.family == decoder.family));
+        }
+        let names: Vec<_> = families().iter().map(|about| about.family).collect();
+        assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+        let models: usize = families().iter().map(|about| about.models.len()).sum();
+        assert!(names.len() >= 41 && models >= 120, "{} families, {models} models", names.len());
+    }
+}

@@ -57,6 +57,12 @@ impl<const N: usize> Index<N> {
         Self { decoders, initials }
     }
 
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const fn all(&self) -> &[Decoder] {
+        &self.decoders
+    }
+
     /// Those with a key.
     pub(super) fn of(&'static self, key: u32) -> &'static [Decoder] {
         let from = self.decoders.partition_point(|decoder| self::key(decoder.carrier) < key);

@@ -185,8 +185,7 @@ fn item(kind: u8, value: &[u8], measured: &mut Measured) {
         0x01 => Field::le(Q::BatteryV, 0, 2).signed().per(2000).invalid(NOT_16),
         0x02 => Field::octet(Q::BatteryPercent, 0).per(2).invalid(NOT_8),
         // By the solar cell, and by a sensor of its own.
-        0x04 => Field::le(Q::IlluminanceLx, 0, 2).invalid(NOT_16_UNSIGNED).instance(1),
-        0x05 => Field::le(Q::IlluminanceLx, 0, 2).invalid(NOT_16_UNSIGNED).instance(0),
+        0x04 | 0x05 => Field::le(Q::IlluminanceLx, 0, 2).invalid(NOT_16_UNSIGNED),
         0x06 => Field::octet(Q::HumidityPercent, 0).per(2).invalid(NOT_8),
         0x07 => Field::le(Q::PressurePa, 0, 2).scaled(100, 0, 1).invalid(NOT_16_UNSIGNED),
         0x0a => {
@@ -257,7 +256,8 @@ fn hibouair(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), S
         _ => None,
     };
     let brightness_or_noise = match board {
-        0x09 => Field::be(Q::SoundLevelDb, 5, 2),
+        // How far below 120 dB it is.
+        0x09 => Field::be(Q::SoundLevelDb, 5, 2).scaled(-1, 120, 1),
         _ => Field::le(Q::IlluminanceLx, 5, 2),
     };
     for field in [

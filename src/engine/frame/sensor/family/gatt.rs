@@ -160,7 +160,8 @@ fn all(heard: &Heard<'_>, _: &[u8], measured: &mut Measured) -> Result<(), Stop>
             }
         }
     }
-    Ok(())
+    // One that says of all its values that they are not known says nothing.
+    if measured.readings.is_empty() && measured.dropped == 0 { Err(Stop::NotMine) } else { Ok(()) }
 }
 
 /// A 16-bit floating-point number times a power of ten; `None` for those that are no number.

@@ -222,7 +222,13 @@ pub(super) const DECODERS: &[Decoder] = &[
         .at_least(6)
         .when(&[Test::is(0, 0x04)])
         .code(efento_scan_response),
-    Decoder::company(EFENTO, 0x026c).length(24).when(&[Test::is(0, 0x03)]),
+    // Its values are in the scan response.
+    Decoder::company(EFENTO, 0x026c).length(24).when(&[Test::is(0, 0x03)]).fields(&[Field::octet(
+        Q::BatteryLow,
+        9,
+    )
+    .part(0, 1)
+    .map(&[(0, 1.0), (1, 0.0)])]),
     // Two kinds of frames say which octets follow.
     Decoder::company(MOKO, 0x0a62)
         .length(23)
