@@ -318,7 +318,7 @@ impl FieldText {
 }
 
 fn tests(texts: &[TestText], least: usize) -> Result<&'static [Test], String> {
-    let mut tests = Vec::new();
+    let mut checked = Vec::new();
     for TestText { at, mask, is } in texts.iter().copied() {
         if at >= least {
             return Err(format!("`when` looks at octet {at}; the data surely has {least}, from 0"));
@@ -328,9 +328,9 @@ fn tests(texts: &[TestText], least: usize) -> Result<&'static [Test], String> {
                 "`when` can never be true: {is:#04x} has bits that {mask:#04x} has not"
             ));
         }
-        tests.push(Test { at, mask, is });
+        checked.push(Test { at, mask, is });
     }
-    Ok(tests.leak())
+    Ok(checked.leak())
 }
 
 #[cfg(test)]
