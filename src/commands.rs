@@ -28,9 +28,11 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    decode, forget,
+    decode,
+    engine::frame::sensor::OwnDecoders,
+    forget,
     gateway::{Fate, GatewayError, STEWARD, chain, serve_as_steward},
-    settings::{LoadError, Loader, Settings},
+    settings::{LoadError, Loader, Settings, read_decoders},
 };
 
 /// Hears Bluetooth LE beacons in a shop, recognises those who opted in, and tells the platform
@@ -88,6 +90,9 @@ struct DecodeOptions {
     /// Advertising data as hex, or JSON objects; standard input when there are none.
     #[arg(value_name = "HEX|JSON")]
     inputs: Vec<String>,
+    /// A folder of TOML files with decoders of your own.
+    #[arg(long, value_name = "FOLDER")]
+    decoders: Option<PathBuf>,
 }
 
 /// The configuration file that is used when none is named.
@@ -128,14 +133,20 @@ pub fn main() -> ExitCode {
 }
 
 fn decode(options: &DecodeOptions) -> Result<(), Failure> {
+    let own = match &options.decoders {
+        None => OwnDecoders::default(),
+        Some(folder) => {
+            read_decoders(folder).map_err(|error| Failure::Configuration(chain(&error)))?
+        }
+    };
     let output = io::BufWriter::new(io::stdout().lock());
     let done = if options.inputs.is_empty() {
         if io::stdin().is_terminal() {
             say("Reading advertising data as hex or JSON, one a line; end with Ctrl-D.");
         }
-        decode::run(io::stdin().lock(), output)
+        decode::run_with(own, io::stdin().lock(), output)
     } else {
-        decode::run(options.inputs.join("\n").as_bytes(), output)
+        decode::run_with(own, options.inputs.join("\n").as_bytes(), output)
     };
     done.map(drop).or_else(broken_pipe)
 }

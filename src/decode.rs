@@ -11,6 +11,7 @@ mod report;
 
 use std::io::{self, BufRead, Read, Write};
 
+use crate::engine::frame::sensor::OwnDecoders;
 use answer::Answer;
 
 /// The longest line that is read, in octets.
@@ -35,8 +36,8 @@ pub struct Counts {
 /// Decodes one line: advertising data as hex or a JSON object. The answer is one JSON object,
 /// without a line end.
 pub fn decode_line(line: &str) -> String {
-    let data = input::advertising_data(line);
-    let answer = Answer::of(&data);
+    let data = input::read(line);
+    let answer = Answer::of(&data, OwnDecoders::default());
     serde_json::to_string(&answer).unwrap_or_else(|error| {
         // The answer's keys are strings and its numbers are finite, so this is never reached; if
         // it were, the line would still have its one answer.
@@ -47,7 +48,16 @@ pub fn decode_line(line: &str) -> String {
 /// Decodes every line of the input, writing one JSON object a line, in order.
 ///
 /// Wants a buffered output; flushes it at the end.
-pub fn run(mut input: impl BufRead, mut output: impl Write) -> io::Result<Counts> {
+pub fn run(input: impl BufRead, output: impl Write) -> io::Result<Counts> {
+    run_with(OwnDecoders::default(), input, output)
+}
+
+/// [`run`], with an operator's own decoders.
+pub fn run_with(
+    own: OwnDecoders,
+    mut input: impl BufRead,
+    mut output: impl Write,
+) -> io::Result<Counts> {
     let mut counts = Counts::default();
     let mut line = Vec::new();
     let mut answer_line = Vec::new();
@@ -62,10 +72,10 @@ pub fn run(mut input: impl BufRead, mut output: impl Write) -> io::Result<Counts
                 input.skip_until(b'\n')?;
                 Err(input::Rejected::TooLong)
             }
-            Ok(line) => input::advertising_data(line),
+            Ok(line) => input::read(line),
             Err(_) => Err(input::Rejected::NotText),
         };
-        let answer = Answer::of(&data);
+        let answer = Answer::of(&data, own);
         counts.lines += 1;
         *match answer {
             Answer::Decoded(_) => &mut counts.decoded,

@@ -193,7 +193,7 @@ impl Engine {
         advertisement: &'a Advertisement,
     ) -> (Result<Frames<'a>, Undecoded>, Resolution) {
         let (data, address) = (advertisement.data(), advertisement.address());
-        let decoded = frame::decode_with(data, self.identity.token_uuid());
+        let decoded = frame::decode_in(data, self.identity.context());
         let resolution = if decoded == Err(Undecoded::Refused) {
             Resolution::Anonymous
         } else {
@@ -224,7 +224,9 @@ impl Engine {
                 counts.decoded += 1;
                 counts.anonymous += 1;
             }
-            (Resolution::Anonymous, Err(Undecoded::Unknown)) => counts.unknown += 1,
+            (Resolution::Anonymous, Err(Undecoded::Unknown | Undecoded::Encrypted { .. })) => {
+                counts.unknown += 1;
+            }
             (Resolution::Anonymous, Err(Undecoded::Refused)) => {
                 counts.unknown += 1;
                 counts.refused += 1;

@@ -5,6 +5,7 @@
 //! sense; each error names where it stands, what was found and what is allowed.
 
 mod calibration;
+mod decoders;
 mod floor;
 mod footfall;
 mod load;
@@ -12,6 +13,7 @@ mod shop;
 mod units;
 
 pub use calibration::{Calibrated, ZonesSection};
+pub use decoders::{DecoderError, read_decoders};
 pub use floor::{Floor, FloorSection, ReceiverSettings, WallSettings, ZoneKind};
 pub use footfall::FootfallSection;
 pub use load::{LoadError, Loader};
@@ -29,7 +31,8 @@ use crate::{
     command,
     engine::{
         Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Tenant, Zone,
-        ZoneId, frame::TokenUuid,
+        ZoneId,
+        frame::{TokenUuid, sensor::OwnDecoders},
     },
     outbox, relay, remote, scan, standby, uplink,
 };
@@ -59,6 +62,9 @@ pub struct Settings {
     /// What the file says that `zones.calibration` names.
     #[serde(skip)]
     pub calibrated: Option<Calibrated>,
+    /// What the files say that `identity.decoders` names.
+    #[serde(skip)]
+    pub own_decoders: OwnDecoders,
     /// Where the receivers hang.
     pub receiver: Vec<ReceiverSettings>,
     /// How signals fall with distance.
@@ -156,6 +162,9 @@ pub struct IdentitySection {
     /// The 16-bit service UUID that the operator owns and apps send their tokens under, like
     /// `"fc12"`; empty means the built-in 128-bit one alone.
     pub service_token_uuid: String,
+    /// A folder of decoders for sensors that are not built in (docs/sensors.md); empty for none. A
+    /// relative name counts from the folder of the configuration that says it.
+    pub decoders: PathBuf,
 }
 
 /// `[presence]`: when somebody counts as present.
@@ -334,6 +343,7 @@ impl Default for IdentitySection {
             eid_window: Span(engine.eid_window),
             wide_window: Span(engine.wide_window),
             service_token_uuid: String::new(),
+            decoders: PathBuf::new(),
         }
     }
 }
@@ -586,6 +596,7 @@ impl Settings {
             wide_window: self.identity.wide_window.0,
             tenant: self.tenant().unwrap_or_default(),
             token_uuid: self.identity.token_uuid().unwrap_or_default(),
+            decoders: self.own_decoders,
         }
     }
 

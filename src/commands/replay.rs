@@ -83,7 +83,7 @@ struct Player {
     last: Uptime,
     sequence: Sequence,
     /// The operator's own UUID for service tokens.
-    token_uuid: Option<frame::TokenUuid>,
+    context: frame::Context<'static>,
     json: bool,
     screen: Screen<BufWriter<AutoStream<io::Stdout>>>,
     topics: Topics,
@@ -133,7 +133,11 @@ impl Player {
             wall: WallClock::default(),
             last: Uptime::ZERO,
             sequence: Sequence(0),
-            token_uuid: settings.identity().token_uuid,
+            context: frame::Context {
+                token_uuid: settings.identity().token_uuid,
+                own: settings.own_decoders,
+                ..frame::Context::default()
+            },
             json,
             screen: Screen::new(
                 BufWriter::new(anstream::stdout()),
@@ -232,10 +236,14 @@ impl Player {
     }
 
     fn hear(&mut self, advertisement: &Advertisement) -> Result<(), Failure> {
-        let family = match frame::decode_with(advertisement.data(), self.token_uuid) {
+        let family = match frame::decode_in(advertisement.data(), self.context) {
             Ok(frames) => frames.first().map_or("unknown", frame::Frame::family),
             // What is never processed has no format of its own here: it is one number below.
-            Err(frame::Undecoded::Unknown | frame::Undecoded::Refused) => "unknown",
+            Err(
+                frame::Undecoded::Unknown
+                | frame::Undecoded::Refused
+                | frame::Undecoded::Encrypted { .. },
+            ) => "unknown",
             Err(frame::Undecoded::Malformed { .. }) => "malformed",
         };
         *self.formats.entry(family).or_default() += 1;

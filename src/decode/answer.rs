@@ -5,8 +5,11 @@ use std::fmt::Display;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use uuid::Uuid;
 
-use super::input::Rejected;
-use crate::engine::frame::{self, Frame, Frames, Reading, Undecoded};
+use super::input::{Input, Rejected};
+use crate::engine::frame::{
+    self, Context, Frame, Frames, Reading, Undecoded,
+    sensor::{Measured, OwnDecoders},
+};
 
 /// The answer to one line.
 #[expect(clippy::large_enum_variant, reason = "one at a time, on the stack; a box would cost more")]
@@ -22,17 +25,18 @@ pub(super) enum Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn of(data: &'a Result<Vec<u8>, Rejected>) -> Self {
-        match data.as_ref().map(|data| (data, frame::decode(data))) {
+    pub(super) fn of(input: &'a Result<Input, Rejected>, own: OwnDecoders) -> Self {
+        let decoded = input.as_ref().map(|Input { data, address, key }| {
+            let context = Context { own, address: *address, key: key.as_ref(), token_uuid: None };
+            (data, frame::decode_in(data, context))
+        });
+        match decoded {
             Ok((_, Ok(frames))) => Self::Decoded(frames),
             Ok((data, Err(Undecoded::Unknown))) => {
                 let uuids: Vec<_> = frame::rolling_uuids(data).map(Uuid::from_bytes).collect();
-                if uuids.is_empty() {
-                    Self::Unknown(frame::encrypted_family(data))
-                } else {
-                    Self::MaybeRolling(uuids)
-                }
+                if uuids.is_empty() { Self::Unknown(None) } else { Self::MaybeRolling(uuids) }
             }
+            Ok((_, Err(Undecoded::Encrypted { family, .. }))) => Self::Unknown(Some(family)),
             Ok((_, Err(Undecoded::Refused))) => Self::Unknown(None),
             Ok((_, Err(Undecoded::Malformed { format }))) => {
                 Self::Malformed(format!("{format}: {}", rule(format)))
@@ -66,7 +70,7 @@ fn rule(format: &str) -> &'static str {
             "13 octets must follow the service UUID: 01 and the token; or 14 with the transmit power"
         }
         "Ruuvi" => "data format 3 has 14 octets, 5 has 24, 6 has 20 and E1 has 40",
-        _ => "the frame breaks a rule of its format",
+        _ => "the frame is cut off, or none of its values can be",
     }
 }
 
@@ -75,7 +79,9 @@ impl Serialize for Answer<'_> {
         let mut map = serializer.serialize_map(None)?;
         match self {
             Self::Decoded(frames) => {
-                if let Some(first) = frames.first() {
+                // A beacon beside a sensor is what the sensor's maker puts there.
+                let sensor = frames.iter().find(|frame| matches!(frame, Frame::Sensor(_)));
+                if let Some(first) = sensor.or(frames.first()) {
                     FrameObject(first).write(&mut map)?;
                 }
                 if frames.len() > 1 {
@@ -107,8 +113,11 @@ struct FrameObject<'a>(&'a Frame<'a>);
 impl FrameObject<'_> {
     fn write<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("family", self.0.family())?;
-        if let Frame::Ruuvi(ruuvi) = self.0 {
-            map.serialize_entry("model", ruuvi.model())?;
+        if let Frame::Sensor(sensor) = self.0 {
+            return Self::write_measured(&sensor.measured(), map);
+        }
+        if let Some(model) = self.0.model() {
+            map.serialize_entry("model", model)?;
         }
         map.serialize_entry("readings", &Readings(self.0))?;
         match self.0 {
@@ -137,7 +146,7 @@ impl FrameObject<'_> {
                 map.serialize_entry("eid", &hex::encode(eid.eid))?;
                 map.serialize_entry("tx_power", &eid.tx_power)?;
             }
-            Frame::EddystoneTlm(_) => {}
+            Frame::EddystoneTlm(_) | Frame::Sensor(_) => {}
             Frame::BtHome(bthome) => {
                 if let Some(packet_id) = bthome.packet_id() {
                     map.serialize_entry("packet_id", &packet_id)?;
@@ -168,6 +177,25 @@ impl FrameObject<'_> {
             Frame::Ruuvi(ruuvi) => {
                 map.serialize_entry("data_format", &Shown(format_args!("{:X}", ruuvi.format())))?;
             }
+        }
+        Ok(())
+    }
+
+    /// The rest of a sensor's frame, which is read once for it.
+    fn write_measured<M: SerializeMap>(measured: &Measured, map: &mut M) -> Result<(), M::Error> {
+        if let Some(model) = measured.model {
+            map.serialize_entry("model", model)?;
+        }
+        let readings: Vec<_> = measured.readings.iter().copied().map(ReadingObject).collect();
+        map.serialize_entry("readings", &readings)?;
+        if let Some(counter) = measured.counter {
+            map.serialize_entry("counter", &counter)?;
+        }
+        if measured.event {
+            map.serialize_entry("event", &true)?;
+        }
+        if measured.dropped > 0 {
+            map.serialize_entry("dropped", &measured.dropped)?;
         }
         Ok(())
     }
@@ -257,8 +285,11 @@ mod tests {
             (hex::decode("21dcb2a19049b74cba6343b969cd48714c01").unwrap(), "service token"),
         ] {
             let length = u8::try_from(content.len()).unwrap();
-            let data = Ok([&[length][..], &content].concat());
-            let Answer::Malformed(why) = Answer::of(&data) else { panic!("{format}") };
+            let data = [&[length][..], &content].concat();
+            let data = Ok(Input { data, ..Input::default() });
+            let Answer::Malformed(why) = Answer::of(&data, OwnDecoders::default()) else {
+                panic!("{format}")
+            };
             let (told, rule_told) = why.split_once(": ").unwrap();
             assert_eq!(told, format);
             assert_ne!(rule_told, rule(""), "{format}");

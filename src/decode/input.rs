@@ -7,8 +7,8 @@
 //!   taking it apart. Identifiers are written as people write them, most significant digit first
 //!   (`"0499"`, `"fcd2"`, `"0000fcd2-0000-1000-8000-00805f9b34fb"`).
 //!
-//! Other members (`address`, `name`, `key`, a recording's time and RSSI) may be there and are not
-//! read. Every other line is advertising data as hex. An HCI event (`043E…`) that reports one
+//! Beside them `name` is the local name, `address` and `key` are the sender's: some families need them.
+//! Other members (a recording's time and RSSI) may be there and are not read. Every other line is advertising data as hex. An HCI event (`043E…`) that reports one
 //! advertisement may stand wherever advertising data may.
 
 use std::{borrow::Cow, fmt};
@@ -21,9 +21,11 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::report;
+use crate::engine::frame::sensor::BindKey;
 
 /// AD types (Assigned Numbers, 2.3).
 const ALL_SERVICES_128: u8 = 0x07;
+const COMPLETE_NAME: u8 = 0x09;
 const SERVICE_DATA_16: u8 = 0x16;
 const SERVICE_DATA_128: u8 = 0x21;
 const MANUFACTURER_DATA: u8 = 0xff;
@@ -55,7 +57,7 @@ pub(super) enum Rejected {
     #[error(
         "the JSON object is not one of ours (column {column}): \"adv\" is a string, \
          \"manufacturer_data\" and \"service_data\" are objects of strings, \"service_uuids\" is a \
-         list of strings"
+         list of strings, \"name\", \"address\" and \"key\" are strings"
     )]
     WrongJson { column: usize },
     #[error(
@@ -93,17 +95,34 @@ struct Line<'a> {
     service_data: Option<Pairs<'a>>,
     #[serde(borrow)]
     service_uuids: Option<Vec<Cow<'a, str>>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    address: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    key: Option<Cow<'a, str>>,
+}
+
+/// What a line holds.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Input {
+    /// Advertising data.
+    pub(super) data: Vec<u8>,
+    /// The sender's address, most significant octet first; what is no address is none.
+    pub(super) address: Option<[u8; 6]>,
+    /// The sender's key; what is no key is none.
+    pub(super) key: Option<BindKey>,
 }
 
 /// A JSON object of strings, in its order.
 struct Pairs<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-/// The advertising data that a line holds.
-pub(super) fn advertising_data(line: &str) -> Result<Vec<u8>, Rejected> {
+/// What a line holds.
+pub(super) fn read(line: &str) -> Result<Input, Rejected> {
     match line.trim() {
         "" => Err(Rejected::Empty),
         object if object.starts_with('{') => from_json(object),
-        digits => advertised(digits),
+        digits => Ok(Input { data: advertised(digits)?, ..Input::default() }),
     }
 }
 
@@ -140,16 +159,25 @@ fn from_hex(text: &str) -> Result<Vec<u8>, Rejected> {
     }
 }
 
-fn from_json(object: &str) -> Result<Vec<u8>, Rejected> {
+fn from_json(object: &str) -> Result<Input, Rejected> {
     let line: Line = serde_json::from_str(object).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => Rejected::WrongJson { column: error.column() },
         _ => Rejected::NotJson { column: error.column() },
     })?;
+    let octets = |text: Option<Cow<'_, str>>| text.and_then(|text| from_hex(&text).ok());
+    let mut input = Input {
+        data: Vec::new(),
+        address: octets(line.address).and_then(|octets| octets.try_into().ok()),
+        key: octets(line.key).and_then(|octets| BindKey::new(&octets)),
+    };
+    let data = &mut input.data;
     if let Some(adv) = line.adv {
-        return advertised(&adv).map_err(|rejected| match rejected {
+        *data = advertised(&adv).map_err(|rejected| match rejected {
             Rejected::NotOneReport => rejected,
             _ => Rejected::NotHexIn { what: "\"adv\"" },
-        });
+        })?;
+        name(data, line.name)?;
+        return Ok(input);
     }
     if line.manufacturer_data.is_none()
         && line.service_data.is_none()
@@ -157,12 +185,11 @@ fn from_json(object: &str) -> Result<Vec<u8>, Rejected> {
     {
         return Err(Rejected::NothingInJson);
     }
-    let mut data = Vec::new();
     for (company, payload) in line.manufacturer_data.map(|pairs| pairs.0).into_iter().flatten() {
         let what = "a value of \"manufacturer_data\"";
         let payload = from_hex(&payload).map_err(|_| Rejected::NotHexIn { what })?;
         let company = short(&company).ok_or(Rejected::NotACompany)?;
-        push(&mut data, what, MANUFACTURER_DATA, &company.to_le_bytes(), &payload)?;
+        push(data, what, MANUFACTURER_DATA, &company.to_le_bytes(), &payload)?;
     }
     for (service, payload) in line.service_data.map(|pairs| pairs.0).into_iter().flatten() {
         let what = "a value of \"service_data\"";
@@ -170,16 +197,27 @@ fn from_json(object: &str) -> Result<Vec<u8>, Rejected> {
         let service = service_uuid(&service)?;
         match u16::try_from(service.wrapping_sub(BASE_UUID) >> 96) {
             Ok(short) if service == BASE_UUID | u128::from(short) << 96 => {
-                push(&mut data, what, SERVICE_DATA_16, &short.to_le_bytes(), &payload)?;
+                push(data, what, SERVICE_DATA_16, &short.to_le_bytes(), &payload)?;
             }
-            _ => push(&mut data, what, SERVICE_DATA_128, &service.to_le_bytes(), &payload)?,
+            _ => push(data, what, SERVICE_DATA_128, &service.to_le_bytes(), &payload)?,
         }
     }
     for service in line.service_uuids.into_iter().flatten() {
         let service = service_uuid(&service)?;
-        push(&mut data, "\"service_uuids\"", ALL_SERVICES_128, &service.to_le_bytes(), &[])?;
+        push(data, "\"service_uuids\"", ALL_SERVICES_128, &service.to_le_bytes(), &[])?;
     }
-    Ok(data)
+    name(data, line.name)?;
+    Ok(input)
+}
+
+/// Appends the local name, if there is one.
+fn name(data: &mut Vec<u8>, name: Option<Cow<'_, str>>) -> Result<(), Rejected> {
+    match name {
+        Some(name) if !name.is_empty() => {
+            push(data, "\"name\"", COMPLETE_NAME, &[], name.as_bytes())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Up to four hex digits, with or without `0x`.
@@ -251,7 +289,7 @@ mod tests {
     use super::*;
 
     fn hex_of(line: &str) -> Result<String, Rejected> {
-        advertising_data(line).map(hex::encode)
+        read(line).map(|input| hex::encode(input.data))
     }
 
     #[test]
@@ -287,7 +325,13 @@ mod tests {
     #[test]
     fn a_json_line_gives_its_advertising_data() {
         let line = r#"{"address":"C0:11:22:33:44:55","name":"x","adv":"02 01 06","rssi":-60}"#;
-        assert_eq!(hex_of(line), Ok("020106".to_owned()));
+        assert_eq!(hex_of(line), Ok("0201060209 78".replace(' ', "")));
+        let input = read(line).unwrap();
+        assert_eq!(input.address, Some([0xc0, 0x11, 0x22, 0x33, 0x44, 0x55]));
+        assert!(input.key.is_none());
+        let line = r#"{"adv":"","address":"?","key":"231d39c1d7cc1ab1aee224cd096db932"}"#;
+        let input = read(line).unwrap();
+        assert!(input.address.is_none() && input.key.is_some());
     }
 
     #[test]
@@ -339,7 +383,7 @@ mod tests {
             (r#"{"service_uuids":["fcd2d"]}"#, Rejected::NotAService),
             (&too_much, Rejected::TooMuch { what: "a value of \"service_data\"" }),
         ] {
-            assert_eq!(advertising_data(line), Err(why), "{line}");
+            assert_eq!(read(line), Err(why), "{line}");
         }
     }
 }

@@ -10,6 +10,7 @@
 //! | `ibeacon`, `altbeacon`, `ruuvi` | manufacturer data |
 //! | `eddystone`, `bthome`, `service_token` | service data |
 //! | `rolling_uuid` | lists of services, for what only the identity room can tell |
+//! | `sensor` | the sensors of all other families, from one table |
 //! | `quantity`, `reading` | nothing: the words in which sensors' values are told |
 
 mod ad;
@@ -41,6 +42,8 @@ pub(crate) use rolling_uuid::rolling_uuids;
 mod ruuvi;
 pub use ruuvi::Ruuvi;
 
+pub mod sensor;
+
 mod service_token;
 pub use service_token::ServiceToken;
 
@@ -49,6 +52,7 @@ mod totality;
 
 use ad::{Structure, ad_type, structures};
 use arrayvec::ArrayVec;
+use sensor::{BindKey, Found, Heard, OwnDecoders, Refusal, Sensor, Stop};
 use thiserror::Error;
 
 /// How many frames one advertisement may carry.
@@ -82,6 +86,22 @@ pub enum Frame<'a> {
     Ruuvi(Ruuvi),
     /// The token of an app of ours.
     ServiceToken(ServiceToken),
+    /// A sensor of a family in the table.
+    Sensor(Sensor<'a>),
+}
+
+/// What is known beside the advertising data.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Context<'a> {
+    /// A 16-bit UUID under which an operator's apps send tokens.
+    pub token_uuid: Option<TokenUuid>,
+    /// The operator's own decoders.
+    pub own: OwnDecoders,
+    /// The sender's address, most significant octet first, where it is known. Only for those families
+    /// whose frames repeat or use it.
+    pub address: Option<[u8; 6]>,
+    /// The sender's key, where its owner gave one.
+    pub key: Option<&'a BindKey>,
 }
 
 /// A 16-bit service UUID that an operator owns and has apps send their tokens under, in the place
@@ -112,6 +132,14 @@ pub enum Undecoded {
         /// The format it announced.
         format: &'static str,
     },
+    /// It is in a format we speak, and its content is encrypted.
+    #[error("encrypted {family} frame")]
+    Encrypted {
+        /// The family.
+        family: &'static str,
+        /// Why it stays encrypted.
+        why: Refusal,
+    },
 }
 
 /// What one AD structure is to one format: `None` when it does not announce it, `Err` with the
@@ -128,22 +156,76 @@ pub fn decode(data: &[u8]) -> Result<Frames<'_>, Undecoded> {
 
 /// [`decode`], with service tokens under a UUID of the operator's own as well.
 pub fn decode_with(data: &[u8], token_uuid: Option<TokenUuid>) -> Result<Frames<'_>, Undecoded> {
+    decode_in(data, Context { token_uuid, ..Context::default() })
+}
+
+/// [`decode`], with all that is known beside the data.
+///
+/// What is encrypted is told only when nothing else yields a frame and nothing is malformed.
+pub fn decode_in<'a>(data: &'a [u8], context: Context<'a>) -> Result<Frames<'a>, Undecoded> {
     if never_processed(data) {
         return Err(Undecoded::Refused);
     }
-    let mut frames = Frames::new();
-    let mut malformed = None;
+    let Context { token_uuid, own, address, key } = context;
+    let mut heard = Heard::new(data);
+    (heard.address, heard.key) = (address, key);
+    let mut so_far = SoFar::default();
     for structure in structures(data).filter(|structure| structure.complete) {
         match decode_structure(structure, token_uuid) {
-            Some(Ok(frame)) if frames.try_push(frame).is_err() => break,
-            Some(Ok(_)) | None => {}
-            Some(Err(format)) => malformed = malformed.or(Some(format)),
+            Some(Ok(frame)) => so_far.push(frame),
+            Some(Err(format)) => so_far.malformed = so_far.malformed.or(Some(format)),
+            None => {}
+        }
+        so_far.sensor(Sensor::of_structure(&heard, structure, own));
+        if so_far.frames.is_full() {
+            break;
         }
     }
-    match (frames.is_empty(), malformed) {
-        (false, _) => Ok(frames),
-        (true, Some(format)) => Err(Undecoded::Malformed { format }),
-        (true, None) => Err(Undecoded::Unknown),
+    so_far.sensor(Sensor::of_name(&heard, own));
+    so_far.told()
+}
+
+/// What the structures of one advertisement yielded so far.
+#[derive(Default)]
+struct SoFar<'a> {
+    frames: Frames<'a>,
+    malformed: Option<&'static str>,
+    encrypted: Option<(&'static str, Refusal)>,
+}
+
+impl<'a> SoFar<'a> {
+    /// Adds a frame, unless there are enough.
+    fn push(&mut self, frame: Frame<'a>) {
+        if !self.frames.is_full() {
+            self.frames.push(frame);
+        }
+    }
+
+    /// Adds what a sensor's decoders found. One that reads several structures of an advertisement is
+    /// found at each of them, and stands there once.
+    fn sensor(&mut self, found: Found<'a>) {
+        let known = |family| self.frames.iter().any(|frame| frame.family() == family);
+        match found {
+            Found::Sensor(sensor) if !known(sensor.family()) => self.push(Frame::Sensor(sensor)),
+            Found::Stopped(family, Stop::Malformed) => {
+                self.malformed = self.malformed.or(Some(family));
+            }
+            Found::Stopped(family, Stop::Encrypted(why)) => {
+                self.encrypted = self.encrypted.or(Some((family, why)));
+            }
+            Found::Sensor(_) | Found::Stopped(_, Stop::NotMine) | Found::Nothing => {}
+        }
+    }
+
+    fn told(self) -> Result<Frames<'a>, Undecoded> {
+        match self {
+            Self { frames, .. } if !frames.is_empty() => Ok(frames),
+            Self { malformed: Some(format), .. } => Err(Undecoded::Malformed { format }),
+            Self { encrypted: Some((family, why)), .. } => {
+                Err(Undecoded::Encrypted { family, why })
+            }
+            Self { .. } => Err(Undecoded::Unknown),
+        }
     }
 }
 
@@ -174,27 +256,16 @@ fn decode_structure(
     }
 }
 
-/// The family of the first frame that is encrypted, in advertising data that is otherwise
-/// [unknown](Undecoded::Unknown): `bthome` or `eddystone_tlm`.
+/// The family of the first frame that is encrypted, in advertising data that is otherwise unknown.
 pub fn encrypted_family(data: &[u8]) -> Option<&'static str> {
-    if never_processed(data) {
-        return None;
+    match decode(data) {
+        Err(Undecoded::Encrypted { family, .. }) => Some(family),
+        _ => None,
     }
-    structures(data).filter(|structure| structure.complete).find_map(|structure| {
-        if structure.ad_type != ad_type::SERVICE_DATA_16 {
-            return None;
-        }
-        let (service, data) = structure.data.split_first_chunk()?;
-        match *service {
-            bthome::SERVICE if bthome::is_encrypted(data) => Some(family::BTHOME),
-            eddystone::SERVICE if eddystone::is_encrypted(data) => Some(family::EDDYSTONE_TLM),
-            _ => None,
-        }
-    })
 }
 
 /// What the families of frames are called in payloads.
-mod family {
+pub(in crate::engine::frame) mod family {
     pub(super) const BTHOME: &str = "bthome";
     pub(super) const EDDYSTONE_TLM: &str = "eddystone_tlm";
 }
@@ -212,33 +283,47 @@ impl<'a> Frame<'a> {
             Self::BtHome(_) => family::BTHOME,
             Self::Ruuvi(_) => "ruuvi",
             Self::ServiceToken(_) => "service_token",
+            Self::Sensor(sensor) => sensor.family(),
         }
     }
 
     /// What changes with each new message of a sensor, and is the same when one is repeated, in
     /// formats that have such a thing; wraps.
-    pub fn number(&self) -> Option<u8> {
+    pub fn number(&self) -> Option<u32> {
         match self {
-            Self::BtHome(bthome) => bthome.packet_id(),
+            Self::BtHome(bthome) => bthome.packet_id().map(u32::from),
+            Self::Sensor(sensor) => sensor.measured().counter,
             _ => None,
         }
     }
 
-    /// What a sensor frame measured; nothing for a beacon frame.
+    /// The product, where the frame tells it.
+    pub fn model(&self) -> Option<&'static str> {
+        match self {
+            Self::Ruuvi(ruuvi) => Some(ruuvi.model()),
+            Self::Sensor(sensor) => sensor.measured().model,
+            _ => None,
+        }
+    }
+
+    /// What a sensor frame measured; nothing for a beacon frame. Values that cannot be are left out.
     pub fn readings(&self) -> impl Iterator<Item = Reading> + use<'a> {
-        let (tlm, ruuvi, bthome) = match *self {
-            Self::EddystoneTlm(tlm) => (Some(tlm.readings()), None, None),
-            Self::Ruuvi(ruuvi) => (None, Some(ruuvi.readings()), None),
-            Self::BtHome(bthome) => (None, None, Some(bthome.readings())),
+        let (tlm, ruuvi, bthome, sensor) = match *self {
+            Self::EddystoneTlm(tlm) => (Some(tlm.readings()), None, None, None),
+            Self::Ruuvi(ruuvi) => (None, Some(ruuvi.readings()), None, None),
+            Self::BtHome(bthome) => (None, None, Some(bthome.readings()), None),
+            Self::Sensor(sensor) => (None, None, None, Some(sensor.measured().readings)),
             Self::IBeacon(_)
             | Self::AltBeacon(_)
             | Self::EddystoneUid(_)
             | Self::EddystoneUrl(_)
             | Self::EddystoneEid(_)
-            | Self::ServiceToken(_) => (None, None, None),
+            | Self::ServiceToken(_) => (None, None, None, None),
         };
         let fixed = tlm.into_iter().flatten().chain(ruuvi.into_iter().flatten()).flatten();
-        fixed.chain(bthome.into_iter().flatten())
+        let fixed = fixed.chain(bthome.into_iter().flatten());
+        let plausible = fixed.filter(|reading| reading.quantity.is_plausible(reading.value));
+        plausible.chain(sensor.into_iter().flatten())
     }
 }
 
@@ -329,9 +414,12 @@ mod tests {
     }
 
     #[test]
-    fn an_encrypted_frame_is_unknown_and_its_family_can_be_told() {
+    fn an_encrypted_frame_stays_so_and_its_family_can_be_told() {
         let bthome = [6, 0x16, 0xd2, 0xfc, 0x41, 0x01, 0x5d];
-        assert_eq!(families(&[FLAGS, &bthome]), Err(Undecoded::Unknown));
+        assert_eq!(
+            families(&[FLAGS, &bthome]),
+            Err(Undecoded::Encrypted { family: "bthome", why: Refusal::NoKey })
+        );
         assert_eq!(encrypted_family(&[FLAGS, &bthome].concat()), Some("bthome"));
         let tlm = [5, 0x16, 0xaa, 0xfe, 0x20, 0x01];
         assert_eq!(encrypted_family(&[FLAGS, &tlm].concat()), Some("eddystone_tlm"));

@@ -86,7 +86,8 @@ impl Engine {
                 }
                 Whose::Fixture { id, data } => {
                     if let Some((index, _)) = self.identity.registry().fixture_named(id) {
-                        let frames = frame::decode(data).unwrap_or_default();
+                        let context = self.identity.context();
+                        let frames = frame::decode_in(data, context).unwrap_or_default();
                         self.hear_fixture(at, index, (&receiver, spotted.rssi), &frames);
                     }
                 }

@@ -26,7 +26,7 @@ pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 
 use super::{
     DeviceAddress, UnixTime, Uptime, WallClock,
-    frame::{Frame, TokenUuid},
+    frame::{Context, Frame, TokenUuid, sensor::OwnDecoders},
 };
 use crate::forget;
 use doubles::{Doubles, Sent};
@@ -142,6 +142,8 @@ pub struct IdentitySettings {
     pub tenant: Tenant,
     /// The operator's own 16-bit UUID for service tokens, if there is one.
     pub token_uuid: Option<TokenUuid>,
+    /// The operator's own decoders of sensors.
+    pub decoders: OwnDecoders,
 }
 
 impl Default for IdentitySettings {
@@ -155,6 +157,7 @@ impl Default for IdentitySettings {
             wide_window: Duration::from_hours(24),
             tenant: Tenant::default(),
             token_uuid: None,
+            decoders: OwnDecoders::default(),
         }
     }
 }
@@ -304,9 +307,10 @@ impl Identity {
         &self.registry
     }
 
-    /// The operator's own UUID for service tokens.
-    pub(super) fn token_uuid(&self) -> Option<TokenUuid> {
-        self.settings.token_uuid
+    /// What is known beside an advertisement's data.
+    pub(super) fn context(&self) -> Context<'static> {
+        let IdentitySettings { token_uuid, decoders: own, .. } = self.settings;
+        Context { token_uuid, own, ..Context::default() }
     }
 
     /// How often a subject's identifier came back to an address that it had left.

@@ -128,7 +128,8 @@ impl Engine {
                     return;
                 };
                 self.counts.fixture += 1;
-                let frames = frame::decode(data).unwrap_or_default();
+                let context = self.identity.context();
+                let frames = frame::decode_in(data, context).unwrap_or_default();
                 self.hear_fixture(now, index, (receiver, spotted.rssi), &frames);
             }
         }

@@ -133,7 +133,7 @@ struct Known {
 #[derive(Clone, Debug)]
 struct Press {
     at: Uptime,
-    number: Option<u8>,
+    number: Option<u32>,
     events: Readings,
 }
 
@@ -145,7 +145,7 @@ impl Sensors {
         now: Uptime,
         (index, fixture): (FixtureIndex, &Fixture),
         receiver: &ReceiverId,
-        number: Option<u8>,
+        number: Option<u32>,
         readings: impl Iterator<Item = Reading>,
     ) -> Vec<News> {
         let readings: Readings = readings
@@ -262,7 +262,7 @@ impl Known {
         said
     }
 
-    fn press(&mut self, now: Uptime, number: Option<u8>, events: Readings) -> Vec<(Uptime, Said)> {
+    fn press(&mut self, now: Uptime, number: Option<u32>, events: Readings) -> Vec<(Uptime, Said)> {
         if events.is_empty() {
             return Vec::new();
         }
@@ -482,7 +482,7 @@ mod tests {
     }
 
     /// What a fixture with such a policy says of readings at seconds: when, and what.
-    fn said(report: ReportPolicy, told: &[(u64, Option<u8>, Quantity, f64)]) -> Vec<(u64, Said)> {
+    fn said(report: ReportPolicy, told: &[(u64, Option<u32>, Quantity, f64)]) -> Vec<(u64, Said)> {
         let fixture = Fixture { report, ..fixture() };
         let index = crate::engine::identity::first_fixture();
         let mut sensors = Sensors::default();

@@ -54,6 +54,15 @@ pub enum LoadError {
         #[source]
         source: CalibrationError,
     },
+    /// The decoders cannot be used.
+    #[error("{place}: `identity.decoders`")]
+    Decoders {
+        /// The file or variable.
+        place: String,
+        /// Why.
+        #[source]
+        source: super::DecoderError,
+    },
     /// A value that fits makes no sense.
     #[error("{place}: {invalid}")]
     Invalid {
@@ -69,6 +78,9 @@ const PREFIX: &str = "BEACON_GATEWAY";
 
 /// The key whose file is read along.
 const CALIBRATION: &str = "zones.calibration";
+
+/// The key whose folder is read along.
+const DECODERS: &str = "identity.decoders";
 
 impl Loader {
     /// The given files over the defaults, in order.
@@ -125,6 +137,12 @@ impl Loader {
             place: self.place_of(CALIBRATION),
             source,
         })?;
+        if !settings.identity.decoders.as_os_str().is_empty() {
+            let folder = self.file_of(DECODERS).and_then(Path::parent).unwrap_or(Path::new(""));
+            let read = super::read_decoders(&folder.join(&settings.identity.decoders));
+            settings.own_decoders = read
+                .map_err(|source| LoadError::Decoders { place: self.place_of(DECODERS), source })?;
+        }
         Ok(settings)
     }
 

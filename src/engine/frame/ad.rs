@@ -8,6 +8,8 @@ pub(super) mod ad_type {
     pub(in crate::engine::frame) const ALL_SERVICES_32: u8 = 0x05;
     pub(in crate::engine::frame) const SOME_SERVICES_128: u8 = 0x06;
     pub(in crate::engine::frame) const ALL_SERVICES_128: u8 = 0x07;
+    pub(in crate::engine::frame) const SHORT_NAME: u8 = 0x08;
+    pub(in crate::engine::frame) const COMPLETE_NAME: u8 = 0x09;
     pub(in crate::engine::frame) const SOLICITED_SERVICES_16: u8 = 0x14;
     pub(in crate::engine::frame) const SOLICITED_SERVICES_128: u8 = 0x15;
     pub(in crate::engine::frame) const SERVICE_DATA_16: u8 = 0x16;

@@ -167,6 +167,24 @@ impl fmt::Display for Firmware<'_> {
     }
 }
 
+/// What an object of version 1 tells.
+pub(super) enum Told {
+    Value(Quantity, f64),
+    Event(Quantity, Action),
+    PacketId(u8),
+}
+
+/// Reads an object of version 1, beside which stand its length and what kind of number it is; its
+/// identifiers are those of version 2. `None` for what is no reading or is not known.
+pub(super) fn version_1(id: u8, value: &[u8], number: Option<f64>) -> Option<Told> {
+    match object::read_as(id, value, number)? {
+        Object::Value(quantity, value) => Some(Told::Value(quantity, value)),
+        Object::Event(quantity, action) => Some(Told::Event(quantity, action?)),
+        Object::PacketId(id) => Some(Told::PacketId(id)),
+        _ => None,
+    }
+}
+
 /// True for version 2 service data that only the holder of the bind key can read.
 pub(super) fn is_encrypted(data: &[u8]) -> bool {
     data.first()

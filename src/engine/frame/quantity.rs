@@ -76,14 +76,38 @@ quantities! {
     MoisturePercent, "moisture_percent", "%", Measurement;
     /// Air pressure.
     PressurePa, "pressure_pa", "Pa", Measurement;
+    /// Pressure on one side over that on the other.
+    DifferentialPressurePa, "differential_pressure_pa", "Pa", Measurement;
     /// Carbon dioxide.
     Co2Ppm, "co2_ppm", "ppm", Measurement;
     /// Volatile organic compounds, by mass.
     VocUgM3, "voc_ug_m3", "µg/m³", Measurement;
+    /// Volatile organic compounds, by their share of the air.
+    VocPpb, "voc_ppb", "ppb", Measurement;
     /// Volatile organic compounds, 0 to 500, relative to the room's own average of 100.
     VocIndex, "voc_index", "", Measurement;
     /// Nitrogen oxides, 0 to 500, relative to the room's own base of 1.
     NoxIndex, "nox_index", "", Measurement;
+    /// Quality of indoor air, 0 (best) to 500.
+    IaqIndex, "iaq_index", "", Measurement;
+    /// Formaldehyde.
+    FormaldehydeUgM3, "formaldehyde_ug_m3", "µg/m³", Measurement;
+    /// Carbon monoxide, by mass.
+    CarbonMonoxideUgM3, "carbon_monoxide_ug_m3", "µg/m³", Measurement;
+    /// Nitrogen dioxide, by mass.
+    NitrogenDioxideUgM3, "nitrogen_dioxide_ug_m3", "µg/m³", Measurement;
+    /// Ammonia, by mass.
+    AmmoniaUgM3, "ammonia_ug_m3", "µg/m³", Measurement;
+    /// Methane.
+    MethanePpm, "methane_ppm", "ppm", Measurement;
+    /// Radon: decays a second in each cubic metre.
+    RadonBqM3, "radon_bq_m3", "Bq/m³", Measurement;
+    /// Rate of an ionising radiation's dose.
+    RadiationUsvH, "radiation_usv_h", "µSv/h", Measurement;
+    /// Dose of ionising radiation since the sensor began to count.
+    RadiationDoseUsv, "radiation_dose_usv", "µSv", Measurement;
+    /// Sound pressure level.
+    SoundLevelDb, "sound_level_db", "dB", Measurement;
     /// Particles up to 1 µm.
     Pm1UgM3, "pm1_ug_m3", "µg/m³", Measurement;
     /// Particles up to 2.5 µm.
@@ -134,6 +158,18 @@ quantities! {
     GyroscopeDegS, "gyroscope_deg_s", "°/s", Measurement;
     /// Angle of rotation.
     RotationDeg, "rotation_deg", "°", Measurement;
+    /// Angle between the sensor's X axis and the horizon.
+    PitchDeg, "pitch_deg", "°", Measurement;
+    /// Angle around the sensor's X axis.
+    RollDeg, "roll_deg", "°", Measurement;
+    /// Magnetic flux density along the sensor's X axis.
+    MagneticFieldXUt, "magnetic_field_x_ut", "µT", Measurement;
+    /// Magnetic flux density along the sensor's Y axis.
+    MagneticFieldYUt, "magnetic_field_y_ut", "µT", Measurement;
+    /// Magnetic flux density along the sensor's Z axis.
+    MagneticFieldZUt, "magnetic_field_z_ut", "µT", Measurement;
+    /// Height above sea level.
+    ElevationM, "elevation_m", "m", Measurement;
     /// Compass direction, of wind for example.
     DirectionDeg, "direction_deg", "°", Measurement;
     /// Revolutions per minute.
@@ -142,6 +178,8 @@ quantities! {
     SpeedMS, "speed_m_s", "m/s", Measurement;
     /// Distance.
     DistanceM, "distance_m", "m", Measurement;
+    /// How full or how far on something is, of its whole range.
+    LevelPercent, "level_percent", "%", Measurement;
 
     // Matter.
     /// Mass.
@@ -208,6 +246,14 @@ quantities! {
     Moving, "moving", "", Switch;
     /// The sensor is being shaken.
     Vibration, "vibration", "", Switch;
+    /// The sensor was hit.
+    Impact, "impact", "", Switch;
+    /// The sensor falls, or fell just now.
+    Falling, "falling", "", Switch;
+    /// The sensor is tilted.
+    Tilted, "tilted", "", Switch;
+    /// A magnet is near.
+    Magnet, "magnet", "", Switch;
     /// A room or a seat is occupied.
     Occupancy, "occupancy", "", Switch;
     /// Somebody or something is here.
@@ -238,6 +284,12 @@ quantities! {
     Count, "count", "", Counter;
     /// People counted.
     PeopleCount, "people_count", "", Counter;
+    /// People who came in.
+    PeopleInCount, "people_in_count", "", Counter;
+    /// People who went out.
+    PeopleOutCount, "people_out_count", "", Counter;
+    /// How often a button was pressed.
+    PressCount, "press_count", "", Counter;
     /// How often the sensor was moved.
     MovementCount, "movement_count", "", Counter;
     /// How often the sensor measured.
@@ -246,9 +298,113 @@ quantities! {
     AdvertisementCount, "advertisement_count", "", Counter;
 }
 
+impl Quantity {
+    /// The values that can be, from and to, in its unit.
+    ///
+    /// Wide enough for every sensor in the table and its test vectors, and too narrow for what a
+    /// flipped bit or a misread frame yields most of the time: all ones, a temperature below
+    /// absolute zero.
+    #[expect(
+        clippy::match_same_arms,
+        reason = "one line a quantity reads better than one a number"
+    )]
+    pub const fn bounds(self) -> (f64, f64) {
+        match self {
+            // Thermocouples reach 1,800 °C.
+            Self::TemperatureC => (-273.15, 2_000.0),
+            Self::DewPointC => (-100.0, 100.0),
+            // A sensor on which water condenses tells a little over 100. The highest value that the
+            // documentation of a sensor calls valid is 163.835 (Ruuvi, data format 5).
+            Self::HumidityPercent => (0.0, 164.0),
+            Self::MoisturePercent | Self::BatteryPercent | Self::LevelPercent => (0.0, 100.0),
+            // From 30 km above the sea to a pressure vessel.
+            Self::PressurePa => (0.0, 100_000_000.0),
+            Self::DifferentialPressurePa => (-100_000.0, 100_000.0),
+            Self::Co2Ppm | Self::MethanePpm => (0.0, 1_000_000.0),
+            Self::VocPpb => (0.0, 1_000_000_000.0),
+            Self::VocIndex | Self::NoxIndex => (0.0, 511.0),
+            Self::IaqIndex => (0.0, 500.0),
+            Self::VocUgM3
+            | Self::Pm1UgM3
+            | Self::Pm2p5UgM3
+            | Self::Pm4UgM3
+            | Self::Pm10UgM3
+            | Self::FormaldehydeUgM3 => (0.0, 1_000_000.0),
+            // A cubic metre of the pure gas has less than 2 kg.
+            Self::CarbonMonoxideUgM3 | Self::NitrogenDioxideUgM3 | Self::AmmoniaUgM3 => {
+                (0.0, 2_000_000_000.0)
+            }
+            Self::RadonBqM3 => (0.0, 1_000_000.0),
+            Self::RadiationUsvH => (0.0, 10_000_000.0),
+            Self::RadiationDoseUsv => (0.0, 1e12),
+            Self::SoundLevelDb => (0.0, 200.0),
+            Self::PrecipitationMm => (0.0, 10_000.0),
+            // The sun is at 130,000 lx; sensors near lamps saturate higher.
+            Self::IlluminanceLx => (0.0, 1_000_000.0),
+            Self::LightLevel => (0.0, 255.0),
+            Self::UvIndex => (0.0, 50.0),
+            Self::BatteryV => (0.0, 100.0),
+            Self::VoltageV => (-100_000.0, 100_000.0),
+            Self::CurrentA => (-100_000.0, 100_000.0),
+            Self::PowerW => (-100_000_000.0, 100_000_000.0),
+            Self::EnergyKwh => (0.0, 1e9),
+            Self::ConductivityUsCm => (0.0, 1_000_000.0),
+            Self::TxPowerDbm => (-128.0, 127.0),
+            Self::AccelerationMS2
+            | Self::AccelerationXMS2
+            | Self::AccelerationYMS2
+            | Self::AccelerationZMS2 => (-10_000.0, 10_000.0),
+            Self::GyroscopeDegS => (-100_000.0, 100_000.0),
+            Self::RotationDeg => (-3_600.0, 3_600.0),
+            Self::PitchDeg | Self::RollDeg => (-360.0, 360.0),
+            Self::DirectionDeg => (0.0, 660.0),
+            Self::MagneticFieldXUt | Self::MagneticFieldYUt | Self::MagneticFieldZUt => {
+                (-1_000_000.0, 1_000_000.0)
+            }
+            Self::ElevationM => (-12_000.0, 100_000.0),
+            Self::RotationalSpeedRpm => (0.0, 1_000_000.0),
+            Self::SpeedMS => (-10_000.0, 10_000.0),
+            Self::DistanceM => (0.0, 1_000_000.0),
+            Self::MassKg => (-1_000.0, 1_000_000.0),
+            Self::VolumeL | Self::VolumeStorageL | Self::WaterL => (0.0, 1e12),
+            Self::VolumeFlowM3H => (0.0, 1_000_000.0),
+            Self::GasM3 => (0.0, 1e9),
+            Self::DurationS | Self::UptimeS | Self::UnixTimeS => (0.0, 1e11),
+            Self::Channel => (0.0, 255.0),
+            Self::Button => (1.0, 255.0),
+            Self::DimmerSteps => (-255.0, 255.0),
+            Self::Count => (-2_147_483_648.0, 4_294_967_295.0),
+            _ => match self.kind() {
+                Kind::Switch => (0.0, 1.0),
+                // All that 48 bits can count.
+                _ => (0.0, 281_474_976_710_655.0),
+            },
+        }
+    }
+
+    /// Whether a value can be; nothing that is not a number can.
+    pub fn is_plausible(self, value: f64) -> bool {
+        let (least, most) = self.bounds();
+        (least..=most).contains(&value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_quantity_has_bounds_and_a_measurement_has_its_own() {
+        for quantity in Quantity::ALL {
+            let (least, most) = quantity.bounds();
+            assert!(least < most, "{}", quantity.name());
+            let widest = 281_474_976_710_655.0;
+            let own = quantity.kind() == Kind::Counter || most < widest;
+            assert!(own, "{} has no bounds of its own", quantity.name());
+            assert!(quantity.is_plausible(least) && quantity.is_plausible(most));
+            assert!(!quantity.is_plausible(f64::NAN) && !quantity.is_plausible(f64::INFINITY));
+        }
+    }
 
     #[test]
     fn every_name_leads_back_to_its_quantity_and_is_fit_for_a_key() {
@@ -279,6 +435,10 @@ mod tests {
                 "m/s" => "_m_s",
                 "m³/h" => "_m3_h",
                 "m³" => "_m3",
+                "Bq/m³" => "_bq_m3",
+                "µSv/h" => "_usv_h",
+                "µSv" => "_usv",
+                "µT" => "_ut",
                 unit => &format!("_{}", unit.to_lowercase()),
             };
             assert_eq!(quantity.kind(), Kind::Measurement, "{}", quantity.name());

@@ -120,6 +120,12 @@ pub(super) fn scaled(raw: impl Into<f64>, times: f64, per: f64) -> f64 {
     raw.into() * times / per
 }
 
+/// A whole number as a double; exact below 2^53, and nothing that is read here goes beyond.
+#[expect(clippy::cast_precision_loss, reason = "formats keep their numbers below 2^53")]
+pub(super) const fn exact(number: i64) -> f64 {
+    number as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

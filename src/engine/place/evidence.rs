@@ -117,7 +117,7 @@ impl Evidence {
             receivers: (0..ground.receivers()).map(known).collect(),
             pace: 1.0,
             fading: model.fading_db * model.fading_db,
-            home: Home::new(receivers),
+            home: Home::new(ground.receivers()),
         }
     }
 

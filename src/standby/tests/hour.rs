@@ -27,7 +27,7 @@ struct Score {
 
 /// How many hours: more where there is time.
 fn hours() -> u64 {
-    std::env::var("STANDBY_HOURS").ok().and_then(|text| text.parse().ok()).unwrap_or(3)
+    std::env::var("STANDBY_HOURS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 const PEOPLE: usize = 60;

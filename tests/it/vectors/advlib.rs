@@ -56,26 +56,40 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
             ("", unknown(&service_data("fd6f", payload), "Exposure Notification, never processed"))
         }
         "gatt" => match args[..] {
-            [payload, uuid] if !payload.is_empty() => {
-                ("", unknown(&service_data(uuid, payload), "GATT characteristics"))
+            [_, "2a37" | "2a67" | "2aa2"] => {
+                not_covered("GATT: heart rate, location and language, which are a person's")
             }
-            _ => not_covered("GATT characteristics"),
+            [payload, uuid] => {
+                ("GATT characteristics", compare(case, &service_data(uuid, payload)))
+            }
+            _ => ("GATT characteristics", compare(case, &service_data("2a6e", payload))),
         },
         "hewlettpackardenterprise" => not_covered("Hewlett Packard Enterprise"),
+        "minew" if payload.starts_with("a119") => not_covered("Minew, photoresistance"),
+        "minew" if payload.starts_with("510") => not_covered("Minew, buttons of the MSE"),
+        "minew" if payload.starts_with("ca1e") => not_covered("Minew, flags of the time of flight"),
         "minew" if case["file"].as_str().is_some_and(|file| file.contains("services")) => {
-            ("", unknown(&service_data("ffe1", payload), "Minew (service data)"))
+            ("Minew", compare(case, &service_data("ffe1", payload)))
         }
-        "minew" => not_covered("Minew (manufacturer data)"),
+        "minew" => ("Minew", compare(case, &manufacturer_data("0639", payload))),
         "wiliot" => not_covered("Wiliot"),
         "codebluecommunications" => not_covered("Code Blue Communications"),
-        "efento" => not_covered("Efento"),
-        "elainnovation" => not_covered("ELA Innovation"),
-        "enocean" => not_covered("EnOcean"),
-        "lairdconnectivity" => not_covered("Laird Connectivity"),
-        "mokotechnology" => not_covered("MOKO Technology"),
-        "nordicsemiconductor" => not_covered("Nordic Semiconductor"),
+        "efento" => ("Efento", compare(case, &manufacturer_data("026c", payload))),
+        "elainnovation" if payload.starts_with("06") => not_covered("ELA Innovation, identifiers"),
+        "elainnovation" => ("ELA Innovation", compare(case, &manufacturer_data("0757", payload))),
+        "enocean" => ("EnOcean", compare(case, &manufacturer_data("03da", payload))),
+        "lairdconnectivity" if payload.starts_with("81ff") => {
+            not_covered("Laird Connectivity, contact tracing of people")
+        }
+        "lairdconnectivity" => {
+            ("Laird Connectivity", compare(case, &manufacturer_data("0077", payload)))
+        }
+        "mokotechnology" => ("MOKO Technology", compare(case, &manufacturer_data("0a62", payload))),
+        "nordicsemiconductor" => {
+            ("MOKO Technology", compare(case, &manufacturer_data("0059", payload)))
+        }
         "pur3ltd" => not_covered("Pur3"),
-        "smartsensordevices" => not_covered("Smart Sensor Devices"),
+        "smartsensordevices" => ("HibouAir", compare(case, &manufacturer_data("075b", payload))),
         _ => not_covered("a family that these tests have never met"),
     }
 }
@@ -133,6 +147,17 @@ fn values(answer: &Value, quantities: &[&str]) -> Vec<f64> {
         .collect()
 }
 
+/// The value of one instance of a quantity.
+fn instance(answer: &Value, quantity: &str, instance: usize) -> Option<f64> {
+    let readings = answer["readings"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let reading = readings.iter().find(|reading| {
+        reading["quantity"] == quantity
+            && reading["instance"].as_u64().unwrap_or_default() == instance as u64
+    })?;
+    reading["value"].as_f64()
+}
+
+#[expect(clippy::too_many_lines, reason = "one line a property")]
 fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
     let one = |quantity: &str, factor: f64| {
         let values = values(answer, &[quantity]);
@@ -145,6 +170,17 @@ fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
         ours.len() == theirs.len()
             && ours.iter().zip(theirs).all(|(ours, theirs)| same(ours * factor, theirs))
     };
+    // A list with a place for each instance, empty where nothing was told.
+    let by_instance = |quantity: &str, factor: f64| {
+        value.as_array().is_some_and(|theirs| {
+            theirs.iter().enumerate().all(|(n, theirs)| {
+                match (instance(answer, quantity, n), theirs.as_f64()) {
+                    (Some(ours), Some(theirs)) => same(ours * factor, theirs),
+                    (ours, theirs) => ours.is_none() && theirs.is_none(),
+                }
+            })
+        })
+    };
     let switches = |quantities: &[&str], on_means: bool| {
         let ours = values(answer, quantities).into_iter();
         let ours: Vec<_> = ours.map(|value| (value > 0.0) == on_means).collect();
@@ -152,7 +188,7 @@ fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
     };
     let family = answer["family"].as_str().unwrap_or_default();
     match name {
-        "acceleration" if family == "ruuvi" => {
+        "acceleration" if family != "bthome" => {
             list(&["acceleration_x_m_s2", "acceleration_y_m_s2", "acceleration_z_m_s2"], 1.0 / G)
         }
         // Object 0x63 is in m/s² (bthome.io); they forget to make g of it, as they do of 0x51.
@@ -160,27 +196,44 @@ fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
             list(&["acceleration_m_s2"], 1.0)
         }
         "acceleration" => list(&["acceleration_m_s2"], 1.0 / G),
+        "ammoniaConcentration" => one("ammonia_ug_m3", 1e-6),
+        "amperages" => by_instance("current_a", 1.0),
         "amperage" => one("current_a", 1.0),
         "angleOfRotation" => one("rotation_deg", 1.0),
         "angularVelocity" => {
-            one("gyroscope_deg_s", 1.0) || one("rotational_speed_rpm", 360.0 / 60.0)
+            list(&["gyroscope_deg_s"], 1.0)
+                || one("gyroscope_deg_s", 1.0)
+                || one("rotational_speed_rpm", 360.0 / 60.0)
         }
+        "batteryPercentage" if family == "efento" => values(answer, &["battery_low"]) == [0.0],
         "batteryPercentage" => one("battery_percent", 1.0),
         "batteryVoltage" => one("battery_v", 1.0),
         "carbonDioxideConcentration" => one("co2_ppm", 1.0),
+        "carbonMonoxideConcentration" => one("carbon_monoxide_ug_m3", 1e-6),
         "count" => one("count", 1.0),
         "deviceIds" => *value == json!(device_ids(family, answer, value)),
         "deviceType" => value.as_str() == Some(&answer["device_type"].to_string()),
         "distance" => one("distance_m", 1.0),
         "duration" => one("duration_s", 1000.0),
+        "elevation" => one("elevation_m", 1.0),
         "energy" => one("energy_kwh", 1.0),
         "firmwareVersion" => *value == answer["firmware"],
         "heading" => one("direction_deg", 1.0),
-        "illuminance" => one("illuminance_lx", 1.0),
-        "isButtonPressed" => switches(&["button"], true),
+        // Of two sensors they tell the last.
+        "illuminance" => values(answer, &["illuminance_lx"])
+            .last()
+            .zip(value.as_f64())
+            .is_some_and(|(ours, theirs)| same(*ours, theirs)),
+        "isButtonPressed" if family == "bthome" => switches(&["button"], true),
+        "isButtonPressed" => value.as_array().is_some_and(|buttons| {
+            let pressed = |n| instance(answer, "button", n).is_some();
+            buttons.iter().enumerate().all(|(n, button)| pressed(n) == (*button == true))
+        }),
         "isCarbonMonoxideDetected" => switches(&["carbon_monoxide"], true),
         "isContactDetected" => {
             switches(&["open", "door_open", "garage_door_open", "window_open"], false)
+                || switches(&["magnet", "on"], true)
+                || switches(&["tamper"], false)
         }
         "isGasDetected" => switches(&["gas"], true),
         "isHealthy" => json!([value]) == json!([values(answer, &["problem"]) == [0.0]]),
@@ -190,20 +243,32 @@ fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
         "isOccupancyDetected" => switches(&["occupancy", "presence"], true),
         "isSmokeDetected" => switches(&["smoke"], true),
         "isTamperDetected" => switches(&["tamper"], true),
+        "levelPercentage" => one("level_percent", 1.0),
+        "magneticField" => {
+            list(&["magnetic_field_x_ut", "magnetic_field_y_ut", "magnetic_field_z_ut"], 0.01)
+        }
+        "methaneConcentration" => one("methane_ppm", 1.0),
+        "nitrogenDioxideConcentration" => one("nitrogen_dioxide_ug_m3", 1e-6),
+        "numberOfOccupants" => one("people_count", 1.0),
+        "passageCounts" => list(&["people_in_count", "people_out_count"], 1.0),
         "nitrogenOxideIndex" => one("nox_index", 1.0),
+        "pm1.0" => one("pm1_ug_m3", 1.0),
         "pm10" => one("pm10_ug_m3", 1.0),
         "pm2.5" => one("pm2_5_ug_m3", 1.0),
         "power" => one("power_w", 1.0),
         "pressure" => one("pressure_pa", 1.0),
+        "pressures" => by_instance("pressure_pa", 1.0),
         "raw" => json!([value]) == answer["raw"],
         "relativeHumidity" => one("humidity_percent", 1.0),
+        "soundPressure" => one("sound_level_db", 1.0),
         "speed" => one("speed_m_s", 1.0),
         "temperature" => one("temperature_c", 1.0),
-        "temperatures" => list(&["temperature_c"], 1.0),
+        "temperatures" => list(&["temperature_c"], 1.0) || by_instance("temperature_c", 1.0),
         "text" => json!([value]) == answer["text"],
+        "txCount" | "recordNumber" if !answer["counter"].is_null() => *value == answer["counter"],
         "txCount" => one("measurement_count", 1.0) || one("advertisement_count", 1.0),
         "txCycle" => *value == answer["packet_id"],
-        "txPower" if family == "ruuvi" => one("tx_power_dbm", 1.0),
+        "txPower" if ["ruuvi", "gatt", "minew"].contains(&family) => one("tx_power_dbm", 1.0),
         "txPower" if family == "ibeacon" => *value == answer["measured_power"],
         "txPower" => *value == answer["tx_power"],
         "uptime" => one("uptime_s", 1000.0),
@@ -212,6 +277,19 @@ fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
         "uri" => value.as_str().is_some_and(|uri| uri.starts_with("https://sniffypedia.org/")),
         "volatileOrganicCompoundsConcentration" => is_voc(value, answer),
         "voltage" => one("voltage_v", 1.0),
+        "voltages" => by_instance("voltage_v", 1.0),
+        // What a device is, and what nobody measured.
+        "boardId"
+        | "flags"
+        | "isMarked"
+        | "measurementPeriodSeconds"
+        | "name"
+        | "networkId"
+        | "numberOfOccupantsCycle"
+        | "passageCountsCycle"
+        | "securitySignature"
+        | "timestamp"
+        | "version" => true,
         _ => false,
     }
 }
@@ -228,22 +306,27 @@ fn device_ids(family: &str, answer: &Value, theirs: &Value) -> Vec<String> {
             let uuid = field("uuid").replace('-', "");
             vec![format!("{uuid}/{:04x}/{:04x}", number("major"), number("minor"))]
         }
-        // The address that a RuuviTag repeats in its payload: it must not be told.
-        "ruuvi" => theirs
+        // The address that a sensor repeats in its payload: it must not be told.
+        _ => theirs
             .as_array()
             .into_iter()
             .flatten()
             .filter_map(Value::as_str)
-            .filter(|address| !answer.to_string().to_lowercase().contains(*address))
+            .filter(|id| {
+                let address = id.split('/').next().unwrap_or_default();
+                !answer.to_string().to_lowercase().contains(address)
+            })
             .map(str::to_owned)
             .collect(),
-        _ => Vec::new(),
     }
 }
 
 /// They make a concentration of what a sensor tells, each time by a rule of thumb.
 fn is_voc(theirs: &Value, answer: &Value) -> bool {
     let Some(theirs) = theirs.as_f64() else { return false };
+    if let [ppb] = values(answer, &["voc_ppb"])[..] {
+        return same(ppb / 1000.0, theirs);
+    }
     match (&values(answer, &["voc_ug_m3"])[..], &values(answer, &["voc_index"])[..]) {
         // Parts per billion, from µg/m³.
         (&[mass], []) => same((mass / 4.5).round(), theirs),

@@ -6,22 +6,24 @@ use super::{Outcome, is_frameless, same, service_data};
 
 /// Checks one case.
 pub(super) fn check(case: &Value) -> Outcome {
-    if case["service_uuid"] != "fcd2" {
-        return not_spoken(case, "181c", "BTHome v1");
-    }
     let payloads = payloads(case);
-    if payloads.iter().any(|payload| is_encrypted(payload)) {
+    let service = if case["service_uuid"] == "fcd2" { "fcd2" } else { "181c" };
+    // Encrypted data of version 1 begins with its first ciphertext, which all of them share.
+    if service == "181c" && payloads.iter().any(|payload| payload.starts_with("fba435")) {
+        return not_spoken(case, "181e", "BTHome v1, encrypted");
+    }
+    if service == "fcd2" && payloads.iter().any(|payload| is_encrypted(payload)) {
         return not_spoken(case, "fcd2", "BTHome v2, encrypted");
     }
     if !case["bindkey"].is_null() {
         return not_spoken(
             case,
-            "fcd2",
-            "BTHome v2, plain where a key is known (a receiver's policy)",
+            service,
+            "BTHome, plain where a key is known (a receiver's policy)",
         );
     }
     let answers: Vec<Value> =
-        payloads.iter().map(|payload| service_data("fcd2", payload)).collect();
+        payloads.iter().map(|payload| service_data(service, payload)).collect();
     // The signal strength is the radio's word, not the payload's.
     let expected = case["expected"].as_object().expect("expectations are an object");
     let expected: Vec<_> =
@@ -53,9 +55,9 @@ fn not_spoken(case: &Value, service: &str, reason: &'static str) -> Outcome {
         let answer = service_data(service, payload);
         let encrypted = service == "fcd2" && is_encrypted(payload);
         let right = match (service, encrypted) {
-            ("fcd2", true) => answer["unknown"] == true && answer["encrypted"] == true,
             ("fcd2", false) => answer["family"] == "bthome" && answer["readings"].is_array(),
-            _ => answer["unknown"] == true && answer["family"].is_null(),
+            ("181c", _) => answer["family"] == "bthome_v1" && answer["readings"].is_array(),
+            _ => answer["unknown"] == true && answer["encrypted"] == true,
         };
         if !right || (encrypted && !answer["readings"].is_null()) {
             return Outcome::Failed(format!("{payload} came out as {answer}"));
@@ -97,7 +99,9 @@ fn check_value(case: &Value, key: &str, value: &Value, answers: &[Value]) -> Res
         _ => (name, 0),
     };
     let told = answers.iter().any(|answer| match name {
-        "Packet Id" => value.as_str() == Some(&answer["packet_id"].to_string()),
+        "Packet Id" => ["packet_id", "counter"]
+            .iter()
+            .any(|name| value.as_str() == Some(&answer[*name].to_string())),
         "Text" => {
             answer["text"][0].as_str().map(|text| format!("'{text}'")).as_deref() == value.as_str()
         }
@@ -231,7 +235,8 @@ fn quantity(case: &Value, id: &str, name: &str) -> (&'static str, f64) {
 /// A single payload must hold as many values as are expected, and no more.
 fn check_nothing_else(expected: usize, answers: &[Value]) -> Result<(), String> {
     let [answer] = answers else { return Ok(()) };
-    let others = ["packet_id", "text", "raw"].iter().filter(|name| !answer[**name].is_null());
+    let others =
+        ["packet_id", "counter", "text", "raw"].iter().filter(|name| !answer[**name].is_null());
     let told = answer["readings"].as_array().map_or(0, Vec::len) + others.count();
     if told == expected {
         Ok(())

@@ -46,6 +46,21 @@ pub(super) fn take(payload: &[u8]) -> Result<(Object<'_>, &[u8]), End> {
     Ok((read(shape, value), rest))
 }
 
+/// Reads a value whose number was read elsewhere.
+pub(super) fn read_as(id: u8, value: &[u8], number: Option<f64>) -> Option<Object<'_>> {
+    match (shape(id)?, number) {
+        (Shape::Number { quantity, times, per, .. }, Some(number)) => {
+            Some(Object::Value(quantity, scaled(number, times, per)))
+        }
+        // A moment has a kind of its own.
+        (shape @ Shape::Number { octets, .. }, None) if value.len() == usize::from(octets) => {
+            Some(read(shape, value))
+        }
+        (Shape::Number { .. }, _) => None,
+        (shape, _) => Some(read(shape, value)),
+    }
+}
+
 /// Reads a value, whose length is that of its shape.
 fn read(shape: Shape, value: &[u8]) -> Object<'_> {
     match shape {

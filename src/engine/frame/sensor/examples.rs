@@ -1,0 +1,248 @@
+//! Frames whose meaning is published, and what they must be read as; then every decoder with content
+//! that fits it and is otherwise arbitrary.
+
+use super::{Carrier, Decoder, Heard, Measured, Stop, family};
+use crate::engine::frame::{Context, Frame, decode_in};
+
+/// Advertising data of one structure, and of a name where there is one.
+fn advertisement(carrier: Carrier, name: &str, data: &[u8]) -> Vec<u8> {
+    let (kind, identifier) = match carrier {
+        Carrier::Company(id) => (0xff, id.to_le_bytes().to_vec()),
+        Carrier::Service(id) => (0x16, id.to_le_bytes().to_vec()),
+        Carrier::LongService(id) => (0x21, id.to_le_bytes().to_vec()),
+        Carrier::Named | Carrier::Listed(_) => (0xff, Vec::new()),
+    };
+    let mut advertisement = Vec::new();
+    let mut push = |kind: u8, parts: &[&[u8]]| {
+        let content = parts.concat();
+        advertisement.push(u8::try_from(content.len() + 1).unwrap());
+        advertisement.push(kind);
+        advertisement.extend(content);
+    };
+    if let Carrier::Listed(service) = carrier {
+        push(0x03, &[&service.to_le_bytes()]);
+    }
+    push(kind, &[&identifier, data]);
+    if !name.is_empty() {
+        push(0x09, &[name.as_bytes()]);
+    }
+    advertisement
+}
+
+fn told(carrier: Carrier, name: &str, data: &str) -> String {
+    let data = advertisement(carrier, name, &hex::decode(data).unwrap());
+    let frames = decode_in(&data, Context::default()).unwrap();
+    let sensor = frames.iter().find_map(|frame| match frame {
+        Frame::Sensor(sensor) => Some(sensor),
+        _ => None,
+    });
+    let sensor = sensor.unwrap();
+    let Measured { model, readings, .. } = sensor.measured();
+    let readings = readings.iter().map(|r| format!("{} {}", r.quantity.name(), r.value));
+    let mut words = vec![format!("{} {}", sensor.family(), model.unwrap_or("-"))];
+    words.extend(readings);
+    words.join(", ")
+}
+
+#[test]
+fn published_frames_are_read_as_published() {
+    use Carrier::{Company, Listed, Named, Service};
+    for (carrier, name, data, expected) in [
+        (
+            Service(0x181a),
+            "",
+            "a4c1388d18b200f63564 0b77 3f",
+            "atc atc1441, temperature_c 24.6, humidity_percent 53, battery_percent 100, battery_v 2.935",
+        ),
+        (
+            Service(0x181a),
+            "",
+            "b2188d38c1a4 f409 8f13 770b 5e 3f 04",
+            "atc pvvx, temperature_c 25.48, humidity_percent 50.07, battery_v 2.935, \
+             battery_percent 94, on 0, open 0",
+        ),
+        (
+            Company(0xec88),
+            "GVH5075_2762",
+            "0003215d6400",
+            "govee H5075, temperature_c 20.5, humidity_percent 14.9, battery_percent 100",
+        ),
+        (
+            Company(0x0001),
+            "GVH5101_1",
+            "0101 8321 5d 64",
+            "govee H5101, temperature_c -20.5, humidity_percent 14.9, battery_percent 100",
+        ),
+        (Company(0x8803), "", "ec0001010111", "govee H5127, presence 1, motion 1"),
+        (
+            Named,
+            "sps",
+            "6009 310f 0059 4956 08",
+            "inkbird IBS-TH, temperature_c 24, humidity_percent 38.89, battery_percent 86",
+        ),
+        (
+            Named,
+            "TP357 (2142)",
+            "c2f1001d022c",
+            "thermopro TP357, temperature_c 24.1, humidity_percent 29, battery_percent 100",
+        ),
+        (
+            Service(0xfdcd),
+            "",
+            "0807 112233445566 0104 0601 1402 0201 53",
+            "qingping CGG1, temperature_c 26.2, humidity_percent 53.2, battery_percent 83",
+        ),
+        (
+            Service(0xfeaa),
+            "",
+            "21010f0e07192a224ffffcffec03eb",
+            "kkm K6, temperature_c 25.42, humidity_percent 34.79, acceleration_x_m_s2 -0.0392266, \
+             acceleration_y_m_s2 -0.196133, acceleration_z_m_s2 9.83606995, battery_v 3.591",
+        ),
+        (
+            Listed(0xaa20),
+            "",
+            "00120700360264f881d2be0693",
+            "jinou BEC07-5, temperature_c 18.7, humidity_percent 54.2",
+        ),
+        (Company(0x0757), "", "12ac0b", "ela -, temperature_c 29.88"),
+        (
+            Company(0x089a),
+            "",
+            "01b708b4120c cb 0bff c9 67",
+            "teltonika EYE Sensor, temperature_c 22.28, humidity_percent 18, magnet 0, moving 0, \
+             movement_count 3275, pitch_deg 11, roll_deg -55, battery_low 0, battery_v 3.03",
+        ),
+        (
+            Company(0x0059),
+            "",
+            "076ce40cffffffd204ffff01d318ff",
+            "moko ToF, distance_m 1.234, battery_v 3.3",
+        ),
+    ] {
+        assert_eq!(told(carrier, name, &data.replace(' ', "")), expected, "{data}");
+    }
+}
+
+#[test]
+fn a_sensor_of_two_halves_is_read_once() {
+    // Product and battery in the service data, the state in the maker's.
+    let service = advertisement(Carrier::Service(0xfd3d), "", &[0x64, 0x00, 0x64]);
+    let maker = [0xc7, 0xba, 0x0d, 0x11, 0x22, 0x33, 0x01, 0x10, 0, 0, 0, 0, 0x03];
+    let maker = advertisement(Carrier::Company(0x0969), "", &maker);
+    for data in [[&service[..], &maker].concat(), [&maker[..], &service].concat()] {
+        let frames = decode_in(&data, Context::default()).unwrap();
+        assert_eq!((frames.len(), frames[0].model()), (1, Some("Contact Sensor")));
+        let told: Vec<_> = frames[0].readings().map(|r| (r.quantity.name(), r.value)).collect();
+        let expected = [
+            ("door_open", 1.0),
+            ("motion", 0.0),
+            ("light", 0.0),
+            ("press_count", 3.0),
+            ("battery_percent", 100.0),
+        ];
+        assert_eq!(told, expected);
+    }
+}
+
+/// Content that a decoder cannot refuse for its length or its conditions, otherwise arbitrary.
+fn arbitrary(decoder: &Decoder, random: &mut fastrand::Rng) -> Vec<u8> {
+    let (least, most) = decoder.length;
+    let length = random.usize(least..=most.min(least + 12));
+    let mut data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
+    if random.bool() {
+        data.iter_mut().for_each(|octet| *octet %= 0x20);
+    }
+    for test in decoder.when {
+        if let Some(octet) = data.get_mut(test.at) {
+            *octet = *octet & !test.mask | test.is;
+        }
+    }
+    data
+}
+
+#[test]
+fn every_decoder_takes_arbitrary_content_and_tells_only_what_can_be() {
+    let mut random = fastrand::Rng::with_seed(0x5eed);
+    for decoder in family::INDEX.all() {
+        let about = super::families().into_iter().find(|a| a.family == decoder.family).unwrap();
+        let mut read = 0;
+        for _ in 0..500 {
+            let data = arbitrary(decoder, &mut random);
+            let name = random.choice(decoder.names).copied().unwrap_or_default();
+            let advertisement = advertisement(decoder.carrier, name, &data);
+            let mut heard = Heard::new(&advertisement);
+            heard.address = random.bool().then_some([0xa4, 0xc1, 0x38, 1, 2, 3]);
+            match decoder.decode(&heard, &data) {
+                Ok(measured) => {
+                    read += 1;
+                    for reading in &measured.readings {
+                        assert!(reading.quantity.is_plausible(reading.value));
+                        let listed = about.quantities.contains(&reading.quantity);
+                        assert!(listed, "{} tells {:?}", decoder.family, reading.quantity);
+                    }
+                    let known = measured.model.is_none_or(|model| about.models.contains(&model));
+                    assert!(known, "{} is {:?}", decoder.family, measured.model);
+                }
+                Err(Stop::NotMine | Stop::Malformed | Stop::Encrypted(_)) => {}
+            }
+            let _whole = decode_in(&advertisement, Context::default());
+            for end in [data.len() / 2, data.len().saturating_sub(1)] {
+                let _shorter = decoder.decode(&heard, &data[..end]);
+            }
+        }
+        assert!(read > 0 || decoder.lists.is_some() || is_fussy(decoder), "{decoder:?}");
+    }
+}
+
+/// Decoders that arbitrary content cannot please: encrypted ones, and those that want a service listed, a
+/// certain name or a product of theirs.
+fn is_fussy(decoder: &Decoder) -> bool {
+    matches!(
+        decoder.family,
+        "atc"
+            | "bthome"
+            | "bthome_v1"
+            | "eddystone_tlm"
+            | "gatt"
+            | "minew"
+            | "sensorpush"
+            | "switchbot"
+            | "thermobeacon"
+            | "xiaomi"
+            | "govee"
+            | "ela"
+            | "inkbird"
+    )
+}
+
+/// How often arbitrary advertising data is taken for a sensor. The number of frames comes from
+/// `BEACON_GATEWAY_FALSE_MATCHES`; the rate of each family is printed.
+#[test]
+fn arbitrary_advertising_data_is_seldom_taken_for_a_sensor() {
+    let frames: u64 = std::env::var("BEACON_GATEWAY_FALSE_MATCHES")
+        .ok()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(200_000);
+    let mut random = fastrand::Rng::with_seed(0x5eed);
+    let mut matches = std::collections::BTreeMap::<_, u64>::new();
+    let mut data = Vec::new();
+    for _ in 0..frames {
+        // One structure that is complete, of a type that decoders look at, under any identifier.
+        let length = random.usize(3..28);
+        data.clear();
+        data.push(u8::try_from(length + 1).unwrap());
+        data.push(if random.bool() { 0xff } else { 0x16 });
+        data.extend(std::iter::repeat_with(|| random.u8(..)).take(length));
+        for frame in decode_in(&data, Context::default()).iter().flatten() {
+            *matches.entry(frame.family()).or_default() += 1;
+        }
+    }
+    let mut lines = format!("of {frames} arbitrary frames were taken for\n");
+    for (family, count) in &matches {
+        lines.push_str(&format!("{count:10} {family}\n"));
+    }
+    std::io::Write::write_all(&mut std::io::stderr(), lines.as_bytes()).unwrap();
+    let all: u64 = matches.values().sum();
+    assert!(all * 1_000 < frames, "{lines}");
+}

@@ -1,0 +1,175 @@
+//! Sensors of single products: b-parasite, Moat, `SmartDry`, Blustream, HHCC, Almendo, Hörmann, Jinou, Oras.
+//!
+//! Source: the parsers of `github.com/custom-components/ble_monitor`, and for b-parasite
+//! `github.com/rbaron/b-parasite` (docs).
+
+use super::{About, ActiveScan, Encryption};
+use crate::engine::frame::{
+    Quantity as Q,
+    reading::exact,
+    sensor::{Bits, Carrier, Decoder, Field, Heard, Measured, Stop, Test},
+};
+
+const B_PARASITE: &str = "b_parasite";
+const MOAT: &str = "moat";
+const SMARTDRY: &str = "smartdry";
+const BLUSTREAM: &str = "blustream";
+const HHCC: &str = "hhcc";
+const ALMENDO: &str = "almendo";
+const HORMANN: &str = "hormann";
+const JINOU: &str = "jinou";
+const ORAS: &str = "oras";
+
+const fn about(
+    family: &'static str,
+    name: &'static str,
+    models: &'static [&'static str],
+    quantities: &'static [Q],
+) -> About {
+    About {
+        family,
+        name,
+        models,
+        quantities,
+        encryption: Encryption::Never,
+        active_scan: ActiveScan::No,
+        source: "ble_monitor",
+    }
+}
+
+pub(super) const ABOUT: &[About] = &[
+    about(
+        B_PARASITE,
+        "b-parasite",
+        &["b-parasite V1.0.0", "b-parasite V1.1.0"],
+        &[Q::TemperatureC, Q::HumidityPercent, Q::MoisturePercent, Q::IlluminanceLx, Q::BatteryV],
+    ),
+    about(MOAT, "Moat", &["S2"], &[Q::TemperatureC, Q::HumidityPercent, Q::BatteryV]),
+    about(
+        SMARTDRY,
+        "SmartDry",
+        &["SmartDry cloth dryer"],
+        &[Q::TemperatureC, Q::HumidityPercent, Q::Running],
+    ),
+    about(BLUSTREAM, "Blustream", &["Blustream"], &[Q::TemperatureC, Q::HumidityPercent]),
+    about(
+        HHCC,
+        "HHCC Flower Care (Tuya)",
+        &["HHCCJCY10"],
+        &[
+            Q::TemperatureC,
+            Q::MoisturePercent,
+            Q::IlluminanceLx,
+            Q::ConductivityUsCm,
+            Q::BatteryPercent,
+        ],
+    ),
+    about(
+        ALMENDO,
+        "Almendo bluSensor",
+        &["bluSensor Mini"],
+        &[Q::TemperatureC, Q::HumidityPercent, Q::Co2Ppm, Q::VocPpb],
+    ),
+    about(
+        HORMANN,
+        "Hörmann garage doors",
+        &["Supramatic E4 BS"],
+        &[Q::GarageDoorOpen, Q::LevelPercent],
+    ),
+    about(JINOU, "Jinou", &["BEC07-5"], &[Q::TemperatureC, Q::HumidityPercent]),
+    about(ORAS, "Oras", &["Electra Washbasin Faucet"], &[Q::BatteryPercent]),
+];
+
+pub(super) const DECODERS: &[Decoder] = &[
+    Decoder::service(B_PARASITE, 0x181a)
+        .length(16)
+        .model("b-parasite V1.0.0")
+        .counter(Bits::be(1, 1))
+        .fields(PLANT),
+    Decoder::service(B_PARASITE, 0x181a)
+        .length(18)
+        .model("b-parasite V1.1.0")
+        .counter(Bits::be(1, 1))
+        .fields(PLANT),
+    Decoder::company(MOAT, 0x1000).length(18).model("S2").code(moat),
+    Decoder::company(SMARTDRY, 0x01ae).length(12).model("SmartDry cloth dryer").code(smartdry),
+    Decoder::company(BLUSTREAM, 0x0194).length(9).model("Blustream").fields(&[
+        Field::be(Q::TemperatureC, 7, 2).signed().per(100),
+        Field::be(Q::HumidityPercent, 5, 2).per(100),
+    ]),
+    Decoder::service(HHCC, 0xfd50).length(9).model("HHCCJCY10").fields(&[
+        Field::be(Q::TemperatureC, 1, 2).per(10),
+        Field::octet(Q::MoisturePercent, 0),
+        Field::be(Q::IlluminanceLx, 3, 3),
+        Field::be(Q::ConductivityUsCm, 7, 2),
+        Field::octet(Q::BatteryPercent, 6),
+    ]),
+    Decoder::company(ALMENDO, 0x06e8)
+        .at_least(16)
+        .when(&[Test::is(0, 1), Test::is(2, 0x0a)])
+        .model("bluSensor Mini")
+        .fields(&[
+            Field::le(Q::TemperatureC, 7, 2).signed().per(100),
+            Field::le(Q::HumidityPercent, 9, 2).per(100),
+            Field::le(Q::Co2Ppm, 11, 2),
+            Field::le(Q::VocPpb, 13, 2),
+        ]),
+    Decoder::company(HORMANN, 0x07b4).length(17).model("Supramatic E4 BS").code(hormann),
+    Decoder::new(JINOU, Carrier::Listed(0xaa20)).length(13).model("BEC07-5").code(jinou),
+    Decoder::company(ORAS, 0x0131)
+        .length(18)
+        .model("Electra Washbasin Faucet")
+        .fields(&[Field::octet(Q::BatteryPercent, 1)]),
+];
+
+// Protocol, counter, battery, the values, address. Version 2 of the protocol has hundredths.
+const PLANT: &[Field] = &[
+    Field::be(Q::TemperatureC, 4, 2).signed().per(100).when(&[Test::bits(0, 0xf0, 0x20)]),
+    Field::be(Q::TemperatureC, 4, 2).signed().per(1000).when(&[Test::bits(0, 0xf0, 0x10)]),
+    Field::be(Q::HumidityPercent, 6, 2).scaled(100, 0, 65_536),
+    Field::be(Q::MoisturePercent, 8, 2).scaled(100, 0, 65_536),
+    Field::be(Q::BatteryV, 2, 2).per(1000),
+    // The first version has none, and ends before it.
+    Field::be(Q::IlluminanceLx, 16, 2),
+];
+
+/// Raw numbers of an `SHT2x`.
+fn moat(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let ticks = |at| Bits::le(at, 2).number(data).map(exact).ok_or(Stop::Malformed);
+    let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
+    measured.push(Q::TemperatureC, rounded(ticks(10)? * 175.72 / 65_536.0 - 46.85));
+    measured.push(Q::HumidityPercent, rounded(ticks(12)? * 125.0 / 65_536.0 - 6.0));
+    measured.push(Q::BatteryV, ticks(14)? / 1000.0);
+    Ok(())
+}
+
+/// Two numbers of single precision, and whether it is awake (6).
+fn smartdry(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    for (quantity, at) in [(Q::TemperatureC, 0), (Q::HumidityPercent, 4)] {
+        let octets = data.get(at..).and_then(<[u8]>::first_chunk).ok_or(Stop::Malformed)?;
+        measured.push(quantity, f64::from(f32::from_le_bytes(*octets)));
+    }
+    Field::octet(Q::Running, 11).map(&[(0, 0.0), (6, 1.0)]).read(data, measured);
+    Ok(())
+}
+
+/// How far it is open, in half percents.
+fn hormann(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let half_percents = Bits::le(1, 1).number(data).ok_or(Stop::Malformed)?;
+    measured.flag(Q::GarageDoorOpen, half_percents > 0);
+    measured.push(Q::LevelPercent, exact(half_percents) / 2.0);
+    Ok(())
+}
+
+/// Where the company identifier should be stand the sign and the degrees.
+fn jinou(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let &[sign @ 0..=1, degrees, tenths @ 0..=9, _, percent, percent_tenths @ 0..=9, ..] = data
+    else {
+        return Err(Stop::NotMine);
+    };
+    let celsius = i64::from(degrees) * 10 + i64::from(tenths);
+    measured.push(Q::TemperatureC, exact(if sign == 1 { -celsius } else { celsius }) / 10.0);
+    let humidity = i64::from(percent) * 10 + i64::from(percent_tenths);
+    measured.push(Q::HumidityPercent, exact(humidity) / 10.0);
+    Ok(())
+}
