@@ -8,7 +8,7 @@
 
 use super::{
     Checkpoint, Engine, Pseudonym, ReceiverId, Relayed, Sighting, Spotted, Uptime, VisitRecord,
-    Whose, frame,
+    Whose, frame, sensor::Sensors,
 };
 
 /// A sighting that was resolved while this engine made nothing of it.
@@ -124,6 +124,8 @@ impl Engine {
     pub fn give_up(&mut self, now: Uptime) -> Vec<(Pseudonym, VisitRecord)> {
         self.advance(now);
         let given = self.presence.give_up();
+        // Fixtures are not listened to from now on: that is no silence of theirs.
+        self.sensors = Sensors::default();
         self.situations.recount(&self.presence, &self.identity);
         let registry = self.identity.registry();
         let named = |(index, visit)| Some((registry.subject(index)?.pseudonym.clone(), visit));
