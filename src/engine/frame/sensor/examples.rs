@@ -1,6 +1,8 @@
 //! Frames whose meaning is published, and what they must be read as; then every decoder with content
 //! that fits it and is otherwise arbitrary.
 
+use std::{fmt::Write, io};
+
 use super::{Carrier, Decoder, Heard, Measured, Stop, family};
 use crate::engine::frame::{Context, Frame, decode_in};
 
@@ -151,7 +153,9 @@ fn arbitrary(decoder: &Decoder, random: &mut fastrand::Rng) -> Vec<u8> {
     let length = random.usize(least..=most.min(least + 12));
     let mut data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
     if random.bool() {
-        data.iter_mut().for_each(|octet| *octet %= 0x20);
+        for octet in &mut data {
+            *octet %= 0x20;
+        }
     }
     for test in decoder.when {
         if let Some(octet) = data.get_mut(test.at) {
@@ -240,9 +244,9 @@ fn arbitrary_advertising_data_is_seldom_taken_for_a_sensor() {
     }
     let mut lines = format!("of {frames} arbitrary frames were taken for\n");
     for (family, count) in &matches {
-        lines.push_str(&format!("{count:10} {family}\n"));
+        writeln!(lines, "{count:10} {family}").unwrap();
     }
-    std::io::Write::write_all(&mut std::io::stderr(), lines.as_bytes()).unwrap();
+    io::Write::write_all(&mut io::stderr(), lines.as_bytes()).unwrap();
     let all: u64 = matches.values().sum();
     assert!(all * 1_000 < frames, "{lines}");
 }
