@@ -107,8 +107,7 @@ struct FieldText {
     octets: usize,
     #[serde(default)]
     big_endian: bool,
-    #[serde(default)]
-    sign: SignText,
+    sign: Option<String>,
     #[serde(default)]
     shift: u32,
     #[serde(default)]
@@ -125,15 +124,6 @@ struct FieldText {
     #[serde(default)]
     when: Vec<TestText>,
     instance: Option<u8>,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum SignText {
-    #[default]
-    None,
-    Twos,
-    Magnitude,
 }
 
 const fn all_bits() -> u8 {
@@ -277,6 +267,16 @@ impl FieldText {
         if self.shift >= bits || self.width > bits - self.shift {
             return Err(format!("`shift` and `width` leave the {bits} bits that it has"));
         }
+        let sign = match self.sign.as_deref() {
+            None => Sign::None,
+            Some("twos") => Sign::Twos,
+            Some("magnitude") => Sign::Magnitude,
+            Some(other) => {
+                return Err(format!(
+                    "`sign` is `{other}`; `twos` and `magnitude` are allowed, or none at all"
+                ));
+            }
+        };
         let scaled = self.times.is_some() || self.plus.is_some() || self.per.is_some();
         let value = match (scaled, self.one_of.is_empty(), self.map.is_empty()) {
             (_, true, true) => Value::Scaled {
@@ -304,11 +304,7 @@ impl FieldText {
                 big: self.big_endian,
                 shift: self.shift,
                 width: self.width,
-                sign: match self.sign {
-                    SignText::None => Sign::None,
-                    SignText::Twos => Sign::Twos,
-                    SignText::Magnitude => Sign::Magnitude,
-                },
+                sign,
             },
             value,
             invalid: self.invalid.leak(),
@@ -392,7 +388,7 @@ mod tests {
             ("per = 100", "per = 100\none_of = [1]", &["field 1", "only one of"]),
             ("is = 0x07", "is = 0x07, mask = 0x01", &["never be true"]),
             ("\"shop_fridge\"", "\"Shop fridge\"", &["lower-case"]),
-            ("\"twos\"", "\"two\"", &["f.toml", "twos"]),
+            ("\"twos\"", "\"two\"", &["f.toml", "field 1", "`two`", "magnitude"]),
         ] {
             let text = FRIDGE.replacen(found, instead, 1);
             let error = parse(Path::new("f.toml"), &text).unwrap_err().to_string();
