@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod demo;
 mod enrolment;
+mod false_matches;
 mod footfall;
 mod gateway;
 mod outbox;
