@@ -26,7 +26,7 @@ mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
 #[cfg(test)]
-mod examples;
+mod totality;
 
 use std::fmt;
 
