@@ -44,8 +44,10 @@ fn told(carrier: Carrier, name: &str, data: &str) -> String {
     words.join(", ")
 }
 
+/// Frames that somebody recorded and published with their meaning; of ELA and of Govee's H5101 and
+/// H5127 such as their published formats make.
 #[test]
-fn published_frames_are_read_as_published() {
+fn frames_are_read_as_their_families_publish_them() {
     use Carrier::{Company, Listed, Named, Service};
     for (carrier, name, data, expected) in [
         (
