@@ -48,6 +48,8 @@ async fn the_next_broker_serves_while_the_first_is_away_and_the_first_is_returne
         let line = rig.counters.line();
         assert_eq!(line.place, 2);
         assert_eq!(line.broker.unwrap().to_string(), url(second.port()).to_string());
+        // The broker may thank the gateway before it has handed everything on.
+        eventually("the events", || watching.on("/entered").len() >= 100).await;
         let events: Vec<u64> =
             watching.on("/entered").iter().map(|event| number(&event.payload)).collect();
         assert_eq!(events, (101..=200).collect::<Vec<_>>());
