@@ -356,11 +356,11 @@ impl Engine {
             }
         }
         self.presence.reindex(new_place);
-        let names = |registry: &Registry| -> Vec<String> {
-            registry.fixtures().iter().map(|fixture| fixture.id.clone()).collect()
-        };
+        let same = |(one, other): (&Fixture, &Fixture)| one.id == other.id;
+        let (before, now_there) = (old.fixtures(), registry.fixtures());
         // Fixtures are the configuration's, so they hardly ever change with who is enrolled.
-        let other_fixtures = names(old) != names(&registry);
+        let other_fixtures =
+            before.len() != now_there.len() || !before.iter().zip(now_there).all(same);
         self.identity.replace(registry);
         if other_fixtures {
             self.sensors = Sensors::default();

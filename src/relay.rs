@@ -42,7 +42,7 @@ pub use self::{
     account::{RelayCounters, RelayTotals},
     batcher::{Batcher, Parcel},
     form::{Batch, Bond, LARGEST_BATCH, MOST_SIGHTINGS, Run, Seen, Unread},
-    key::{KeyError, load as load_key},
+    key::{KeyError, load as load_key, path as key_path},
     proofs::{Proof, Proofs},
     settings::{CREDENTIAL, Settings},
 };
@@ -51,7 +51,7 @@ use crate::{
     engine::{ReceiverId, Spotted},
     outbox::Sequence,
     seal::Sealer,
-    uplink::{self, Access, Topics, UplinkError},
+    uplink::{self, Access, Repeats, Topics, UplinkError},
 };
 
 /// How many sightings may wait for the room: as many as advertisements may wait for the engine.
@@ -157,7 +157,6 @@ pub async fn run(relay: Relay, mut ends: Ends) {
         settings: line,
         access,
         credentials,
-        own_broker,
         client_id,
         sealer,
         topics,
@@ -168,7 +167,9 @@ pub async fn run(relay: Relay, mut ends: Ends) {
         proofs: ends.proofs,
         online: false,
         chance: fastrand::f64,
-        told: None,
+        repeats: Repeats::of("No line to the lead")
+            .meaning(", which hears nothing from here")
+            .with_keys_in(own_broker.then_some("relay")),
     };
     session.run().await;
 }

@@ -75,7 +75,7 @@ use crate::{
     engine::ReceiverId,
     relay::KeyError,
     scan::Heard,
-    uplink::{Access, UplinkError},
+    uplink::{Access, Repeats, UplinkError},
 };
 
 /// What is put behind the uplink's client identifier, with the name of the line's first receiver: each
@@ -165,13 +165,13 @@ pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiv
             settings: group.line,
             access,
             credentials,
-            own_broker,
             client_id,
             clock,
             desk,
             outlet: Outlet::new(heard.clone()),
             chance: fastrand::f64,
-            told: None,
+            repeats: Repeats::of("No line to remote receivers")
+                .with_keys_in(own_broker.then_some("remote")),
         };
         sessions.spawn(session.run(stop.clone()));
     }

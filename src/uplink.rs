@@ -40,6 +40,7 @@ mod lookout;
 mod oversize;
 pub mod payload;
 mod pump;
+mod repeats;
 mod replay;
 mod route;
 mod session;
@@ -52,7 +53,7 @@ mod wire;
 use std::{collections::BTreeSet, fmt, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, error, info, warn};
+use tracing::info;
 
 pub use self::{
     access::{Access, check_broker_name, check_broker_names},
@@ -72,6 +73,7 @@ pub use self::{
 pub(crate) use self::{
     line::{Broken, Door, Fault, Lesson, Line},
     lookout::{Leave, Lookout},
+    repeats::Repeats,
     route::{Ending, Route},
 };
 use self::{
@@ -83,13 +85,8 @@ use self::{
 };
 use crate::{
     clock::Clock,
-    engine::Uptime,
     outbox::{Read, Sequence},
 };
-
-/// The same reason is told again only after this, so that a broker that is away for a week does
-/// not fill the journal.
-const SAY_AGAIN: Duration = Duration::from_mins(10);
 
 /// What is said about the moment between a connection and the next one that replaces it.
 const AGAIN: &str = "the connection is made anew";
@@ -213,7 +210,7 @@ pub async fn run<C: Courier>(mut uplink: Uplink<C>, stop: oneshot::Receiver<()>)
         aliases: true,
         leave: leave_receiver,
     };
-    let mut repeats = Repeats::default();
+    let mut repeats = Repeats::of("No connection to the broker");
     loop {
         let began = uplink.clock.now();
         carried.place = route.place();
@@ -335,34 +332,5 @@ impl Stop {
 
     fn is_told(&self) -> bool {
         self.told
-    }
-}
-
-/// Keeps the log from repeating itself.
-#[derive(Debug, Default)]
-struct Repeats {
-    last: Option<(String, Uptime)>,
-    untold: u64,
-}
-
-impl Repeats {
-    fn tell(&mut self, fault: &Fault, delay: Duration, now: Uptime) {
-        let why = fault.to_string();
-        let retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        if let Some((last, at)) = &self.last
-            && *last == why
-            && now.since(*at) < SAY_AGAIN
-        {
-            self.untold += 1;
-            debug!(why, retry_ms, "No connection to the broker, as before.");
-            return;
-        }
-        let untold = std::mem::take(&mut self.untold);
-        if fault.wants_human() {
-            error!(why, retry_ms, untold, "No connection to the broker; somebody must look.");
-        } else {
-            warn!(why, retry_ms, untold, "No connection to the broker; trying again.");
-        }
-        self.last = Some((why, now));
     }
 }

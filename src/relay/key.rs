@@ -56,6 +56,16 @@ pub enum KeyError {
     },
 }
 
+/// Where a shared key is: in the file that the configuration names, else in a credential of systemd's,
+/// in the directory of them; empty when nothing says so.
+pub fn path(named: &Path, credentials: Option<&Path>, credential: &str) -> PathBuf {
+    if !named.as_os_str().is_empty() {
+        return named.to_owned();
+    }
+    let credential = credentials.map(|dir| dir.join(credential));
+    credential.filter(|path| path.exists()).unwrap_or_default()
+}
+
 /// Reads a shared key.
 pub fn load(path: &Path) -> Result<Sealer, KeyError> {
     if path.as_os_str().is_empty() {

@@ -7,7 +7,7 @@
 use std::{path::PathBuf, pin::pin, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::info;
 
 use super::{
     Item, RelayCounters,
@@ -17,14 +17,12 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    engine::Uptime,
     remote::wire::{self, Sender, Signal},
     seal::Sealer,
-    uplink::{self, Access, Door, Ending, Fault, Leave, Lookout, Route, Topics, accompanied},
+    uplink::{
+        self, Access, Door, Ending, Fault, Leave, Lookout, Repeats, Route, Topics, accompanied,
+    },
 };
-
-/// The same fault is told again only after this.
-const SAY_AGAIN: Duration = Duration::from_mins(10);
 
 /// What the line is made of.
 pub(super) struct Session {
@@ -32,8 +30,6 @@ pub(super) struct Session {
     pub(super) access: Access,
     /// The directory of systemd's credentials, if they belong to this broker.
     pub(super) credentials: Option<PathBuf>,
-    /// It is not the uplink's broker.
-    pub(super) own_broker: bool,
     pub(super) client_id: String,
     pub(super) sealer: Sealer,
     pub(super) topics: Topics,
@@ -45,8 +41,7 @@ pub(super) struct Session {
     /// The broker has accepted the connection.
     pub(super) online: bool,
     pub(super) chance: fn() -> f64,
-    /// The fault that was told last, and when.
-    pub(super) told: Option<(String, Uptime)>,
+    pub(super) repeats: Repeats,
 }
 
 /// Why a connection ended.
@@ -88,7 +83,7 @@ impl Session {
                     let stood = self.clock.now().since(began);
                     let delay =
                         route.ended(&Ending { lesson: fault.lesson(), proved, stood }, chance());
-                    self.tell(&fault, delay);
+                    self.repeats.tell(&fault, delay, self.clock.now());
                     delay
                 }
             };
@@ -121,7 +116,7 @@ impl Session {
             match signal {
                 Ok(Signal::Welcome) => {
                     *proved = true;
-                    self.told = None;
+                    self.repeats.forget();
                     self.set_online(true);
                     let broker = self.access.broker_at(place);
                     info!(%broker, "Telling the lead who of the members is heard here.");
@@ -200,27 +195,5 @@ impl Session {
     fn set_online(&mut self, online: bool) {
         self.online = online;
         self.counters.online.store(online, Relaxed);
-    }
-
-    fn tell(&mut self, fault: &Fault, delay: Duration) {
-        let now = self.clock.now();
-        let retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        // A fault names the keys of `[uplink]`, which mean the same here.
-        let why = fault.to_string();
-        let why = if self.own_broker { why.replace("uplink.", "relay.") } else { why };
-        let again = |(last, at): &(String, Uptime)| *last == why && now.since(*at) < SAY_AGAIN;
-        if self.told.as_ref().is_some_and(again) {
-            debug!(why, retry_ms, "No line to the lead, as before.");
-            return;
-        }
-        if fault.wants_human() {
-            error!(why, retry_ms, "No line to the lead; somebody must look.");
-        } else {
-            warn!(
-                why,
-                retry_ms, "No line to the lead, which hears nothing from here; trying again."
-            );
-        }
-        self.told = Some((why, now));
     }
 }

@@ -52,11 +52,7 @@ impl Settings {
 
     /// Where the shared key is; empty when nothing says so.
     pub fn key_path(&self, credentials: Option<&Path>) -> PathBuf {
-        if !self.seal_key_file.as_os_str().is_empty() {
-            return self.seal_key_file.clone();
-        }
-        let credential = credentials.map(|dir| dir.join(CREDENTIAL));
-        credential.filter(|path| path.exists()).unwrap_or_default()
+        super::key_path(&self.seal_key_file, credentials, CREDENTIAL)
     }
 
     fn as_remote(&self) -> remote::Settings {

@@ -19,16 +19,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    engine::{RadioState, Uptime},
+    engine::RadioState,
     scan::Heard,
-    uplink::{self, Access, Door, Ending, Fault, Leave, Lookout, Route, accompanied},
+    uplink::{self, Access, Door, Ending, Fault, Leave, Lookout, Repeats, Route, accompanied},
 };
 
 /// How often the time is looked at. States change after tens of seconds.
 const TICK: Duration = Duration::from_secs(1);
-
-/// The same fault is told again only after this.
-const SAY_AGAIN: Duration = Duration::from_mins(10);
 
 /// What one line is made of.
 pub(super) struct Session {
@@ -36,15 +33,12 @@ pub(super) struct Session {
     pub(super) access: Access,
     /// The directory of systemd's credentials, if they belong to this broker.
     pub(super) credentials: Option<PathBuf>,
-    /// It is not the uplink's broker.
-    pub(super) own_broker: bool,
     pub(super) client_id: String,
     pub(super) clock: Clock,
     pub(super) desk: Desk,
     pub(super) outlet: Outlet,
     pub(super) chance: fn() -> f64,
-    /// The fault that was told last, and when.
-    pub(super) told: Option<(String, Uptime)>,
+    pub(super) repeats: Repeats,
 }
 
 /// What is looked at while a line, or the end of a pause, is waited for.
@@ -103,7 +97,7 @@ impl Session {
                     let lesson = fault.lesson();
                     let ending = Ending { lesson, proved: subscribed, stood };
                     let delay = route.ended(&ending, chance());
-                    self.tell(&fault, delay);
+                    self.repeats.tell(&fault, delay, self.clock.now());
                     delay
                 }
             };
@@ -184,7 +178,7 @@ impl Session {
             }
             Signal::Subscribed(answers) => {
                 *subscribed = true;
-                self.told = None;
+                self.repeats.forget();
                 let broker = self.access.broker_at(place);
                 info!(%broker, "Listening to remote receivers.");
                 for (topic, why) in self.desk.topics().zip(&answers) {
@@ -225,25 +219,6 @@ impl Session {
             say(&note);
         }
         Ok(())
-    }
-
-    fn tell(&mut self, fault: &Fault, delay: Duration) {
-        let now = self.clock.now();
-        let retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        // A fault names the keys of `[uplink]`, which mean the same here.
-        let why = fault.to_string();
-        let why = if self.own_broker { why.replace("uplink.", "remote.") } else { why };
-        let again = |(last, at): &(String, Uptime)| *last == why && now.since(*at) < SAY_AGAIN;
-        if self.told.as_ref().is_some_and(again) {
-            debug!(why, retry_ms, "No line to remote receivers, as before.");
-            return;
-        }
-        if fault.wants_human() {
-            error!(why, retry_ms, "No line to remote receivers; somebody must look.");
-        } else {
-            warn!(why, retry_ms, "No line to remote receivers; trying again.");
-        }
-        self.told = Some((why, now));
     }
 }
 

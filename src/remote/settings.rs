@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{desk::Receiver, ear::Patience, filter::Filter, format::Format, sealed::Opener};
 use crate::{
     engine::ReceiverId,
-    relay::{Bond, KeyError, load_key},
+    relay::{Bond, KeyError, key_path, load_key},
     settings::{Invalid, Span, between, check_id},
     uplink::{self, Access, BrokerUrl, Protocol, Topics, UplinkError},
 };
@@ -214,11 +214,7 @@ impl Settings {
     }
 
     fn key_path(&self, credentials: Option<&Path>) -> PathBuf {
-        if !self.seal_key_file.as_os_str().is_empty() {
-            return self.seal_key_file.clone();
-        }
-        let credential = credentials.map(|dir| dir.join(format!("{KEY_CREDENTIAL}{}", self.id)));
-        credential.filter(|path| path.exists()).unwrap_or_default()
+        key_path(&self.seal_key_file, credentials, &format!("{KEY_CREDENTIAL}{}", self.id))
     }
 
     /// Checks what only another gateway of this program needs: a topic of this store, and that it is not

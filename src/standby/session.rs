@@ -8,7 +8,7 @@ use std::{path::PathBuf, pin::pin, sync::Arc, sync::atomic::Ordering::Relaxed, t
 
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::{
     Standby, StandbyCounters, Word,
@@ -19,15 +19,13 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    engine::{ClockQuality, Uptime},
+    engine::ClockQuality,
     remote::wire::{self, Publication, Sender, Signal},
     uplink::{
-        self, Access, Door, Ending, Fault, Leave, Lookout, Route, Topic, Topics, accompanied,
+        self, Access, Door, Ending, Fault, Leave, Lookout, Repeats, Route, Topic, Topics,
+        accompanied,
     },
 };
-
-/// The same fault is told again only after this.
-const SAY_AGAIN: Duration = Duration::from_mins(10);
 
 /// What the line is made of.
 pub(super) struct Session {
@@ -45,8 +43,7 @@ pub(super) struct Session {
     words: mpsc::Sender<Word>,
     /// The broker has accepted the subscription.
     online: bool,
-    /// The fault that was told last, and when.
-    told: Option<(String, Uptime)>,
+    repeats: Repeats,
 }
 
 /// Why a connection ended.
@@ -93,7 +90,7 @@ impl Session {
             out,
             words,
             online: false,
-            told: None,
+            repeats: Repeats::of("No line to the other gateway"),
         }
     }
 
@@ -127,7 +124,7 @@ impl Session {
                     let stood = self.clock.now().since(began);
                     let ending = Ending { lesson: fault.lesson(), proved, stood };
                     let delay = route.ended(&ending, fastrand::f64());
-                    self.tell(&fault, delay);
+                    self.repeats.tell(&fault, delay, self.clock.now());
                     delay
                 }
             };
@@ -165,7 +162,7 @@ impl Session {
                 }
                 Ok(Signal::Subscribed(answers)) => {
                     *proved = true;
-                    self.told = None;
+                    self.repeats.forget();
                     self.look_at(&answers);
                     if self.set_online(true).await.is_err() {
                         break End::Stopped;
@@ -287,22 +284,5 @@ impl Session {
         self.online = online;
         self.counters.online.store(online, Relaxed);
         self.words.send(Word::Linked(online)).await
-    }
-
-    fn tell(&mut self, fault: &Fault, delay: Duration) {
-        let now = self.clock.now();
-        let retry_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-        let why = fault.to_string();
-        let again = |(last, at): &(String, Uptime)| *last == why && now.since(*at) < SAY_AGAIN;
-        if self.told.as_ref().is_some_and(again) {
-            debug!(why, retry_ms, "No line to the other gateway, as before.");
-            return;
-        }
-        if fault.wants_human() {
-            error!(why, retry_ms, "No line to the other gateway; somebody must look.");
-        } else {
-            warn!(why, retry_ms, "No line to the other gateway; trying again.");
-        }
-        self.told = Some((why, now));
     }
 }

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::{Invalid, Span, between};
+use crate::{
+    relay::key_path,
+    settings::{Invalid, Span, between},
+};
 
 /// The name of systemd's credential that may hold the shared key.
 pub const CREDENTIAL: &str = "standby-key";
@@ -55,11 +58,7 @@ impl Settings {
 
     /// Where the shared key is; empty when nothing says so.
     pub fn key_path(&self, credentials: Option<&Path>) -> PathBuf {
-        if !self.seal_key_file.as_os_str().is_empty() {
-            return self.seal_key_file.clone();
-        }
-        let credential = credentials.map(|dir| dir.join(CREDENTIAL));
-        credential.filter(|path| path.exists()).unwrap_or_default()
+        key_path(&self.seal_key_file, credentials, CREDENTIAL)
     }
 }
 
