@@ -297,6 +297,19 @@ impl<'a> Frame<'a> {
         }
     }
 
+    /// Whether the sender's key opened it.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self, Self::Sensor(sensor) if sensor.measured().sealed)
+    }
+
+    /// The counter that the sender's key vouches for, of which a replay has an old one.
+    pub fn freshness(&self) -> Option<u32> {
+        match self {
+            Self::Sensor(sensor) => sensor.measured().freshness,
+            _ => None,
+        }
+    }
+
     /// The product, where the frame tells it.
     pub fn model(&self) -> Option<&'static str> {
         match self {

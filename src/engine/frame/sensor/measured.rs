@@ -20,6 +20,12 @@ pub struct Measured {
     /// Changes with every change of the data (a packet id) or grows with every frame (a counter).
     /// Either way a frame with the same one is a repetition.
     pub counter: Option<u32>,
+    /// The frame was encrypted or signed, and the sender's key opened it.
+    pub sealed: bool,
+    /// A counter that the key vouches for and that grows with every frame for as long as the sensor has
+    /// power; a frame whose one is not greater than the last is a replay. `None` where the format has
+    /// none, or one so short that it comes round again within days.
+    pub freshness: Option<u32>,
     /// True when the frame tells of something that happened just now, not of a state.
     pub event: bool,
     /// How many values were out of their quantity's bounds, and are not among the readings.
