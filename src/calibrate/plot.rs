@@ -6,7 +6,11 @@ use std::fmt::{self, Write};
 use super::{Study, Survey, Weakness, document::column};
 use crate::{
     engine::place::{FloorPlan, Point},
-    evaluate::plot::{EDGE, HEAD, Sheet, beside, borders, escape, line, middle},
+    evaluate::plot::{
+        EDGE, HEAD, Sheet, borders, escape,
+        labels::{Labels, Words},
+        line, middle, receiver_labels,
+    },
 };
 
 /// Room below the plan for what the signs mean.
@@ -70,35 +74,51 @@ fn write(svg: &mut String, study: &Study, plan: &FloorPlan, sheet: &Sheet) -> fm
         line(&mut path, at(from), at(to))?;
     }
     writeln!(svg, "<path class=\"border\" d=\"{path}\"/>")?;
-    let known: Vec<_> = plan.receivers.iter().filter_map(|it| it.position.map(at)).collect();
-    for (zone, name) in study.zones.iter().enumerate() {
-        let Some((x, y)) = middle(plan, sheet, zone).map(at) else { continue };
-        let (name, y) = (escape(name.as_str()), beside(&known, x, y));
-        text(svg, ("zone", "middle"), (x, y), &name)?;
-        let Some(right) = best.confusion.right(zone) else { continue };
-        let mut said = format!("right {:.0} %", 100.0 * right);
-        if let Some((other, share)) = best.confusion.confused_with(zone).first() {
-            let name = escape(column(&study.zones, *other));
-            write!(said, ", {name} {:.0} %", 100.0 * share)?;
-        }
-        text(svg, ("sub", "middle"), (x, y + 14.0), &said)?;
-    }
     receivers(svg, study, plan, sheet)?;
-    if let Some(suggestion) = study.survey.as_ref().and_then(|survey| survey.suggestion.as_ref()) {
-        let (x, y) = at(suggestion.at);
-        let (middle, anchor) =
-            (left + width / 2.0, if x > left + width / 2.0 { "end" } else { "start" });
-        let beside = if x > middle { x - 13.0 } else { x + 13.0 };
-        writeln!(
-            svg,
-            "<circle class=\"new\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"9\"/><path class=\"new\" d=\"M{:.1} {y:.1}h10M{x:.1} {:.1}v10\"/>",
-            x - 5.0,
-            y - 5.0
-        )?;
-        text(svg, ("newtext", anchor), (beside, y + 4.0), "add a receiver here")?;
+    let told = receiver_words(study, plan);
+    let mut labels = receiver_labels(plan, sheet, told.iter().map(String::as_str));
+    suggestion(svg, study, sheet, &mut labels)?;
+    for (zone, name) in study.zones.iter().enumerate() {
+        let Some(middle) = middle(plan, sheet, zone).map(at) else { continue };
+        let mut lines = vec![name.to_string()];
+        if let Some(right) = best.confusion.right(zone) {
+            lines.push(format!("right {:.0} %", 100.0 * right));
+            if let Some((other, share)) = best.confusion.confused_with(zone).first() {
+                lines.push(format!("{} {:.0} %", column(&study.zones, *other), 100.0 * share));
+            }
+        }
+        let shown: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let words = Words { lines: &shown, size: 13.0, leading: 14.0 };
+        let inside = |at| sheet.zone_at(plan, at) == Some(zone);
+        let (x, mut y) = labels.place(words, middle, inside);
+        for (n, line) in lines.iter().enumerate() {
+            let class = if n == 0 { "zone" } else { "sub" };
+            text(svg, (class, "middle"), (x, y), &escape(line))?;
+            y += words.leading;
+        }
     }
     legend(svg, study, sheet, top + depth + 20.0)?;
     writeln!(svg, "</svg>")
+}
+
+/// Where one more receiver would help.
+fn suggestion(svg: &mut String, study: &Study, sheet: &Sheet, labels: &mut Labels) -> fmt::Result {
+    let found = study.survey.as_ref().and_then(|survey| survey.suggestion.as_ref());
+    let Some(suggestion) = found else { return Ok(()) };
+    let (x, y) = (sheet.x(suggestion.at.x), sheet.y(suggestion.at.y));
+    let words = Words { lines: &["add a receiver here"], size: 12.0, leading: 0.0 };
+    let (beside, to_the_left) = sheet.beside(x, words.width() + 5.0);
+    let beside = if to_the_left { beside - 5.0 } else { beside + 5.0 };
+    labels.mark((x, y), 10.0);
+    labels.words(words, (beside, y + 4.0), to_the_left);
+    writeln!(
+        svg,
+        "<circle class=\"new\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"9\"/><path class=\"new\" d=\"M{:.1} {y:.1}h10M{x:.1} {:.1}v10\"/>",
+        x - 5.0,
+        y - 5.0
+    )?;
+    let anchor = if to_the_left { "end" } else { "start" };
+    text(svg, ("newtext", anchor), (beside, y + 4.0), "add a receiver here")
 }
 
 /// Writes on what is drawn already, with a white rim, so that it is read on lines and hatching. The
@@ -132,8 +152,18 @@ fn cells(svg: &mut String, survey: &Survey, sheet: &Sheet) -> fmt::Result {
     Ok(())
 }
 
+/// What is said of each receiver.
+fn receiver_words(study: &Study, plan: &FloorPlan) -> Vec<String> {
+    let pairs = plan.receivers.iter().zip(&study.fit.offsets);
+    let words = pairs.map(|(receiver, offset)| match offset.readings {
+        0 => format!("{} (not heard from)", receiver.id.as_str()),
+        _ => format!("{} {:+.1} dB", receiver.id.as_str(), offset.db),
+    });
+    words.collect()
+}
+
 fn receivers(svg: &mut String, study: &Study, plan: &FloorPlan, sheet: &Sheet) -> fmt::Result {
-    for (receiver, offset) in plan.receivers.iter().zip(&study.fit.offsets) {
+    for (receiver, said) in plan.receivers.iter().zip(receiver_words(study, plan)) {
         let Some(position) = receiver.position else { continue };
         let (x, y) = (sheet.x(position.x), sheet.y(position.y));
         writeln!(
@@ -143,15 +173,10 @@ fn receivers(svg: &mut String, study: &Study, plan: &FloorPlan, sheet: &Sheet) -
             y + 5.0,
             y - 6.0
         )?;
-        let name = escape(receiver.id.as_str());
-        let said = match offset.readings {
-            0 => format!("{name} (not heard from)"),
-            _ => format!("{name} {:+.1} dB", offset.db),
-        };
-        // Names at the right edge stand to the left of their receiver.
-        let near_edge = position.x > sheet.left_of_right_edge(4.0);
-        let (x, anchor) = if near_edge { (x - 8.0, "end") } else { (x + 8.0, "start") };
-        text(svg, ("small", anchor), (x, y + 4.0), &said)?;
+        let words = Words { lines: &[&said], size: 10.0, leading: 0.0 };
+        let (x, to_the_left) = sheet.beside(x, words.width());
+        let anchor = if to_the_left { "end" } else { "start" };
+        text(svg, ("small", anchor), (x, y + 4.0), &escape(&said))?;
     }
     Ok(())
 }

@@ -2,7 +2,11 @@
 //! Black, grey and two dark colours that differ in brightness and in how they are drawn, so that it
 //! can be read when printed.
 
+pub(crate) mod labels;
+
 use std::fmt::{self, Write};
+
+use labels::{Labels, Words};
 
 use super::{Evaluation, Walk};
 use crate::engine::{
@@ -29,9 +33,6 @@ const FINENESS: f32 = 240.0;
 /// The legend needs this much, in units.
 const LEGEND_WIDTH: f32 = 760.0;
 
-/// A receiver's name takes about this much, in units.
-const NAME_WIDTH: f32 = 90.0;
-
 const STYLE: &str = "\
 text{font:12px sans-serif;fill:#222}.head{font-size:15px;font-weight:bold}.small{font-size:10px;fill:#444}\
 .zone{font-size:13px;fill:#777;text-anchor:middle}.floor{fill:#fff;stroke:#222;stroke-width:1.5}\
@@ -56,11 +57,6 @@ impl Sheet {
         Self { origin: extent.least, size, scale, top }
     }
 
-    /// So far left of the plan's right edge, in metres on the plan.
-    pub(crate) fn left_of_right_edge(&self, metres: f32) -> f32 {
-        self.origin.x + self.size.0 - metres
-    }
-
     /// How wide the picture must be.
     pub(crate) fn width(&self) -> f32 {
         (self.size.0 * self.scale + 2.0 * EDGE).max(LEGEND_WIDTH)
@@ -72,6 +68,19 @@ impl Sheet {
 
     pub(crate) fn y(&self, y: f32) -> f32 {
         self.top + HEAD + (self.size.1 - (y - self.origin.y)) * self.scale
+    }
+
+    /// Where the zone of a point of the picture is on the plan.
+    pub(crate) fn zone_at(&self, plan: &FloorPlan, (x, y): (f32, f32)) -> Option<usize> {
+        let up = self.size.1 - (y - self.top - HEAD) / self.scale;
+        plan.zone_at(Point::new(self.origin.x + (x - EDGE) / self.scale, self.origin.y + up))
+    }
+
+    /// Where words beside a mark begin, and whether they go to the left: beside the right wall there is
+    /// no room to the right.
+    pub(crate) fn beside(&self, x: f32, width: f32) -> (f32, bool) {
+        let to_the_left = x + 8.0 + width > EDGE + self.size.0 * self.scale;
+        (if to_the_left { x - 8.0 } else { x + 8.0 }, to_the_left)
     }
 
     fn height(&self) -> f32 {
@@ -141,11 +150,13 @@ fn page(
         line(&mut walls, at(wall.from), at(wall.to))?;
     }
     writeln!(svg, "<path class=\"wall\" d=\"{walls}\"/>")?;
-    let hang: Vec<(f32, f32)> =
-        plan.receivers.iter().filter_map(|it| it.position).map(at).collect();
+    let names = plan.receivers.iter().map(|receiver| receiver.id.as_str());
+    let mut labels = receiver_labels(plan, sheet, names);
     for (zone, name) in evaluation.zones.iter().enumerate() {
-        if let Some((x, y)) = middle(plan, sheet, zone).map(at) {
-            let y = beside(&hang, x, y);
+        if let Some(middle) = middle(plan, sheet, zone).map(at) {
+            let words = Words { lines: &[name.as_str()], size: 13.0, leading: 0.0 };
+            let inside = |at| sheet.zone_at(plan, at) == Some(zone);
+            let (x, y) = labels.place(words, middle, inside);
             let name = escape(name.as_str());
             writeln!(svg, "<text class=\"zone\" x=\"{x:.1}\" y=\"{y:.1}\">{name}</text>")?;
         }
@@ -181,10 +192,10 @@ fn page(
             "<path class=\"receiver\" d=\"M{:.1} {foot:.1}h12L{x:.1} {head:.1}Z\"/>",
             x - 6.0
         )?;
-        let name = escape(receiver.id.as_str());
-        // Beside the right wall there is no room to the right.
-        let (x, anchor) =
-            if x + NAME_WIDTH > left + width { (x - 8.0, "end") } else { (x + 8.0, "start") };
+        let name = receiver.id.as_str();
+        let words = Words { lines: &[name], size: 10.0, leading: 0.0 };
+        let (x, to_the_left) = sheet.beside(x, words.width());
+        let (name, anchor) = (escape(name), if to_the_left { "end" } else { "start" });
         writeln!(
             svg,
             "<text class=\"small\" text-anchor=\"{anchor}\" x=\"{x:.1}\" y=\"{:.1}\">{name}</text>",
@@ -255,15 +266,25 @@ pub(crate) fn borders(plan: &FloorPlan, sheet: &Sheet) -> Vec<(Point, Point)> {
     lines
 }
 
-/// How high a zone's name is written, so that it is not written over a receiver's.
-pub(crate) fn beside(receivers: &[(f32, f32)], x: f32, middle: f32) -> f32 {
-    let free = |y: &f32| {
-        !receivers
-            .iter()
-            .any(|(left, high)| (left - x).abs() < 160.0 && (high + 4.0 - y).abs() < 14.0)
-    };
-    let offsets = [20.0, 36.0, -12.0, 52.0, -28.0];
-    offsets.map(|offset| middle + offset).into_iter().find(free).unwrap_or(middle + 20.0)
+/// Where receivers and their names stand.
+pub(crate) fn receiver_labels<'a>(
+    plan: &FloorPlan,
+    sheet: &Sheet,
+    names: impl Iterator<Item = &'a str>,
+) -> Labels {
+    let mut labels = Labels::new(
+        (EDGE, sheet.top + HEAD),
+        (EDGE + sheet.size.0 * sheet.scale, sheet.top + HEAD + sheet.size.1 * sheet.scale),
+    );
+    for (receiver, name) in plan.receivers.iter().zip(names) {
+        let Some(position) = receiver.position else { continue };
+        let at = (sheet.x(position.x), sheet.y(position.y));
+        labels.mark(at, 7.0);
+        let words = Words { lines: &[name], size: 10.0, leading: 0.0 };
+        let (x, to_the_left) = sheet.beside(at.0, words.width());
+        labels.words(words, (x, at.1 + 4.0), to_the_left);
+    }
+    labels
 }
 
 /// The middle of a zone, as far as it is on the plan.
