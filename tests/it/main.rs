@@ -5,9 +5,10 @@ mod clock;
 mod cold_chain;
 mod command;
 mod config;
+mod decoders;
 mod demo;
 mod enrolment;
-mod false_matches;
+
 mod footfall;
 mod gateway;
 mod outbox;

@@ -15,7 +15,7 @@ mod heard;
 pub use heard::{BindKey, Heard};
 
 mod family;
-pub use family::{About, families};
+pub use family::{About, built_in, families};
 
 mod index;
 

@@ -92,6 +92,11 @@ const TABLES: &[&[Decoder]] = &[
 /// All built-in decoders.
 pub(super) static INDEX: Index<{ count(TABLES) }> = Index::new(TABLES);
 
+/// All built-in decoders, for those who try them.
+pub fn built_in() -> &'static [Decoder] {
+    INDEX.all()
+}
+
 const ABOUT: &[&[About]] = &[
     building::ABOUT,
     climate::ABOUT,

@@ -58,7 +58,6 @@ impl<const N: usize> Index<N> {
     }
 
     /// All of them.
-    #[cfg(test)]
     pub(super) const fn all(&self) -> &[Decoder] {
         &self.decoders
     }

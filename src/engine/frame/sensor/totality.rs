@@ -1,7 +1,6 @@
-//! Frames whose meaning is published, and what they must be read as; then every decoder with content
-//! that fits it and is otherwise arbitrary.
+//! Frames whose meaning is published, and what they must be read as.
 
-use super::{Carrier, Decoder, Heard, Measured, Stop, family};
+use super::{Carrier, Measured};
 use crate::engine::frame::{Context, Frame, decode_in};
 
 /// Advertising data of one structure, and of a name where there is one.
@@ -145,77 +144,4 @@ fn a_sensor_of_two_halves_is_read_once() {
         ];
         assert_eq!(told, expected);
     }
-}
-
-/// Content that a decoder cannot refuse for its length or its conditions, otherwise arbitrary.
-fn arbitrary(decoder: &Decoder, random: &mut fastrand::Rng) -> Vec<u8> {
-    let (least, most) = decoder.length;
-    let length = random.usize(least..=most.min(least + 12));
-    let mut data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
-    if random.bool() {
-        for octet in &mut data {
-            *octet %= 0x20;
-        }
-    }
-    for test in decoder.when {
-        if let Some(octet) = data.get_mut(test.at) {
-            *octet = *octet & !test.mask | test.is;
-        }
-    }
-    data
-}
-
-#[test]
-fn every_decoder_takes_arbitrary_content_and_tells_only_what_can_be() {
-    let mut random = fastrand::Rng::with_seed(0x5eed);
-    for decoder in family::INDEX.all() {
-        let about = super::families().into_iter().find(|a| a.family == decoder.family).unwrap();
-        let mut read = 0;
-        for _ in 0..500 {
-            let data = arbitrary(decoder, &mut random);
-            let name = random.choice(decoder.names).copied().unwrap_or_default();
-            let advertisement = advertisement(decoder.carrier, name, &data);
-            let mut heard = Heard::new(&advertisement);
-            heard.address = random.bool().then_some([0xa4, 0xc1, 0x38, 1, 2, 3]);
-            match decoder.decode(&heard, &data) {
-                Ok(measured) => {
-                    read += 1;
-                    for reading in &measured.readings {
-                        assert!(reading.quantity.is_plausible(reading.value));
-                        let listed = about.quantities.contains(&reading.quantity);
-                        assert!(listed, "{} tells {:?}", decoder.family, reading.quantity);
-                    }
-                    let known = measured.model.is_none_or(|model| about.models.contains(&model));
-                    assert!(known, "{} is {:?}", decoder.family, measured.model);
-                }
-                Err(Stop::NotMine | Stop::Malformed | Stop::Encrypted(_)) => {}
-            }
-            let _whole = decode_in(&advertisement, Context::default());
-            for end in [data.len() / 2, data.len().saturating_sub(1)] {
-                let _shorter = decoder.decode(&heard, &data[..end]);
-            }
-        }
-        assert!(read > 0 || decoder.lists.is_some() || is_fussy(decoder), "{decoder:?}");
-    }
-}
-
-/// Decoders that arbitrary content cannot please: encrypted ones, and those that want a service listed, a
-/// certain name or a product of theirs.
-fn is_fussy(decoder: &Decoder) -> bool {
-    matches!(
-        decoder.family,
-        "atc"
-            | "bthome"
-            | "bthome_v1"
-            | "eddystone_tlm"
-            | "gatt"
-            | "minew"
-            | "sensorpush"
-            | "switchbot"
-            | "thermobeacon"
-            | "xiaomi"
-            | "govee"
-            | "ela"
-            | "inkbird"
-    )
 }
