@@ -50,6 +50,7 @@ use crate::{
     clock::Clock,
     engine::{ReceiverId, Spotted},
     outbox::Sequence,
+    remote::wire::Lasting,
     seal::Sealer,
     uplink::{self, Access, Repeats, Topics, UplinkError},
 };
@@ -153,23 +154,19 @@ pub async fn run(relay: Relay, mut ends: Ends) {
     let Relay { line, access, credentials, own_broker, client_id, sealer, topics, clock, counters } =
         relay;
     let batcher = Batcher::new(ends.run, ends.proofs.receivers(), clock.now());
-    let session = Session {
+    let line = Lasting {
         settings: line,
         access,
         credentials,
         client_id,
-        sealer,
-        topics,
         clock,
-        counters,
-        batcher,
-        items: ends.items,
-        proofs: ends.proofs,
-        online: false,
         chance: fastrand::f64,
         repeats: Repeats::of("No line to the lead")
             .meaning(", which hears nothing from here")
             .with_keys_in(own_broker.then_some("relay")),
     };
-    session.run().await;
+    let Ends { items, proofs, .. } = ends;
+    let session =
+        Session { sealer, topics, clock, counters, batcher, items, proofs, online: false };
+    line.run(session).await;
 }

@@ -69,7 +69,7 @@ pub use self::{
     sender_clock::SenderClock,
     settings::{Group, Settings, check, groups},
 };
-use self::{outlet::Outlet, session::Session};
+use self::{outlet::Outlet, session::Session, wire::Lasting};
 use crate::{
     clock::Clock,
     engine::ReceiverId,
@@ -161,19 +161,18 @@ pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiv
         for (id, opener) in openers {
             desk = desk.opening(&id, opener);
         }
-        let session = Session {
+        let line = Lasting {
             settings: group.line,
             access,
             credentials,
             client_id,
             clock,
-            desk,
-            outlet: Outlet::new(heard.clone()),
             chance: fastrand::f64,
             repeats: Repeats::of("No line to remote receivers")
                 .with_keys_in(own_broker.then_some("remote")),
         };
-        sessions.spawn(session.run(stop.clone()));
+        let session = Session::new(clock, desk, Outlet::new(heard.clone()), stop.clone());
+        sessions.spawn(line.run(session));
     }
     drop(heard);
     while let Some(end) = sessions.join_next().await {

@@ -179,5 +179,6 @@ pub async fn run(standby: Standby, mut ends: Ends) {
     if ends.durable.wait_for(beyond).await.is_err() {
         return;
     }
-    Session::new(standby, ends.out, ends.words).run().await;
+    let (line, session) = Session::new(standby, ends.out, ends.words);
+    line.run(session).await;
 }

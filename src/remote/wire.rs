@@ -4,6 +4,9 @@
 //!
 //! The session is clean and QoS is 0: what was not heard now is of no use later.
 
+mod lasting;
+pub(crate) use lasting::{Cease, Lasting, On, Over, Proof, Work};
+
 mod v4;
 mod v5;
 
@@ -56,13 +59,13 @@ pub(crate) enum Sender {
 }
 
 /// The half that is polled.
-pub(crate) enum Line {
+enum Line {
     V4(Box<v4::Line>),
     V5(Box<v5::Line>),
 }
 
 /// Prepares a connection; it is made by the first poll of the line.
-pub(crate) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
+fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
     match door.settings.protocol {
         Protocol::V311 => {
             let (sender, line) = v4::open(door, client_id);
@@ -77,7 +80,7 @@ pub(crate) fn open(door: Door<'_>, client_id: &str) -> (Sender, Line) {
 
 /// Takes leave, so that what was said last is written and the broker knows at once. A broker that does
 /// not answer in time hears nothing, and notices by itself.
-pub(crate) async fn part(sender: &Sender, line: &mut Line) {
+async fn part(sender: &Sender, line: &mut Line) {
     if sender.disconnect().is_err() {
         return;
     }
@@ -114,7 +117,7 @@ impl Sender {
 
 impl Line {
     /// Waits for the next signal. Not to be called after an error.
-    pub(crate) async fn next(&mut self) -> Result<Signal, Fault> {
+    async fn next(&mut self) -> Result<Signal, Fault> {
         match self {
             Self::V4(line) => line.next().await,
             Self::V5(line) => line.next().await,

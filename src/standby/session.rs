@@ -1,13 +1,13 @@
-//! The line to the broker by way of which two gateways tell each other how they stand, for as long as the gateway
-//! runs: connects, listens and sends, and connects again. The doer to the decider in `partner.rs`.
+//! What is done on the line by way of which two gateways tell each other how they stand: listens, and sends
+//! what is to be told. The doer to the decider in `partner.rs`.
 //!
 //! Promises never to wait for the broker before it takes what is to be told, to send nothing that is older than
 //! the connection, to end once nothing more can be told, and never to log what was told.
 
-use std::{path::PathBuf, pin::pin, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use serde::Deserialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::{
@@ -20,19 +20,12 @@ use super::{
 use crate::{
     clock::Clock,
     engine::ClockQuality,
-    remote::wire::{self, Publication, Sender, Signal},
-    uplink::{
-        self, Access, Door, Ending, Fault, Leave, Lookout, Repeats, Route, Topic, Topics,
-        accompanied,
-    },
+    remote::wire::{Cease, Lasting, On, Over, Proof, Publication, Sender, Signal, Work},
+    uplink::{Fault, Repeats, Topic, Topics},
 };
 
-/// What the line is made of.
+/// What the two tell each other, in and out.
 pub(super) struct Session {
-    settings: uplink::Settings,
-    access: Access,
-    credentials: Option<PathBuf>,
-    client_id: String,
     clock: Clock,
     counters: Arc<StandbyCounters>,
     ours: Bond,
@@ -40,20 +33,11 @@ pub(super) struct Session {
     /// The other gateway's topics: what it tells, its state, its events.
     heard: [String; 4],
     out: mpsc::Receiver<Message>,
+    /// What is told next.
+    ready: Option<Message>,
     words: mpsc::Sender<Word>,
     /// The broker has accepted the subscription.
     online: bool,
-    repeats: Repeats,
-}
-
-/// Why a connection ended.
-enum End {
-    /// Nothing more can be told.
-    Stopped,
-    /// It is to be made anew.
-    Again(Leave),
-    /// It was not made, or it broke.
-    Broke(Fault),
 }
 
 /// What is read of a gateway's state document.
@@ -63,12 +47,13 @@ struct StateDocument {
 }
 
 impl Session {
+    /// The line, and what is done on it.
     pub(super) fn new(
         standby: Standby,
         out: mpsc::Receiver<Message>,
         words: mpsc::Sender<Word>,
-    ) -> Self {
-        let Standby { line, access, credentials, client_id, sealer, .. } = standby;
+    ) -> (Lasting, Self) {
+        let Standby { line, access, credentials, client_id, sealer, clock, .. } = standby;
         let theirs = Bond::new(&standby.theirs);
         let events = |family| standby.theirs.spell(Topic::Event { family, kind: "+" });
         let heard = [
@@ -77,135 +62,27 @@ impl Session {
             events("visit"),
             events("zone"),
         ];
-        Self {
+        let line = Lasting {
             settings: line,
             access,
             credentials,
             client_id,
-            clock: standby.clock,
+            clock,
+            chance: fastrand::f64,
+            repeats: Repeats::of("No line to the other gateway"),
+        };
+        let session = Self {
+            clock,
             counters: standby.counters,
             ours: Bond::new(&standby.ours),
             inbox: Inbox::new(sealer, theirs),
             heard,
             out,
+            ready: None,
             words,
             online: false,
-            repeats: Repeats::of("No line to the other gateway"),
-        }
-    }
-
-    /// Runs until nothing more can be told.
-    pub(super) async fn run(mut self) {
-        let mut route = Route::new(self.access.brokers(), &self.settings);
-        let credentials = self.credentials.clone();
-        let mut lookout =
-            Lookout::new(&self.settings, credentials.as_deref(), &self.access, self.clock, false);
-        let (leave, mut leaving) = watch::channel(None);
-        loop {
-            let (began, place) = (self.clock.now(), route.place());
-            leave.send_replace(None);
-            let mut proved = false;
-            let beside = lookout.beside(place, fastrand::f64());
-            let live = self.live(place, &mut leaving, &mut proved);
-            let end = Box::pin(accompanied(live, beside, &leave)).await;
-            if self.set_online(false).await.is_err() {
-                break;
-            }
-            let delay = match end {
-                End::Stopped => break,
-                End::Again(why) => {
-                    if why == Leave::Return {
-                        route.return_to_first();
-                    }
-                    Duration::ZERO
-                }
-                End::Broke(fault) => {
-                    self.counters.faults.fetch_add(1, Relaxed);
-                    let stood = self.clock.now().since(began);
-                    let ending = Ending { lesson: fault.lesson(), proved, stood };
-                    let delay = route.ended(&ending, fastrand::f64());
-                    self.repeats.tell(&fault, delay, self.clock.now());
-                    delay
-                }
-            };
-            leave.send_replace(None);
-            let over = pin!(tokio::time::sleep(delay));
-            if self.wait(over, &mut leaving, None).await.is_err() {
-                break;
-            }
-            self.access = lookout.reload().await;
-        }
-    }
-
-    /// Lives one connection.
-    async fn live(
-        &mut self,
-        place: usize,
-        leaving: &mut watch::Receiver<Option<Leave>>,
-        proved: &mut bool,
-    ) -> End {
-        let door = Door { access: &self.access, settings: &self.settings, place };
-        let (sender, mut line) = wire::open(door, &self.client_id);
-        let end = loop {
-            let signal = {
-                let mut next = pin!(line.next());
-                match self.wait(next.as_mut(), leaving, Some(&sender)).await {
-                    Ok(signal) => signal,
-                    Err(end) => break end,
-                }
-            };
-            match signal {
-                Ok(Signal::Welcome) => {
-                    if sender.subscribe(&self.heard).is_err() {
-                        return End::Broke(Fault::Overfull);
-                    }
-                }
-                Ok(Signal::Subscribed(answers)) => {
-                    *proved = true;
-                    self.repeats.forget();
-                    self.look_at(&answers);
-                    if self.set_online(true).await.is_err() {
-                        break End::Stopped;
-                    }
-                }
-                Ok(Signal::Arrived(publication)) => {
-                    if let Some(word) = self.read(&publication)
-                        && self.words.send(word).await.is_err()
-                    {
-                        break End::Stopped;
-                    }
-                }
-                Ok(Signal::Disconnected) => {}
-                Err(fault) => return End::Broke(fault),
-            }
         };
-        wire::part(&sender, &mut line).await;
-        end
-    }
-
-    /// Waits for what comes next on the line, and meanwhile sends what is to be told.
-    async fn wait<T>(
-        &mut self,
-        mut next: impl Future<Output = T> + Unpin,
-        leaving: &mut watch::Receiver<Option<Leave>>,
-        sender: Option<&Sender>,
-    ) -> Result<T, End> {
-        loop {
-            tokio::select! {
-                biased;
-                why = leaving.wait_for(Option::is_some) => {
-                    // Who would say so lives as long as this.
-                    if let Some(why) = why.ok().and_then(|why| *why) {
-                        return Err(End::Again(why));
-                    }
-                }
-                message = self.out.recv() => match message {
-                    Some(message) => self.send(&message, sender),
-                    None => return Err(End::Stopped),
-                },
-                next = &mut next => return Ok(next),
-            }
-        }
+        (line, session)
     }
 
     /// Hands a message to the line, if there is one. One that is lost is missed by its number.
@@ -277,12 +154,49 @@ impl Session {
         }
     }
 
-    async fn set_online(&mut self, online: bool) -> Result<(), mpsc::error::SendError<Word>> {
+    async fn set_online(&mut self, online: bool) -> Result<(), Over> {
         if self.online == online {
             return Ok(());
         }
         self.online = online;
         self.counters.online.store(online, Relaxed);
-        self.words.send(Word::Linked(online)).await
+        self.words.send(Word::Linked(online)).await.map_err(|_| Over)
+    }
+}
+
+impl Work for Session {
+    async fn hear(&mut self, signal: Signal, on: On<'_>) -> Result<Proof, Cease> {
+        match signal {
+            Signal::Welcome => on.sender.subscribe(&self.heard)?,
+            Signal::Subscribed(answers) => {
+                self.look_at(&answers);
+                self.set_online(true).await?;
+                return Ok(Proof::Given);
+            }
+            Signal::Arrived(publication) => {
+                if let Some(word) = self.read(&publication) {
+                    self.words.send(word).await.map_err(|_| Over)?;
+                }
+            }
+            Signal::Disconnected => {}
+        }
+        Ok(Proof::Open)
+    }
+
+    async fn prepare(&mut self, sender: Option<&Sender>) -> Result<(), Over> {
+        if let Some(message) = self.ready.take() {
+            self.send(&message, sender);
+        }
+        Ok(())
+    }
+
+    async fn turn(&mut self) -> Result<(), Over> {
+        self.ready = Some(self.out.recv().await.ok_or(Over)?);
+        Ok(())
+    }
+
+    async fn lost(&mut self, fault: Option<&Fault>) -> Result<(), Over> {
+        self.counters.faults.fetch_add(u64::from(fault.is_some()), Relaxed);
+        self.set_online(false).await
     }
 }
