@@ -1,4 +1,4 @@
-//! How fast a mixture of frames is read, beside `TheengsDecoder` (PyPI) and `advlib` (npm), in one run:
+//! How fast a mixture of frames is read, beside `TheengsDecoder` (`PyPI`) and `advlib` (npm), in one run:
 //! `cargo bench --bench peers`. `install` gets the two and puts them beside the build.
 //!
 //! Everybody reads the same frames from memory, on the same core, each in the form that it takes:
@@ -11,10 +11,11 @@ use std::{
     hint::black_box,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use beacon_gateway::{
+    clock::Clock,
     decode::decode_line,
     engine::frame::{Context, Frame, decode_in},
 };
@@ -121,8 +122,9 @@ fn read(data: &[u8]) -> bool {
 /// One round in this process.
 fn here_and_now<T>(inputs: &[T], is_read: impl Fn(&T) -> bool) -> Score {
     let read = inputs.iter().filter(|input| is_read(input)).count();
-    let (begun, mut frames) = (Instant::now(), 0_u32);
-    while begun.elapsed() < ROUND {
+    let clock = Clock::start();
+    let (begun, mut frames) = (clock.now(), 0_u32);
+    while clock.now().since(begun) < ROUND {
         for _ in 0..100 {
             for input in inputs {
                 black_box(is_read(input));
@@ -130,7 +132,7 @@ fn here_and_now<T>(inputs: &[T], is_read: impl Fn(&T) -> bool) -> Score {
         }
         frames += 100 * u32::try_from(inputs.len()).unwrap();
     }
-    let seconds = begun.elapsed().as_secs_f64();
+    let seconds = clock.now().since(begun).as_secs_f64();
     Score { frames: f64::from(frames), seconds, read: read as u64 }
 }
 

@@ -12,10 +12,9 @@ use std::{
     num::NonZero,
     sync::atomic::{AtomicUsize, Ordering},
     thread::{self, available_parallelism},
-    time::Instant,
 };
 
-use beacon_gateway::engine::frame::sensor::built_in;
+use beacon_gateway::{clock::Clock, engine::frame::sensor::built_in};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use trial::{Matches, Tried, arbitrary_content, arbitrary_frames};
@@ -42,7 +41,8 @@ struct Cli {
 
 fn main() {
     let cli = Cli::parse();
-    let begun = Instant::now();
+    let clock = Clock::start();
+    let begun = clock.now();
     let shares = shares(cli.frames);
     let found = side_by_side("arbitrary frames", shares.len(), |n| {
         let frames = shares.get(n).copied().unwrap_or_default();
@@ -56,7 +56,7 @@ fn main() {
     let tried = side_by_side("decoders", decoders.len(), |n| {
         decoders.get(n).map(|it| arbitrary_content(it, cli.tries, cli.seed)).unwrap_or_default()
     });
-    let seconds = begun.elapsed().as_secs();
+    let seconds = clock.now().since(begun).as_secs();
     if cli.json {
         println!("{}", as_json(&cli, &taken_for, &tried, seconds));
     } else {

@@ -54,22 +54,22 @@ pub(crate) fn arbitrary_frames(frames: u64, seed: u64) -> Matches {
 /// without a key.
 pub(crate) fn arbitrary_content(decoder: &'static Decoder, tries: u64, seed: u64) -> Tried {
     let mut random = Rng::with_seed(seed);
-    let mut tried = Tried::default();
+    let mut came_to = Tried::default();
     for _ in 0..tries {
         let data = content(decoder, &mut random);
         let name = random.choice(decoder.names).copied().unwrap_or_default();
         let key = BindKey::new(&random.u128(..).to_be_bytes()).filter(|_| random.bool());
         let address = random.bool().then_some(ADDRESS);
         match attempt(decoder, &data, name, address, key.as_ref()) {
-            Ok(()) => tried.read += 1,
-            Err(Stop::Malformed) => tried.malformed += 1,
-            Err(Stop::Encrypted(_)) => tried.encrypted += 1,
+            Ok(()) => came_to.read += 1,
+            Err(Stop::Malformed) => came_to.malformed += 1,
+            Err(Stop::Encrypted(_)) => came_to.encrypted += 1,
             Err(Stop::NotMine) => {}
         }
         let cut = data.get(..random.usize(..=data.len())).unwrap_or_default();
         let _shorter = attempt(decoder, cut, name, address, key.as_ref());
     }
-    tried
+    came_to
 }
 
 /// Has a decoder read its data, alone and in a whole advertisement.
@@ -111,7 +111,9 @@ fn content(decoder: &Decoder, random: &mut Rng) -> Vec<u8> {
     let length = random.usize(least..=most.min(least + 12));
     let mut data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
     if random.bool() {
-        data.iter_mut().for_each(|octet| *octet %= 0x20);
+        for octet in &mut data {
+            *octet %= 0x20;
+        }
     }
     // Some families repeat their address, from either end.
     let mut address = ADDRESS;
