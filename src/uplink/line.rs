@@ -41,6 +41,7 @@ use tracing::debug;
 pub(crate) use self::fault::{Fault, Lesson};
 pub use self::proxy::ProxyUrl;
 pub(super) use self::proxy::{Credentials, Proxy};
+pub(crate) use self::refusal::unsubscribed;
 use self::{
     bridge::{Bridge, Name},
     dial::Dial,

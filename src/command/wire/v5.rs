@@ -8,10 +8,7 @@ use rumqttc::{
         AsyncClient, ConnectionError, Event, EventLoop, StateError,
         mqttbytes::{
             self, QoS,
-            v5::{
-                ConnAck, Filter, Packet, PubAckReason, Publish, PublishProperties,
-                SubscribeReasonCode,
-            },
+            v5::{ConnAck, Filter, Packet, PubAckReason, Publish, PublishProperties},
         },
     },
 };
@@ -120,9 +117,9 @@ fn signal(event: Event) -> Option<Signal> {
             let kept_for = ack.properties.as_ref().and_then(|it| it.session_expiry_interval);
             Some(Signal::Welcome { session_present: ack.session_present, kept_for })
         }
-        Event::Incoming(Packet::SubAck(ack)) => {
-            Some(Signal::Subscribed(ack.return_codes.into_iter().map(denial).collect()))
-        }
+        Event::Incoming(Packet::SubAck(ack)) => Some(Signal::Subscribed(
+            ack.return_codes.into_iter().map(uplink::unsubscribed).collect(),
+        )),
         Event::Incoming(Packet::Publish(publish)) => Some(Signal::Arrived(Message {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
             payload: cut(&publish.payload),
@@ -135,20 +132,6 @@ fn signal(event: Event) -> Option<Signal> {
         }
         Event::Outgoing(Outgoing::Disconnect) => Some(Signal::Disconnected),
         _ => None,
-    }
-}
-
-/// The reasons of MQTT 5.0, 3.9.3.
-fn denial(code: SubscribeReasonCode) -> Option<&'static str> {
-    use SubscribeReasonCode as C;
-    match code {
-        C::Success(_) => None,
-        C::NotAuthorized => Some("0x87 not authorised"),
-        C::TopicFilterInvalid => Some("0x8F topic filter invalid"),
-        C::QuotaExceeded => Some("0x97 quota exceeded"),
-        C::WildcardSubscriptionsNotSupported => Some("0xA2 no subscriptions with `+`"),
-        C::ImplementationSpecific => Some("0x83 implementation specific error"),
-        _ => Some("0x80 unspecified error"),
     }
 }
 

@@ -8,7 +8,7 @@ use rumqttc::{
         AsyncClient, Event, EventLoop,
         mqttbytes::{
             QoS,
-            v5::{ConnAck, Filter, Packet, SubscribeReasonCode},
+            v5::{ConnAck, Filter, Packet},
         },
     },
 };
@@ -71,9 +71,9 @@ impl Line {
 fn signal(event: Event) -> Option<Signal> {
     match event {
         Event::Incoming(Packet::ConnAck(_)) => Some(Signal::Welcome),
-        Event::Incoming(Packet::SubAck(ack)) => {
-            Some(Signal::Subscribed(ack.return_codes.into_iter().map(denial).collect()))
-        }
+        Event::Incoming(Packet::SubAck(ack)) => Some(Signal::Subscribed(
+            ack.return_codes.into_iter().map(uplink::unsubscribed).collect(),
+        )),
         Event::Incoming(Packet::Publish(publish)) => Some(Signal::Arrived(Publication {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
             payload: cut(&publish.payload),
@@ -81,19 +81,5 @@ fn signal(event: Event) -> Option<Signal> {
         })),
         Event::Outgoing(Outgoing::Disconnect) => Some(Signal::Disconnected),
         _ => None,
-    }
-}
-
-/// The reasons of MQTT 5.0, 3.9.3.
-fn denial(code: SubscribeReasonCode) -> Option<&'static str> {
-    use SubscribeReasonCode as C;
-    match code {
-        C::Success(_) => None,
-        C::NotAuthorized => Some("0x87 not authorised"),
-        C::TopicFilterInvalid => Some("0x8F topic filter invalid"),
-        C::QuotaExceeded => Some("0x97 quota exceeded"),
-        C::WildcardSubscriptionsNotSupported => Some("0xA2 no subscriptions with `+` or `#`"),
-        C::ImplementationSpecific => Some("0x83 implementation specific error"),
-        _ => Some("0x80 unspecified error"),
     }
 }

@@ -1,7 +1,7 @@
-//! What the codes of a CONNACK mean: a code in, words for a technician out, and whether it may pass
-//! by itself.
+//! What the codes of a CONNACK and a SUBACK mean: a code in, words for a technician out, and of a CONNACK
+//! whether it may pass by itself.
 
-use rumqttc::v5::mqttbytes::v5::ConnectReturnCode;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, SubscribeReasonCode};
 
 /// What a refusal of CONNECT means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -21,6 +21,20 @@ impl Refusal {
     /// May pass by itself.
     pub(super) fn passing(why: &'static str) -> Self {
         Self { why, wants_human: false }
+    }
+}
+
+/// Why a subscription was not granted, if it was not: the reasons of MQTT 5.0, 3.9.3.
+pub(crate) fn unsubscribed(code: SubscribeReasonCode) -> Option<&'static str> {
+    use SubscribeReasonCode as C;
+    match code {
+        C::Success(_) => None,
+        C::NotAuthorized => Some("0x87 not authorised"),
+        C::TopicFilterInvalid => Some("0x8F topic filter invalid"),
+        C::QuotaExceeded => Some("0x97 quota exceeded"),
+        C::WildcardSubscriptionsNotSupported => Some("0xA2 no subscriptions with `+` or `#`"),
+        C::ImplementationSpecific => Some("0x83 implementation specific error"),
+        _ => Some("0x80 unspecified error"),
     }
 }
 
