@@ -29,7 +29,7 @@ mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
 #[cfg(test)]
-mod keys;
+mod tests;
 #[cfg(test)]
 mod totality;
 
