@@ -147,6 +147,16 @@ fn all() -> Vec<Published> {
             "xiaomi JTYJGD03MI, smoke 1",
         ),
         published(
+            "Home Assistant, test_event.py",
+            MIBEACON,
+            [
+                "585949194f73128783eddc0b34380a0200008d49ae28",
+                "b93eb3787eabda352edd94b667f5d5a9",
+                "dced83871273",
+            ],
+            "xiaomi XMWXKG01YL, button 1",
+        ),
+        published(
             "xiaomi-ble, test_Xiaomi_YLKG07YL_press, version 3",
             MIBEACON,
             [
