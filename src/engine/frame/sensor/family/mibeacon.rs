@@ -20,7 +20,7 @@ use crate::engine::frame::{
     Quantity as Q,
     sensor::{
         Bits, Decoder, Heard, Measured, Stop,
-        cipher::{self, Plain, TAG},
+        cipher::{self, Plain, TAG, reversed},
     },
 };
 use object::object;
@@ -209,8 +209,7 @@ fn beacon(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(),
     let (mut at, mut heard) = (5, *heard);
     if has(control::ADDRESS) {
         let tail = data.get(at..).ok_or(Stop::Malformed)?;
-        let [a, b, c, d, e, f] = *tail.first_chunk().ok_or(Stop::Malformed)?;
-        let address = [f, e, d, c, b, a];
+        let address = reversed(*tail.first_chunk().ok_or(Stop::Malformed)?);
         if *heard.address.get_or_insert(address) != address {
             return Err(Stop::NotMine);
         }
@@ -241,15 +240,15 @@ fn sealed(
     content: &[u8],
     measured: &mut Measured,
 ) -> Result<(), Stop> {
-    let (key, [a, b, c, d, e, f]) = heard.secrets()?;
+    let (key, address) = heard.secrets()?;
     let (content, tag) = content.split_last_chunk::<TAG>().ok_or(cipher::TRUNCATED)?;
     let (content, extended) = content.split_last_chunk::<3>().ok_or(cipher::TRUNCATED)?;
-    let head = data.get(2..5).ok_or(Stop::Malformed)?;
-    let nonce: [&[u8]; 3] = [&[f, e, d, c, b, a], head, extended];
+    let start = data.get(2..5).ok_or(Stop::Malformed)?;
+    let nonce: [&[u8]; 3] = [&reversed(address), start, extended];
     let plain = cipher::open(key, &nonce, ASSOCIATED, content, *tag)?;
     measured.sealed = true;
     if let (Some("LYWSD03MMC"), [.., count], [low, middle, high]) =
-        (measured.model, head, *extended)
+        (measured.model, start, *extended)
     {
         measured.freshness = Some(u32::from_le_bytes([*count, low, middle, high]));
     }
@@ -263,11 +262,12 @@ fn early(
     content: &[u8],
     measured: &mut Measured,
 ) -> Result<(), Stop> {
-    let (key, [_, b, c, d, e, f]) = heard.secrets()?;
+    let (key, address) = heard.secrets()?;
     let (content, [counter @ .., tag]) =
         content.split_last_chunk::<4>().ok_or(cipher::TRUNCATED)?;
-    let head = data.get(..5).ok_or(Stop::Malformed)?;
-    let nonce: [&[u8]; 3] = [head, counter, &[f, e, d, c, b]];
+    let start = data.get(..5).ok_or(Stop::Malformed)?;
+    let [end @ .., _] = &reversed(address);
+    let nonce: [&[u8]; 3] = [start, counter, end];
     let plain = cipher::open_early(key, &nonce, ASSOCIATED, content, *tag)?;
     measured.sealed = true;
     if is_plausible(&plain, measured) { Ok(()) } else { Err(cipher::WRONG_KEY) }

@@ -132,14 +132,13 @@ fn button(model: Option<&str>, value: &[u8], measured: &mut Measured) {
     // Switches in a wall tell which of their buttons were pressed at once, the leftmost first, and have
     // the two numbers the other way round.
     let together: &[u8] = match (model, number) {
-        (Some("K9B-2BTN"), 0) | (Some("K9B-3BTN"), 0) => &[0],
-        (Some("K9B-2BTN"), 1) | (Some("K9B-3BTN"), 1) => &[1],
+        (Some("K9B-1BTN" | "K9B-2BTN" | "K9B-3BTN"), 0) => &[0],
+        (Some("K9B-2BTN" | "K9B-3BTN"), 1) => &[1],
         (Some("K9B-2BTN"), 2) | (Some("K9B-3BTN"), 3) => &[0, 1],
         (Some("K9B-3BTN"), 2) => &[2],
         (Some("K9B-3BTN"), 4) => &[1, 2],
         (Some("K9B-3BTN"), 5) => &[0, 2],
         (Some("K9B-3BTN"), 6) => &[0, 1, 2],
-        (Some("K9B-1BTN"), 0) => &[0],
         (Some("K9B-1BTN" | "K9B-2BTN" | "K9B-3BTN"), _) => return,
         _ => &[],
     };
