@@ -58,7 +58,9 @@ pub(crate) fn arbitrary_content(decoder: &'static Decoder, tries: u64, seed: u64
     for _ in 0..tries {
         let data = content(decoder, &mut random);
         let name = random.choice(decoder.names).copied().unwrap_or_default();
-        let key = BindKey::new(&random.u128(..).to_be_bytes()).filter(|_| random.bool());
+        let octets = random.u128(..).to_be_bytes();
+        let octets = if random.bool() { &octets[..] } else { &octets[..12] };
+        let key = BindKey::new(octets).filter(|_| random.bool());
         let address = random.bool().then_some(ADDRESS);
         match attempt(decoder, &data, name, address, key.as_ref()) {
             Ok(()) => came_to.read += 1,

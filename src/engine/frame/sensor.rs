@@ -9,13 +9,16 @@
 //! | `table` | the table language |
 //! | `index` | finds the decoders that may know a structure |
 //! | `measured` | where values go; what is out of bounds stays out |
+//! | `cipher` | opens what is encrypted and checks what is signed, with the sender's key |
 //! | `family` | the built-in families, one file each |
+
+mod cipher;
 
 mod heard;
 pub use heard::{BindKey, Heard};
 
 mod family;
-pub use family::{About, built_in, families};
+pub use family::{About, Encryption, built_in, families};
 
 mod index;
 
@@ -25,6 +28,8 @@ pub use measured::{MAX_READINGS, Measured, Refusal, Stop};
 mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 mod totality;
 
