@@ -22,11 +22,11 @@ pub(super) const EID_FORMAT: &str = "Eddystone-EID";
 
 const UID: u8 = 0x00;
 const URL: u8 = 0x10;
-const TLM: u8 = 0x20;
+pub(super) const TLM: u8 = 0x20;
 const EID: u8 = 0x30;
 /// The version octet of unencrypted and of encrypted telemetry.
 const PLAIN_TLM: u8 = 0x00;
-const ENCRYPTED_TLM: u8 = 0x01;
+pub(super) const ENCRYPTED_TLM: u8 = 0x01;
 
 /// Eddystone-UID: a namespace and an instance.
 ///
@@ -75,12 +75,6 @@ pub(super) fn decode(data: &[u8]) -> Announced<Frame<'_>> {
         _ => None,
     }
 }
-
-/// True for telemetry that only the holder of the identity key can read.
-pub(super) fn is_encrypted(data: &[u8]) -> bool {
-    matches!(data, [TLM, ENCRYPTED_TLM, ..])
-}
-
 impl EddystoneUid {
     /// The two reserved octets at the end are left out by older beacons.
     fn decode(body: &[u8]) -> Option<Self> {
@@ -145,7 +139,6 @@ mod tests {
     #[test]
     fn what_is_not_spoken_is_unknown_and_not_malformed() {
         assert_eq!(decode(&[0x20, 0x01, 0x11, 0x22]), None, "encrypted telemetry");
-        assert!(is_encrypted(&[0x20, 0x01]));
         assert_eq!(decode(&[0x20, 0x02]), None, "telemetry of a later version");
         assert_eq!(decode(&[0x40]), None, "a tracker");
         assert_eq!(decode(&[0x41, 0x1b]), None, "a tracker");

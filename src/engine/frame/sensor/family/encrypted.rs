@@ -7,14 +7,16 @@
 use crate::engine::frame::{
     BtHome, Kind, bthome, eddystone, family,
     sensor::{
-        Decoder, Heard, Measured, Refusal, Stop,
+        Decoder, Heard, Measured, Refusal, Stop, Test,
         cipher::{self, TAG},
     },
 };
 
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder::service(family::BTHOME, u16::from_le_bytes(bthome::SERVICE)).code(bthome),
-    Decoder::service(family::EDDYSTONE_TLM, u16::from_le_bytes(eddystone::SERVICE)).code(tlm),
+    Decoder::service(family::EDDYSTONE_TLM, u16::from_le_bytes(eddystone::SERVICE))
+        .when(&[Test::is(0, eddystone::TLM), Test::is(1, eddystone::ENCRYPTED_TLM)])
+        .code(|_, _, _| Err(Stop::Encrypted(Refusal::NoKey))),
 ];
 
 /// Device information, perhaps the address; then objects, counter and tag.
@@ -50,9 +52,4 @@ const fn no_key_or(heard: &Heard<'_>) -> Stop {
         None => Stop::Encrypted(Refusal::NoKey),
         Some(_) => cipher::TRUNCATED,
     }
-}
-
-fn tlm(_: &Heard<'_>, data: &[u8], _: &mut Measured) -> Result<(), Stop> {
-    let encrypted = eddystone::is_encrypted(data);
-    Err(if encrypted { Stop::Encrypted(Refusal::NoKey) } else { Stop::NotMine })
 }
