@@ -1,7 +1,7 @@
 //! Frames whose meaning is published, and what they must be read as.
 
 use super::{Carrier, Measured};
-use crate::engine::frame::{Context, Frame, decode_in};
+use crate::engine::frame::{Context, Frame, Undecoded, decode_in};
 
 /// Advertising data of one structure, and of a name where there is one.
 pub(super) fn advertisement(carrier: Carrier, name: &str, data: &[u8]) -> Vec<u8> {
@@ -166,6 +166,14 @@ fn what_is_encrypted_with_a_key_that_is_sent_along_needs_none() {
             assert_eq!(answer, bit < 16, "bit {bit}");
         }
     }
+}
+
+/// From the PTM 215B user manual.
+#[test]
+fn the_key_that_a_switch_tells_when_it_is_put_into_service_is_no_reading() {
+    let data = hex::decode("71010000ab4b9a91852b70b8a652a05e92bb12a09f1b000015e2").unwrap();
+    let data = advertisement(Carrier::Company(0x03da), "", &data);
+    assert_eq!(decode_in(&data, Context::default()), Err(Undecoded::Unknown));
 }
 
 #[test]

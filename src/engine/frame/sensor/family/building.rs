@@ -19,6 +19,9 @@ use crate::engine::frame::{
 
 const ENOCEAN: &str = "enocean";
 const ENOCEAN_COMPANY: u16 = 0x03da;
+const SWITCH: &str = "PTM 215B";
+/// How the addresses of all switches begin.
+const SWITCHES: [u8; 2] = [0xe2, 0x15];
 const LAIRD: &str = "laird";
 const HIBOUAIR: &str = "hibouair";
 const ESTIMOTE: &str = "estimote";
@@ -27,7 +30,7 @@ pub(super) const ABOUT: &[About] = &[
     About {
         family: ENOCEAN,
         name: "EnOcean BLE",
-        models: &["PTM 215B", "STM 550B, EMDCB"],
+        models: &[SWITCH, "STM 550B, EMDCB"],
         quantities: &[
             Q::Button,
             Q::TemperatureC,
@@ -110,7 +113,7 @@ pub(super) const DECODERS: &[Decoder] = &[
     Decoder::company(ENOCEAN, ENOCEAN_COMPANY)
         .length(9)
         .counter(Bits::le(0, 4))
-        .model("PTM 215B")
+        .model(SWITCH)
         .code(switch),
     Decoder::company(ENOCEAN, ENOCEAN_COMPANY)
         .at_least(10)
@@ -179,6 +182,16 @@ fn switch(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(),
 
 /// Counter, items, signature of four octets.
 fn telegram(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    match (data.len(), heard.address) {
+        // A switch that is put into service tells its key and its address, and nothing else.
+        (26, _) if data.ends_with(&[SWITCHES[1], SWITCHES[0]]) => return Err(Stop::NotMine),
+        // One that adds an owner's data to each telegram is told from the others by its address.
+        (10 | 11 | 13, Some([high, low, ..])) if [high, low] == SWITCHES => {
+            measured.model = Some(SWITCH);
+            return switch(heard, data, measured);
+        }
+        _ => {}
+    }
     let end = data.len().checked_sub(4).ok_or(Stop::Malformed)?;
     let mut rest = data.get(4..end).ok_or(Stop::Malformed)?;
     // From 0x30 on the telegram is about putting into service.

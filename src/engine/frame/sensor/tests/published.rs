@@ -158,6 +158,17 @@ pub(super) const PUBLISHED: &[Published] = &[
             "enocean PTM 215B, button 1",
         )
     },
+    // With two octets of an owner's: nobody published one; made by another program.
+    Published {
+        freshness: Some(0x0460),
+        signed: true,
+        ..published(
+            "made",
+            ENOCEAN,
+            ["60040000111234f9285ce1", "3dda31ad44767ae3ce56dce2b3ce2abb", "e215000019b8"],
+            "enocean PTM 215B, button 1",
+        )
+    },
     Published {
         freshness: Some(0x27fb),
         signed: true,
