@@ -10,6 +10,9 @@ pub use advertisement::{
     AddressKind, Advertisement, DeviceAddress, NotAnAddress, ReceiverId, Rssi, parse_octets,
 };
 
+mod find;
+pub use find::{HeardSensor, Lasting, Unveiled};
+
 mod footfall;
 pub use footfall::{Count, FootfallSeed, FootfallSettings, ROUNDED_TO};
 

@@ -19,6 +19,7 @@ mod registry;
 mod remote;
 mod replay;
 mod rotating;
+mod scan;
 mod simulate;
 mod simulation;
 mod standby;
