@@ -8,6 +8,7 @@ use super::{Pulse, status::Status};
 use crate::{
     clock::{Account, Basis},
     command,
+    discovery::DiscoveryTotals,
     engine::{ClockQuality, RadioState, ReceiverId, Uptime, WallClock},
     outbox::{self, DiskState},
     relay::RelayTotals,
@@ -35,6 +36,8 @@ pub(super) struct Report<'a> {
     pub(super) relay: RelayTotals,
     /// What passes between the gateways of a pair.
     pub(super) standby: StandbyTotals,
+    /// What Home Assistant was told.
+    pub(super) discovery: DiscoveryTotals,
     /// The other gateway of a pair; empty without one.
     pub(super) peer: &'a str,
     /// Who is enrolled, and whether that is known at all.
@@ -136,6 +139,14 @@ impl Report<'_> {
                 "faults": self.relay.faults,
             },
             "standby": self.pair_counters(),
+            "discovery": {
+                "published": self.discovery.published,
+                "removed": self.discovery.removed,
+                "refused": self.discovery.refused,
+                "left_out": self.discovery.left_out,
+                "faults": self.discovery.faults,
+                "online": self.discovery.online,
+            },
             "engine": {
                 "received": counts.received,
                 "malformed": counts.malformed,

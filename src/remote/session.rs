@@ -194,7 +194,7 @@ impl Session {
             Signal::Arrived(Publication { topic, payload, retained }) => {
                 self.desk.handle_message(self.clock.now(), &topic, &payload, retained);
             }
-            Signal::Disconnected => {}
+            Signal::Answered(_) | Signal::Disconnected => {}
         }
         Ok(())
     }

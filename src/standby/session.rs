@@ -175,7 +175,7 @@ impl Session {
                         break End::Stopped;
                     }
                 }
-                Ok(Signal::Disconnected) => {}
+                Ok(Signal::Answered(_) | Signal::Disconnected) => {}
                 Err(fault) => return End::Broke(fault),
             }
         };

@@ -6,6 +6,7 @@ mod cold_chain;
 mod command;
 mod config;
 mod demo;
+mod discovery;
 mod enrolment;
 mod false_matches;
 mod footfall;

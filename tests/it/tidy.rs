@@ -131,6 +131,7 @@ fn rooms_do_not_know_each_other_but_for_what_they_hand_over() {
         ("src/remote", ["crate::outbox", "crate::command", "crate::gateway"]),
         ("src/outbox", ["crate::scan", "crate::uplink", "crate::gateway"]),
         ("src/uplink", ["crate::scan", "crate::gateway", "crate::registry"]),
+        ("src/discovery", ["crate::scan", "crate::gateway", "crate::outbox"]),
     ] {
         for (path, text) in sources(room) {
             for word in strangers {

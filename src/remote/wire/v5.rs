@@ -8,7 +8,7 @@ use rumqttc::{
         AsyncClient, Event, EventLoop,
         mqttbytes::{
             QoS,
-            v5::{ConnAck, Filter, Packet, SubscribeReasonCode},
+            v5::{ConnAck, Filter, Packet, PubAckReason, PublishProperties, SubscribeReasonCode},
         },
     },
 };
@@ -43,6 +43,19 @@ impl Sender {
         self.0.try_publish(topic, QoS::AtMostOnce, false, payload).map_err(|_| NotTaken)
     }
 
+    pub(super) fn retain(&self, topic: &str, payload: Vec<u8>) -> Result<(), NotTaken> {
+        let properties = PublishProperties {
+            // UTF-8 text (MQTT 5.0, 3.3.2.3.2).
+            payload_format_indicator: Some(1),
+            content_type: Some("application/json".to_owned()),
+            ..PublishProperties::default()
+        };
+        let (qos, retain) = (QoS::AtLeastOnce, true);
+        self.0
+            .try_publish_with_properties(topic, qos, retain, payload, properties)
+            .map_err(|_| NotTaken)
+    }
+
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
         self.0.try_disconnect().map_err(|_| NotTaken)
     }
@@ -74,6 +87,7 @@ fn signal(event: Event) -> Option<Signal> {
         Event::Incoming(Packet::SubAck(ack)) => {
             Some(Signal::Subscribed(ack.return_codes.into_iter().map(denial).collect()))
         }
+        Event::Incoming(Packet::PubAck(ack)) => Some(Signal::Answered(answer(ack.reason))),
         Event::Incoming(Packet::Publish(publish)) => Some(Signal::Arrived(Publication {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
             payload: cut(&publish.payload),
@@ -94,6 +108,19 @@ fn denial(code: SubscribeReasonCode) -> Option<&'static str> {
         C::QuotaExceeded => Some("0x97 quota exceeded"),
         C::WildcardSubscriptionsNotSupported => Some("0xA2 no subscriptions with `+` or `#`"),
         C::ImplementationSpecific => Some("0x83 implementation specific error"),
+        _ => Some("0x80 unspecified error"),
+    }
+}
+
+/// The reasons of MQTT 5.0, 3.4.2.1.
+fn answer(reason: PubAckReason) -> Option<&'static str> {
+    use PubAckReason as R;
+    match reason {
+        R::Success | R::NoMatchingSubscribers => None,
+        R::NotAuthorized => Some("0x87 not authorised"),
+        R::QuotaExceeded => Some("0x97 quota exceeded"),
+        R::TopicNameInvalid => Some("0x90 topic name invalid"),
+        R::PayloadFormatInvalid => Some("0x99 payload format invalid"),
         _ => Some("0x80 unspecified error"),
     }
 }
