@@ -4,11 +4,15 @@
 //! What is outdated goes first, then descriptions, then values. A message is sent again only when it
 //! differs from the one of its topic that this connection has had answered; a new connection begins with
 //! none, since the broker may be another one, or have lost what it kept.
+//!
+//! A broker says no in its answer, or by closing the connection, or both. Either way the message is put
+//! aside, and others go on; after three in a row the room rests.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -17,7 +21,7 @@ use super::{
     memory::Memory,
     message::{Names, state},
 };
-use crate::engine::frame::Kind;
+use crate::engine::{Uptime, frame::Kind};
 
 /// A fixture of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -48,7 +52,11 @@ pub(super) struct Desk {
     /// What this connection has had answered, by the sum of its payload.
     sent: HashMap<String, u64>,
     pending: BTreeMap<(Rank, String), Vec<u8>>,
-    waiting: Option<(Message, Rank)>,
+    waiting: Option<Message>,
+    /// What a broker would not take, and until when it is left in peace with that.
+    aside: BTreeMap<String, Uptime>,
+    /// So many were not taken since one was.
+    refused: u32,
     /// Something must be written down before the next message.
     ahead: bool,
     /// Something is to be written down when there is time.
@@ -63,6 +71,12 @@ enum Rank {
     Description,
     Value,
 }
+
+/// For how long a broker is left in peace with what it would not take.
+pub(super) const REST: Duration = Duration::from_mins(10);
+
+/// After so many refusals in a row nothing else is tried for as long.
+const PATIENCE: u32 = 3;
 
 /// How many things of one fixture are shown. The richest sensor in the table tells fewer than 20.
 const MOST_ENTITIES: usize = 64;
@@ -89,16 +103,19 @@ impl Desk {
             sent: HashMap::new(),
             pending: BTreeMap::new(),
             waiting: None,
+            aside: BTreeMap::new(),
+            refused: 0,
             ahead: false,
             behind: false,
             left_out: 0,
         };
-        desk.begin();
+        desk.begin(Uptime::ZERO);
         desk
     }
 
     /// A connection stands, of which nothing is known.
-    pub(super) fn begin(&mut self) {
+    pub(super) fn begin(&mut self, now: Uptime) {
+        self.aside.retain(|_, until| *until > now);
         self.sent.clear();
         self.pending.clear();
         self.waiting = None;
@@ -163,21 +180,46 @@ impl Desk {
         if self.waiting.is_some() || self.ahead {
             return None;
         }
-        let ((rank, topic), payload) = self.pending.pop_first()?;
+        let ((_, topic), payload) = self.pending.pop_first()?;
         let message = Message { topic, payload };
-        self.waiting = Some((message.clone(), rank));
+        self.waiting = Some(message.clone());
         Some(message)
     }
 
-    /// The broker answered: it has the message, or will not take it. Returns what was answered.
-    pub(super) fn answered(&mut self, accepted: bool) -> Option<Message> {
-        let (message, _) = self.waiting.take()?;
-        if accepted && message.payload.is_empty() {
+    /// The broker has the message that waited. Returns which.
+    pub(super) fn accepted(&mut self) -> Option<Message> {
+        let message = self.waiting.take()?;
+        self.refused = 0;
+        if message.payload.is_empty() {
             self.behind |= self.memory.topics.remove(&message.topic);
         }
-        // One that was not taken is not tried again over this connection.
         self.sent.insert(message.topic.clone(), sum(&message.payload));
         Some(message)
+    }
+
+    /// The broker will not take the message that waited, or the connection broke of it or beside it.
+    /// Returns which.
+    pub(super) fn refused(&mut self, now: Uptime) -> Option<Message> {
+        let message = self.waiting.take()?;
+        self.refused += 1;
+        self.aside.insert(message.topic.clone(), now + REST);
+        self.pending.retain(|(_, topic), _| *topic != message.topic);
+        Some(message)
+    }
+
+    /// Whether so much was refused that the broker is to be left in peace.
+    pub(super) fn wants_rest(&self) -> bool {
+        self.refused >= PATIENCE
+    }
+
+    /// The same; after the rest everything is tried again.
+    pub(super) fn take_rest(&mut self) -> bool {
+        let rests = self.wants_rest();
+        if rests {
+            self.refused = 0;
+            self.aside.clear();
+        }
+        rests
     }
 
     /// How many quantities, buttons and alerts were left out since it was asked last.
@@ -212,9 +254,10 @@ impl Desk {
         if rank != Rank::Outdated && self.memory.topics.insert(topic.clone()) {
             self.ahead = true;
         }
-        let waits = self.waiting.as_ref().filter(|(message, _)| message.topic == topic);
+        let waits = self.waiting.as_ref().filter(|message| message.topic == topic);
         let has = match waits {
-            Some((message, _)) => message.payload == payload,
+            _ if self.aside.contains_key(&topic) => true,
+            Some(message) => message.payload == payload,
             None => self.sent.get(&topic) == Some(&sum(&payload)),
         };
         let key = (rank, topic);
@@ -248,6 +291,10 @@ mod tests {
     use super::*;
     use crate::engine::frame::Quantity;
 
+    fn at(seconds: i64) -> Uptime {
+        Uptime::from_micros(seconds * 1_000_000)
+    }
+
     fn names(prefix: &str) -> Names {
         let name = |text: &str| text.parse().unwrap();
         Names::new((name("t"), name("s"), name("g")), prefix)
@@ -277,7 +324,7 @@ mod tests {
             assert!(desk.poll().is_none(), "one waits for its answer");
             let removed = if message.payload.is_empty() { "-" } else { "" };
             sent.push(format!("{removed}{}", message.topic));
-            desk.answered(true).unwrap();
+            desk.accepted().unwrap();
         }
     }
 
@@ -299,7 +346,7 @@ mod tests {
         assert_eq!(send_all(&mut desk), [STATE]);
         desk.look(&latest(&[("fridge", told(5.0))]));
         assert_eq!(send_all(&mut desk), [""; 0], "the same");
-        desk.begin();
+        desk.begin(at(0));
         assert_eq!(send_all(&mut desk), [GATEWAY, WARM, TEMPERATURE, STATE], "another broker");
     }
 
@@ -311,7 +358,7 @@ mod tests {
         let mut desk = Desk::new(true, names("ha"), places(&["fridge"]), before.memory.clone());
         let mut messages = Vec::new();
         while let Some(message) = desk.poll() {
-            desk.answered(true);
+            desk.accepted();
             messages.push(message);
         }
         assert_eq!(messages.len(), 4);
@@ -351,13 +398,41 @@ mod tests {
         let mut desk = Desk::new(false, names("ha"), places(&["fridge", "door"]), memory);
         desk.look(&latest(&[("fridge", told(9.0))]));
         desk.poll().unwrap();
-        desk.answered(false);
+        desk.refused(at(0));
         let sent = send_all(&mut desk);
         assert!(sent.len() == 6 && sent.iter().all(|topic| topic.starts_with('-')), "{sent:?}");
         assert_eq!(desk.memory.topics.len(), 1, "the one that was refused");
-        desk.begin();
+        desk.begin(at(599));
+        assert_eq!(send_all(&mut desk), [""; 0], "it is left in peace for a while");
+        desk.begin(at(600));
         assert_eq!(send_all(&mut desk).len(), 1);
         assert!(desk.memory.topics.is_empty());
+    }
+
+    #[test]
+    fn what_a_broker_refuses_is_put_aside_and_after_three_in_a_row_the_room_rests() {
+        let mut desk = Desk::new(true, names("ha"), places(&["fridge"]), Memory::default());
+        desk.look(&latest(&[("fridge", told(1.0))]));
+        desk.poll_memory();
+        for refused in [GATEWAY, WARM] {
+            assert_eq!(desk.poll().unwrap().topic, refused);
+            assert_eq!(desk.refused(at(1)).unwrap().topic, refused);
+            assert!(!desk.take_rest());
+        }
+        // One that is taken shows that not all is refused.
+        assert_eq!(send_all(&mut desk), [TEMPERATURE, STATE]);
+        desk.begin(at(2));
+        assert_eq!(send_all(&mut desk), [TEMPERATURE, STATE]);
+        desk.begin(at(700));
+        for _ in 0..3 {
+            assert!(!desk.take_rest());
+            desk.poll().unwrap();
+            desk.refused(at(700)).unwrap();
+        }
+        assert!(desk.refused(at(700)).is_none(), "nothing waited");
+        assert!(desk.take_rest() && !desk.take_rest());
+        desk.begin(at(701));
+        assert_eq!(send_all(&mut desk).len(), 4, "everything is tried again");
     }
 
     #[test]
@@ -369,14 +444,14 @@ mod tests {
         let first = desk.poll().unwrap();
         desk.look(&latest(&[("fridge", told(3.0))]));
         desk.look(&latest(&[("fridge", told(4.0))]));
-        desk.answered(true);
+        desk.accepted();
         let second = desk.poll().unwrap();
         let value = |message: &Message| -> Value {
             let document: Value = serde_json::from_slice(&message.payload).unwrap();
             document["readings"]["temperature_c_0"].clone()
         };
         assert_eq!((value(&first), value(&second)), (2.0.into(), 4.0.into()));
-        desk.answered(true);
+        desk.accepted();
         assert!(desk.poll().is_none());
     }
 

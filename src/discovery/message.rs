@@ -255,7 +255,9 @@ fn key(quantity: Quantity, instance: u8) -> String {
 fn node(names: &[&str]) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
     let joined = names.join("_");
-    if names.iter().all(|name| name.chars().all(is_plain)) {
+    // Alone, a name has nothing to be joined with.
+    let is_plain_alone = |c: char| is_plain(c) || (c == '_' && names.len() == 1);
+    if names.iter().all(|name| name.chars().all(is_plain_alone)) {
         return joined;
     }
     let level: String =
@@ -348,6 +350,15 @@ mod tests {
         assert_eq!(document["heard"], true);
         assert_eq!(read(None)["heard"], false);
         assert_eq!(read(None)["readings"], json!({}));
+    }
+
+    #[test]
+    fn an_alert_keeps_the_name_that_its_operator_gave_it() {
+        for (rule, topic) in
+            [("too_warm", "alert_too_warm"), ("too.warm", "alert_too_warm_26626f46")]
+        {
+            assert_eq!(object_id(&Entity::Alert(rule.to_owned())), topic);
+        }
     }
 
     #[test]

@@ -4,12 +4,21 @@
 //! Promises to end once the engine has, and that whatever a broker keeps of ours was written down before
 //! it was sent.
 
-use std::{path::PathBuf, pin::pin, sync::Arc, sync::atomic::Ordering::Relaxed};
+use std::{
+    path::PathBuf,
+    pin::pin,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{DiscoveryCounters, Latest, desk::Desk, memory::MemoryFile};
+use super::{
+    DiscoveryCounters, Latest,
+    desk::{Desk, REST},
+    memory::MemoryFile,
+};
 use crate::{
     clock::Clock,
     engine::Uptime,
@@ -42,6 +51,8 @@ enum End {
     Stopped,
     /// It is to be made anew.
     Again(Leave),
+    /// The broker refuses what it is sent.
+    Rests,
     /// It was not made, or it broke.
     Broke(Fault),
 }
@@ -64,11 +75,12 @@ impl Session {
             self.set_online(false);
             let delay = match end {
                 End::Stopped => break,
+                End::Rests => Duration::ZERO,
                 End::Again(why) => {
                     if why == Leave::Return {
                         route.return_to_first();
                     }
-                    std::time::Duration::ZERO
+                    Duration::ZERO
                 }
                 End::Broke(fault) => {
                     self.counters.faults.fetch_add(1, Relaxed);
@@ -76,8 +88,18 @@ impl Session {
                     let delay =
                         route.ended(&Ending { lesson: fault.lesson(), proved, stood }, chance());
                     self.repeats.tell(&fault, delay, self.clock.now());
+                    // Some brokers refuse a message by hanging up.
+                    self.refused(None);
                     delay
                 }
+            };
+            let delay = if self.desk.take_rest() {
+                let what = "The broker refused three messages for Home Assistant in a row, or hung up at \
+                            them; it is left in peace with them for a while. Look at its access rules.";
+                warn!(rest_s = REST.as_secs(), "{what}");
+                REST
+            } else {
+                delay
             };
             leave.send_replace(None);
             let over = pin!(tokio::time::sleep(delay));
@@ -109,15 +131,23 @@ impl Session {
             };
             match signal {
                 Ok(Signal::Welcome) => {
-                    self.desk.begin();
+                    self.desk.begin(self.clock.now());
                     self.set_online(true);
-                    let broker = self.access.broker_at(place);
-                    info!(%broker, "Telling Home Assistant of the fixtures.");
                 }
-                Ok(Signal::Answered(why)) => {
+                Ok(Signal::Answered(None)) => {
+                    if !*proved {
+                        let broker = self.access.broker_at(place);
+                        info!(%broker, "Home Assistant is told of the fixtures by this broker.");
+                    }
                     *proved = true;
                     self.repeats.forget();
-                    self.answered(why);
+                    self.accepted();
+                }
+                Ok(Signal::Answered(Some(why))) => {
+                    self.refused(Some(why));
+                    if self.desk.wants_rest() {
+                        break End::Rests;
+                    }
                 }
                 Ok(_) => {}
                 Err(fault) => return End::Broke(fault),
@@ -179,24 +209,25 @@ impl Session {
         Ok(())
     }
 
-    fn answered(&mut self, why: Option<&'static str>) {
+    fn accepted(&mut self) {
         self.asked = None;
-        let Some(message) = self.desk.answered(why.is_none()) else { return };
-        let counter = match why {
-            Some(why) => {
-                // Each of hundreds may be refused for the same reason; the counter tells how many.
-                if self.counters.refused.load(Relaxed) == 0 {
-                    let topic = message.topic;
-                    let what = "The broker does not take a message for Home Assistant; further ones are \
-                                only counted. Look at its access rules.";
-                    warn!(topic, why, "{what}");
-                }
-                &self.counters.refused
-            }
-            None if message.payload.is_empty() => &self.counters.removed,
-            None => &self.counters.published,
-        };
+        let Some(message) = self.desk.accepted() else { return };
+        let removed = message.payload.is_empty();
+        let counter = if removed { &self.counters.removed } else { &self.counters.published };
         counter.fetch_add(1, Relaxed);
+    }
+
+    /// The message that waits was not taken; `why` is what the broker said, if anything.
+    fn refused(&mut self, why: Option<&'static str>) {
+        self.asked = None;
+        let Some(message) = self.desk.refused(self.clock.now()) else { return };
+        // Each of hundreds may be refused for the same reason; the counter tells how many.
+        if self.counters.refused.fetch_add(1, Relaxed) == 0 {
+            let (topic, why) = (message.topic, why.unwrap_or("it hung up"));
+            let what = "The broker does not take a message for Home Assistant; further ones are only \
+                        counted.";
+            warn!(topic, why, "{what}");
+        }
     }
 
     /// Writes down what is to be, without holding up anybody else.
