@@ -147,7 +147,9 @@ impl Desk {
             let known = self.memory.fixtures.entry(id.clone()).or_default();
             for entity in entities(place, told) {
                 if known.contains(&entity) {
-                } else if known.len() < MOST_ENTITIES {
+                    continue;
+                }
+                if known.len() < MOST_ENTITIES {
                     known.insert(entity);
                     self.ahead = true;
                 } else {

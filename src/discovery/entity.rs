@@ -47,6 +47,7 @@ const INCREASING: Option<&str> = Some("total_increasing");
 impl Shown {
     /// What a quantity is.
     #[expect(clippy::match_same_arms, reason = "in the order of the quantities, by what they are")]
+    #[expect(clippy::too_many_lines, reason = "one line a quantity")]
     pub(super) const fn of(quantity: Quantity) -> Self {
         use Quantity as Q;
         match quantity {

@@ -139,14 +139,7 @@ impl Report<'_> {
                 "faults": self.relay.faults,
             },
             "standby": self.pair_counters(),
-            "discovery": {
-                "published": self.discovery.published,
-                "removed": self.discovery.removed,
-                "refused": self.discovery.refused,
-                "left_out": self.discovery.left_out,
-                "faults": self.discovery.faults,
-                "online": self.discovery.online,
-            },
+            "discovery": discovery(self.discovery),
             "engine": {
                 "received": counts.received,
                 "malformed": counts.malformed,
@@ -433,6 +426,18 @@ pub(super) fn waiting(
         "clock": clock(account),
         "outbox": {"disk": disk.name()},
     }))
+}
+
+/// All that is counted of what Home Assistant was told.
+fn discovery(totals: DiscoveryTotals) -> Value {
+    json!({
+        "published": totals.published,
+        "removed": totals.removed,
+        "refused": totals.refused,
+        "left_out": totals.left_out,
+        "faults": totals.faults,
+        "online": totals.online,
+    })
 }
 
 /// How far the wall clock is to be trusted, and why.

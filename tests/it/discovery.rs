@@ -1,6 +1,5 @@
 //! What Home Assistant is told, by the real binary at a real mosquitto, as Home Assistant would see it:
 //! retained, to whoever comes later.
-#![expect(clippy::indexing_slicing, reason = "a JSON value has a null wherever it has nothing")]
 
 use std::{
     collections::BTreeMap,
@@ -53,7 +52,7 @@ impl Shop {
              backoff_max = \"50ms\"\n[discovery]\nhome_assistant = {on}\n\
              [[zone]]\nid = \"dairy\"\n\
              [[remote]]\nid = \"west\"\nformat = \"theengs\"\ntopics = [\"home/west/BTtoMQTT/+\"]\n",
-            self.path("state"),
+            self.path("state").display().to_string(),
             self.protocol,
             port = self.broker.port(),
         );

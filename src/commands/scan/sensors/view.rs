@@ -1,16 +1,13 @@
 //! The sensors as a table, as lines to paste, and as JSON.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-};
+use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
 use super::{Finder, Found, Key, fixture};
 use crate::{
     commands::{Failure, broken_pipe},
-    engine::{Rssi, Uptime, frame::Reading},
+    engine::{ReceiverId, Rssi, Unveiled, Uptime, frame::Reading},
 };
 
 /// How many rows fit a screen while it is renewed; all are told at the end.
@@ -134,9 +131,9 @@ impl Finder {
                 "families": found.families,
                 "model": found.model,
                 "name": found.name,
-                "address": found.address.as_ref().map(|it| it.as_str()),
+                "address": found.address.as_ref().map(Unveiled::as_str),
                 "address_lasts": found.address.as_ref().map(|it| it.lasting().name()),
-                "receiver": receiver.map(|it| it.as_str()),
+                "receiver": receiver.map(ReceiverId::as_str),
                 "rssi_loudest": at.and_then(|at| at.loudest).map(|Rssi(dbm)| dbm),
                 "rssi_median": at.and_then(|at| at.strengths.median()).map(|Rssi(dbm)| dbm),
                 "every_s": at.and_then(super::At::every_s),
@@ -158,24 +155,24 @@ impl Finder {
 
 /// The latest readings, as people write them; or why there are none.
 fn tells(found: &Found) -> String {
-    let mut told = String::new();
-    for reading in found.readings.values() {
-        let Reading { quantity, value, instance } = *reading;
-        let comma = if told.is_empty() { "" } else { ", " };
-        let number = if instance > 0 { format!("[{instance}]") } else { String::new() };
-        let (name, unit) = (quantity.name(), quantity.unit());
-        // Writing to a string cannot fail.
-        let _ = match reading.action() {
-            Some(action) => write!(told, "{comma}{name}{number} {}", action.name()),
-            None if unit.is_empty() => write!(told, "{comma}{name}{number} {value}"),
-            None => write!(told, "{comma}{name}{number} {value} {unit}"),
-        };
-    }
+    let told: Vec<String> = found.readings.values().map(text).collect();
+    let told = told.join(", ");
     match found.sealed() {
         Some(why) if told.is_empty() => why.to_owned(),
         Some(_) => format!("{told}; some frames are encrypted"),
         None if told.is_empty() => "-".to_owned(),
         None => told,
+    }
+}
+
+fn text(reading: &Reading) -> String {
+    let Reading { quantity, value, instance } = *reading;
+    let number = if instance > 0 { format!("[{instance}]") } else { String::new() };
+    let (name, unit) = (quantity.name(), quantity.unit());
+    match reading.action() {
+        Some(action) => format!("{name}{number} {}", action.name()),
+        None if unit.is_empty() => format!("{name}{number} {value}"),
+        None => format!("{name}{number} {value} {unit}"),
     }
 }
 
