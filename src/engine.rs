@@ -10,6 +10,9 @@ pub use advertisement::{
     AddressKind, Advertisement, DeviceAddress, NotAnAddress, ReceiverId, Rssi, parse_octets,
 };
 
+mod find;
+pub use find::{HeardSensor, Lasting, Unveiled};
+
 mod footfall;
 pub use footfall::{Count, FootfallSeed, FootfallSettings, ROUNDED_TO};
 
@@ -109,6 +112,9 @@ impl Checkpoint {
     }
 }
 
+/// The family of a sensor, and its model where that is told.
+pub type Product = (&'static str, Option<&'static str>);
+
 /// The whole core as one value.
 #[derive(Debug)]
 pub struct Engine {
@@ -122,6 +128,8 @@ pub struct Engine {
     now: Uptime,
     counts: Counts,
     canaries: BTreeMap<ReceiverId, Uptime>,
+    /// What each fixture is: family and model.
+    products: BTreeMap<String, Product>,
     /// A stranger's advertisement was looked at since the stack was last cleared.
     soiled: bool,
 }
@@ -140,6 +148,7 @@ impl Engine {
             now: Uptime::from_micros(i64::MIN),
             counts: Counts::default(),
             canaries: BTreeMap::new(),
+            products: BTreeMap::new(),
             soiled: false,
         }
     }
@@ -258,6 +267,11 @@ impl Engine {
         if let Some(hangs) = fixture.hangs {
             self.presence.calibrate(now, (index, hangs), receiver, rssi);
         }
+        if !self.products.contains_key(&fixture.id)
+            && let Some(frame) = frames.iter().find(|frame| frame.readings().next().is_some())
+        {
+            self.products.insert(fixture.id.clone(), (frame.family(), frame.model()));
+        }
         let (number, readings) =
             (frames.iter().find_map(Frame::number), frames.iter().flat_map(Frame::readings));
         let news = self.sensors.observe(now, (index, fixture), receiver, number, readings);
@@ -364,6 +378,7 @@ impl Engine {
         self.identity.replace(registry);
         if other_fixtures {
             self.sensors = Sensors::default();
+            self.products.clear();
             self.presence.forget_beacons();
         }
         report.visits_closed += self.lapse(now);
@@ -486,6 +501,11 @@ impl Engine {
             implausible_doubles: self.identity.implausible_doubles(),
             ..self.counts
         }
+    }
+
+    /// The family and, where its frames tell it, the model of a fixture that has told something.
+    pub fn product(&self, fixture: &str) -> Option<Product> {
+        self.products.get(fixture).copied()
     }
 
     /// The registry and its tables.

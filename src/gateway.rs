@@ -9,6 +9,7 @@
 //! | outbox without a disk | records, bytes | drop what is worth least, report how many | the disk may come back, the air does not |
 //! | engine → relay, in a receiver | `ITEMS_BOUND` | drop newest, count | what was not told now is of no use later |
 //! | engine → the other gateway of a pair | `WORDS_BOUND` | drop newest | it sees by the number what is missing, and asks for everything |
+//! | engine → discovery | the latest of each fixture | the latest replaces the one before | a dashboard shows what is, not what was |
 //! | the other gateway of a pair → engine | `WORDS_BOUND` | wait | the line waits, the engine does not |
 //! | outbox → uplink | the window in flight | wait | the broker's pace is the pace |
 //! | command → registrar → engine | one change | wait | the broker keeps what is not acknowledged |
@@ -62,6 +63,7 @@ pub use status::{Status, StatusError};
 use crate::{
     clock::Clock,
     command,
+    discovery::{self, Board},
     engine::{AddressSeed, ClockQuality, Engine, FootfallSeed, Identity, Registry, UnixTime},
     forget,
     outbox::{
@@ -211,6 +213,7 @@ pub async fn run_with(
     let remote = house.remote(credentials.as_deref())?;
     let relay = house.relay(credentials.as_deref())?;
     let standby = house.standby(credentials.as_deref())?;
+    let discovery = house.discovery(credentials.as_deref())?;
     let receipts = sweep::sweep(&house, &store.writes).await?;
 
     // Then the rooms, the last one first, so that nothing is made that nobody takes.
@@ -312,6 +315,14 @@ pub async fn run_with(
         }
         None => None,
     };
+    let board = discovery.map(|discovery| {
+        let (board, latest) = Board::new();
+        rooms.spawn(async move {
+            discovery::run(discovery, latest).await;
+            RoomEnd::Discovery
+        });
+        board
+    });
     let engine = house.engine(enrolled.registry, restored);
     forget::give_back();
     let drive = Drive {
@@ -328,6 +339,7 @@ pub async fn run_with(
         canaries: canaries_tx,
         spotter,
         pair,
+        board,
         appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });

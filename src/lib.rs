@@ -53,4 +53,5 @@ pub mod timeline;
 pub mod commands;
 pub mod decode;
 pub mod demo;
+pub mod discovery;
 pub mod evaluate;

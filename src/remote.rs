@@ -172,7 +172,7 @@ pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiv
                 .with_keys_in(own_broker.then_some("remote")),
         };
         let session = Session::new(clock, desk, Outlet::new(heard.clone()), stop.clone());
-        sessions.spawn(line.run(session));
+        sessions.spawn(async move { drop(line.run(session).await) });
     }
     drop(heard);
     while let Some(end) = sessions.join_next().await {

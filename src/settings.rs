@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    command,
+    command, discovery,
     engine::{
         Fixture, IdentitySettings, PresenceSettings as EnginePresence, ReceiverId, Tenant, Zone,
         ZoneId,
@@ -79,6 +79,8 @@ pub struct Settings {
     pub outbox: outbox::Settings,
     /// Where events go.
     pub uplink: uplink::Settings,
+    /// What is published for programs that show sensors.
+    pub discovery: discovery::Settings,
     /// Whose commands are obeyed.
     pub command: command::Settings,
     /// What it tells about itself.
@@ -400,6 +402,7 @@ impl Settings {
         remote::check(&self.remote, &self.uplink, &self.scan.receiver_ids())?;
         self.outbox.validate()?;
         self.command.validate()?;
+        self.discovery.check(self.gateway.role)?;
         self.health.check()?;
         self.check_zones()?;
         self.check_floor()?;
@@ -481,6 +484,17 @@ impl Settings {
             return Err(Invalid::new("footfall.enabled", "`true` in a standby", allowed));
         }
         Ok(())
+    }
+
+    /// The names in what Home Assistant is told.
+    pub fn discovery_names(&self) -> Result<discovery::Names, Invalid> {
+        let gateway = &self.gateway;
+        let names = (
+            name("gateway.tenant", &gateway.tenant)?,
+            name("gateway.store", &gateway.store)?,
+            name("gateway.name", &gateway.name)?,
+        );
+        Ok(discovery::Names::new(names, &self.discovery.home_assistant_prefix))
     }
 
     /// The topics of the other gateway of a pair.

@@ -71,7 +71,7 @@ pub use self::{
 };
 /// How connections are made, which the room of the commands makes, too.
 pub(crate) use self::{
-    line::{Broken, Door, Fault, Lesson, Line, unsubscribed},
+    line::{Broken, Door, Fault, Lesson, Line, unpublished, unsubscribed},
     lookout::{Leave, Lookout},
     repeats::Repeats,
     route::{Ending, Route},

@@ -110,6 +110,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
         found.extend(remotes(&settings, credentials.as_deref().map(Path::new)).await);
         found.extend(relay(&settings, credentials.as_deref().map(Path::new)).await);
         found.extend(pair(&settings, credentials.as_deref().map(Path::new)));
+        found.extend(discovery(&settings));
         if resolvable {
             found.extend(brokers(&settings).await);
         }
@@ -260,6 +261,19 @@ fn pair(settings: &Settings, credentials: Option<&Path>) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// Whether Home Assistant is told, and of how much.
+fn discovery(settings: &Settings) -> Option<Finding> {
+    let prefix = &settings.discovery.home_assistant_prefix;
+    let fixtures = settings.fixture.len();
+    settings.discovery.home_assistant.then(|| match fixtures {
+        0 => advice("discovery", "Home Assistant is told of no fixture: there is none".to_owned()),
+        _ => good(
+            "discovery",
+            &format!("Home Assistant is told of {fixtures} fixtures under `{prefix}/`"),
+        ),
+    })
 }
 
 /// What was found out about the receivers, if anything.

@@ -1,5 +1,8 @@
-//! `scan`: what the radio hears now. Subjects and fixtures by name, strangers only as a count.
+//! `scan`: what the radio hears now. Subjects and fixtures by name, strangers only as a count; with
+//! `--sensors` the sensors instead, listed or new.
 
+mod sensors;
+mod strengths;
 mod table;
 
 use std::{
@@ -12,16 +15,18 @@ use std::{
 use clap::Args;
 use tokio::sync::{mpsc, watch};
 
-use self::table::Table;
+use self::{sensors::Finder, table::Table};
 use super::{Common, Failure, run::signals, runtime, say, span};
 use crate::{
     clock::Clock,
-    engine::{Advertisement, Engine, Recognition, Resolution, VisitId},
-    gateway::{chain, identity, load_registry},
+    engine::{Advertisement, Engine, HeardSensor, Recognition, Resolution, VisitId},
+    gateway::{GatewayError, chain, client_id, identity, load_registry, scan_counters},
+    remote::{self, Remote},
     scan::{
         CanarySightings, Heard, ScanCounters, SourceEnds, live,
         record::{Recorder, Whose},
     },
+    settings::Settings,
 };
 
 #[derive(Args, Debug)]
@@ -36,6 +41,11 @@ pub(super) struct Options {
     /// Print one JSON object a second.
     #[arg(long)]
     json: bool,
+    /// Show the sensors that are heard, also by remote receivers, the loudest first, and at the end
+    /// the lines to list new ones by. Addresses and names of sensors that are not yours may be among
+    /// them: they are printed here, and kept nowhere.
+    #[arg(long)]
+    sensors: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -60,7 +70,18 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let mut requests = signals()?;
         let (heard_tx, mut heard) = mpsc::channel(HEARD_BOUND);
         let (stop_tx, stop) = watch::channel(false);
-        let counters = Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids()));
+        let mut finder = options.sensors.then(|| Finder::new(&settings));
+        let counters = if options.sensors {
+            Arc::new(scan_counters(&settings))
+        } else {
+            Arc::new(ScanCounters::for_receivers(settings.scan.receiver_ids()))
+        };
+        let distant = if options.sensors {
+            let remote = remotes(&settings, &counters, clock)?;
+            Some(tokio::spawn(remote::run(remote, heard_tx.clone(), stop.clone())))
+        } else {
+            None
+        };
         let (_canaries, canaries) = watch::channel(CanarySightings::new());
         let ends =
             SourceEnds { clock, heard: heard_tx, counters: Arc::clone(&counters), canaries, stop };
@@ -85,15 +106,20 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
                 _ = ticks.tick() => {
                     engine.handle_clock(clock.wall());
                     table.turn(clock.now());
-                    if options.json {
-                        table.print_json(clock.now())?;
-                    } else if is_live {
-                        table.print(clock.now(), true)?;
+                    match &finder {
+                        Some(finder) if options.json => finder.print_json(clock.now())?,
+                        Some(finder) if is_live => finder.print_live()?,
+                        None if options.json => table.print_json(clock.now())?,
+                        None if is_live => table.print(clock.now(), true)?,
+                        Some(_) | None => {}
                     }
                 }
                 heard = heard.recv() => match heard {
                     Some(Heard::Advertisement(advertisement)) => {
                         let known = known(&mut engine, &advertisement);
+                        if let Some(finder) = &mut finder {
+                            finder.hear(&advertisement, sensor(&mut engine, &advertisement));
+                        }
                         let whose = if known.is_some() { Whose::Known } else { Whose::Stranger };
                         table.hear(&advertisement, known);
                         if let Some(recorder) = &mut recorder {
@@ -112,11 +138,18 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         }
         stop_tx.send_replace(true);
         drop(heard);
-        if source.await.is_err() {
+        let near = source.await.is_err();
+        let far = match distant {
+            Some(distant) => distant.await.is_err(),
+            None => false,
+        };
+        if near || far {
             return Err(Failure::Defect("the scan panicked".to_owned()));
         }
-        if !options.json && !is_live {
-            table.print(clock.now(), false)?;
+        match finder {
+            Some(finder) if !options.json => finder.print_end()?,
+            None if !options.json && !is_live => table.print(clock.now(), false)?,
+            Some(_) | None => {}
         }
         if let Some(recorder) = recorder {
             let written = recorder.finish().map_err(|error| Failure::Failed(chain(&error)))?;
@@ -127,6 +160,32 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         }
         Ok(())
     })
+}
+
+/// The remote receivers, under a name of our own at the broker: the gateway that runs beside this keeps
+/// its line.
+fn remotes(settings: &Settings, counters: &ScanCounters, clock: Clock) -> Result<Remote, Failure> {
+    if settings.receiver_ids().is_empty() {
+        let found = "there is no receiver to listen with; see `scan.backend` and [[remote]]";
+        return Err(Failure::Configuration(found.to_owned()));
+    }
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let credentials = credentials.as_deref();
+    let groups = settings.remote_groups(credentials);
+    let name = format!("{}-scan", client_id(settings));
+    let remote = Remote::load(groups, credentials, &name, &counters.remotes, clock);
+    Ok(remote.map_err(GatewayError::from)?)
+}
+
+/// The sensor that an advertisement comes from, and the id that it is listed under.
+fn sensor<'a>(
+    engine: &mut Engine,
+    advertisement: &'a Advertisement,
+) -> Option<(HeardSensor<'a>, Option<String>)> {
+    let sensor = engine.find_sensor(advertisement)?;
+    let registry = engine.identity().registry();
+    let fixture = sensor.fixture.and_then(|index| registry.fixture(index));
+    Some((sensor, fixture.map(|fixture| fixture.id.clone())))
 }
 
 /// Whose advertisement it is: the name and what it is, unless it is a stranger's.

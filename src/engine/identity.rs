@@ -348,6 +348,19 @@ impl Identity {
         }
     }
 
+    /// Whether it comes from somebody who is enrolled, with a consent that is live or without one.
+    pub(super) fn is_subjects(
+        &mut self,
+        now: Uptime,
+        address: DeviceAddress,
+        frames: &[Frame<'_>],
+        uuids: impl Iterator<Item = [u8; 16]>,
+    ) -> bool {
+        let found = self.find(now, address, frames, uuids);
+        forget::burn_stack();
+        found.is_some_and(|found| matches!(found.target, Target::Subject(_)))
+    }
+
     /// Which of a subject's identifiers was heard: by what was sent, else by the address.
     fn tag(&self, subject: SubjectIndex, sent: Option<Sent>, address: DeviceAddress) -> u8 {
         let identifiers = self.registry.subject(subject).map_or(&[][..], |it| &it.identifiers);

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     checkpoint::{self, Earlier},
     clock::Clock,
+    discovery::Board,
     engine::{
         Counts, DeafCause, Engine, Enrolment, EnrolmentReport, Pseudonym, RadioState, ReceiverId,
         Registry, Said, Situation, Uptime, What,
@@ -92,6 +93,8 @@ pub(super) struct Drive {
     pub(super) spotter: Option<Spotter>,
     /// Where there is a second gateway that makes events when this one does not.
     pub(super) pair: Option<Pair>,
+    /// Where the latest of every fixture is shown, if anybody looks.
+    pub(super) board: Option<Board>,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
 }
@@ -267,6 +270,11 @@ impl Drive {
         let (mut records, mut changes) = (Vec::new(), Vec::new());
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
+            if let (Some(board), What::Sensor { fixture, said, .. }) =
+                (&self.board, &situation.what)
+            {
+                board.note(fixture, said, engine.product(fixture));
+            }
             records.push(self.record(&situation));
         }
         while let Some(change) = engine.poll_checkpoint() {

@@ -22,7 +22,8 @@ use crate::{
     checkpoint::{self, Restored},
     clock::Clock,
     command::{self, Command},
-    engine::{Engine, Registry, VisitId, WallClock},
+    discovery::{self, Discovery, DiscoveryCounters},
+    engine::{Engine, Fixture, Registry, VisitId, WallClock},
     outbox::{
         self, Opening, Read, Sequence,
         record::{Body, Record, RunId, Started},
@@ -57,6 +58,7 @@ pub(super) struct House {
     pub(super) command: Arc<command::Counters>,
     pub(super) relay: Arc<RelayCounters>,
     pub(super) standby: Arc<StandbyCounters>,
+    pub(super) discovery: Arc<DiscoveryCounters>,
     pub(super) caught_up: watch::Receiver<bool>,
 }
 
@@ -110,6 +112,7 @@ impl House {
             command: Arc::default(),
             relay: Arc::default(),
             standby: Arc::default(),
+            discovery: Arc::default(),
             caught_up,
         }
     }
@@ -208,6 +211,28 @@ impl House {
         let names = (client_id.as_str(), self.settings.topics()?, self.settings.peer_topics()?);
         let counters = Arc::clone(&self.standby);
         Ok(Some(Standby::load(settings, uplink, credentials, names, self.clock, counters)?))
+    }
+
+    /// The room that tells Home Assistant of the fixtures, or takes back what it told.
+    pub(super) fn discovery(
+        &self,
+        credentials: Option<&Path>,
+    ) -> Result<Option<Discovery>, GatewayError> {
+        let settings = &self.settings;
+        let place = |fixture: Fixture| discovery::Place {
+            zone: fixture.zone.map(|zone| zone.as_str().to_owned()),
+            rules: fixture.report.alerts.iter().map(|rule| rule.id.to_string()).collect(),
+            id: fixture.id,
+        };
+        let subject = discovery::Subject {
+            on: settings.discovery.home_assistant,
+            names: settings.discovery_names()?,
+            places: settings.fixtures()?.into_iter().map(place).collect(),
+            state_dir: &settings.gateway.state_dir,
+        };
+        let (client_id, counters) = (client_id(settings), Arc::clone(&self.discovery));
+        let uplink = &settings.uplink;
+        Ok(Discovery::load(subject, uplink, credentials, &client_id, self.clock, counters)?)
     }
 
     /// The engine's end of the way there.
@@ -323,6 +348,7 @@ impl House {
             role: self.settings.gateway.role,
             relay: self.relay.totals(),
             standby: self.standby.totals(),
+            discovery: self.discovery.totals(),
             peer: &self.settings.standby.peer,
             enrolled: self.ledger.read().count(),
             registry_lost: self.ledger.read().is_lost(),

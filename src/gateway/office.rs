@@ -31,6 +31,7 @@ pub(super) enum RoomEnd {
     Registrar,
     Relay,
     Standby,
+    Discovery,
     Engine(Result<Driven, OutboxGone>),
     Uplink,
     Outbox(Result<Result<(), OutboxError>, oneshot::error::RecvError>),
@@ -229,6 +230,7 @@ impl Closing {
                 | RoomEnd::Registrar
                 | RoomEnd::Relay
                 | RoomEnd::Standby
+                | RoomEnd::Discovery
                 | RoomEnd::Uplink
                 | RoomEnd::Outbox(Ok(Ok(()))),
             ) => None,
@@ -243,7 +245,7 @@ impl Closing {
             Ok(RoomEnd::Outbox(Err(_))) => Some(GatewayError::Panicked("outbox")),
             Err(error) if error.is_cancelled() => None,
             Err(_) => {
-                let rooms = "scan, engine, command, registrar, relay, standby or uplink";
+                let rooms = "scan, engine, command, registrar, relay, standby, discovery or uplink";
                 Some(GatewayError::Panicked(rooms))
             }
         };

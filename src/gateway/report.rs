@@ -8,6 +8,7 @@ use super::{Pulse, status::Status};
 use crate::{
     clock::{Account, Basis},
     command,
+    discovery::DiscoveryTotals,
     engine::{ClockQuality, RadioState, ReceiverId, Uptime, WallClock},
     outbox::{self, DiskState},
     relay::RelayTotals,
@@ -35,6 +36,8 @@ pub(super) struct Report<'a> {
     pub(super) relay: RelayTotals,
     /// What passes between the gateways of a pair.
     pub(super) standby: StandbyTotals,
+    /// What Home Assistant was told.
+    pub(super) discovery: DiscoveryTotals,
     /// The other gateway of a pair; empty without one.
     pub(super) peer: &'a str,
     /// Who is enrolled, and whether that is known at all.
@@ -136,6 +139,7 @@ impl Report<'_> {
                 "faults": self.relay.faults,
             },
             "standby": self.pair_counters(),
+            "discovery": discovery(self.discovery),
             "engine": {
                 "received": counts.received,
                 "malformed": counts.malformed,
@@ -422,6 +426,18 @@ pub(super) fn waiting(
         "clock": clock(account),
         "outbox": {"disk": disk.name()},
     }))
+}
+
+/// All that is counted of what Home Assistant was told.
+fn discovery(totals: DiscoveryTotals) -> Value {
+    json!({
+        "published": totals.published,
+        "removed": totals.removed,
+        "refused": totals.refused,
+        "left_out": totals.left_out,
+        "faults": totals.faults,
+        "online": totals.online,
+    })
 }
 
 /// How far the wall clock is to be trusted, and why.

@@ -4,7 +4,10 @@
 //! Promises never to wait for the broker before it takes what was heard, to send nothing that is older
 //! than the connection, and to end once nothing more can be heard.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 use tracing::info;
@@ -46,12 +49,12 @@ impl Work for Session {
         Ok(Proof::Given)
     }
 
-    async fn prepare(&mut self, sender: Option<&Sender>) -> Result<(), Over> {
+    async fn prepare(&mut self, sender: Option<&Sender>) -> Result<(), Cease> {
         self.send(sender);
         Ok(())
     }
 
-    async fn turn(&mut self) -> Result<(), Over> {
+    async fn turn(&mut self) -> Result<(), Cease> {
         let due = self.batcher.poll_timeout().map(|due| self.clock.instant(due));
         let due = async {
             match due {
@@ -78,10 +81,10 @@ impl Work for Session {
         }
     }
 
-    async fn lost(&mut self, fault: Option<&Fault>) -> Result<(), Over> {
+    async fn lost(&mut self, fault: Option<&Fault>) -> Result<Option<Duration>, Over> {
         self.counters.faults.fetch_add(u64::from(fault.is_some()), Relaxed);
         self.set_online(false);
-        Ok(())
+        Ok(None)
     }
 }
 

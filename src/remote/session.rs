@@ -31,9 +31,9 @@ pub(super) struct Session {
     ticks: Interval,
 }
 
-impl From<Closed> for Over {
+impl From<Closed> for Cease {
     fn from(_: Closed) -> Self {
-        Self
+        Self::Over
     }
 }
 
@@ -98,18 +98,18 @@ impl Work for Session {
             Signal::Arrived(Publication { topic, payload, retained }) => {
                 self.desk.handle_message(self.clock.now(), &topic, &payload, retained);
             }
-            Signal::Disconnected => {}
+            Signal::Answered(_) | Signal::Disconnected => {}
         }
         Ok(Proof::Open)
     }
 
-    async fn prepare(&mut self, _: Option<&Sender>) -> Result<(), Over> {
+    async fn prepare(&mut self, _: Option<&Sender>) -> Result<(), Cease> {
         Ok(self.deliver().await?)
     }
 
-    async fn turn(&mut self) -> Result<(), Over> {
+    async fn turn(&mut self) -> Result<(), Cease> {
         tokio::select! {
-            _ = self.stop.wait_for(|stop| *stop) => Err(Over),
+            _ = self.stop.wait_for(|stop| *stop) => Err(Cease::Over),
             _ = self.ticks.tick() => {
                 self.desk.handle_clock(self.clock.wall());
                 self.desk.handle_timeout(self.clock.now());
@@ -119,9 +119,9 @@ impl Work for Session {
         }
     }
 
-    async fn lost(&mut self, _: Option<&Fault>) -> Result<(), Over> {
+    async fn lost(&mut self, _: Option<&Fault>) -> Result<Option<Duration>, Over> {
         self.desk.handle_break(self.clock.now());
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -1,8 +1,9 @@
-//! What a line to a remote receiver's broker, or a receiver's line to its lead, needs from rumqttc, the
-//! same for both versions of the protocol: one subscription, messages. rumqttc's types do not leave this
-//! module.
+//! What a line to a remote receiver's broker, a receiver's line to its lead, or that for discovery needs from
+//! rumqttc, the same for both versions of the protocol: one subscription, messages. rumqttc's types do not
+//! leave this module.
 //!
-//! The session is clean and QoS is 0: what was not heard now is of no use later.
+//! The session is clean. QoS is 0, because what was not heard now is of no use later, but for what a broker
+//! is to keep.
 
 mod lasting;
 pub(crate) use lasting::{Cease, Lasting, On, Over, Proof, Work};
@@ -33,6 +34,8 @@ pub(crate) enum Signal {
     Welcome,
     /// The answer to the subscription, one for each filter: why not, or nothing.
     Subscribed(Vec<Option<&'static str>>),
+    /// The answer to a publish of `QoS` 1: why not, or nothing.
+    Answered(Option<&'static str>),
     /// A message.
     Arrived(Publication),
     /// Our DISCONNECT was written.
@@ -103,6 +106,14 @@ impl Sender {
         match self {
             Self::V4(sender) => sender.publish(topic, payload),
             Self::V5(sender) => sender.publish(topic, payload),
+        }
+    }
+
+    /// Publishes with `QoS` 1 what the broker is to keep; an empty payload ends that.
+    pub(crate) fn retain(&self, topic: &str, payload: Vec<u8>) -> Result<(), NotTaken> {
+        match self {
+            Self::V4(sender) => sender.retain(topic, payload),
+            Self::V5(sender) => sender.retain(topic, payload),
         }
     }
 

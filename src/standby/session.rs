@@ -4,7 +4,10 @@
 //! Promises never to wait for the broker before it takes what is to be told, to send nothing that is older than
 //! the connection, to end once nothing more can be told, and never to log what was told.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -178,25 +181,26 @@ impl Work for Session {
                     self.words.send(word).await.map_err(|_| Over)?;
                 }
             }
-            Signal::Disconnected => {}
+            Signal::Answered(_) | Signal::Disconnected => {}
         }
         Ok(Proof::Open)
     }
 
-    async fn prepare(&mut self, sender: Option<&Sender>) -> Result<(), Over> {
+    async fn prepare(&mut self, sender: Option<&Sender>) -> Result<(), Cease> {
         if let Some(message) = self.ready.take() {
             self.send(&message, sender);
         }
         Ok(())
     }
 
-    async fn turn(&mut self) -> Result<(), Over> {
+    async fn turn(&mut self) -> Result<(), Cease> {
         self.ready = Some(self.out.recv().await.ok_or(Over)?);
         Ok(())
     }
 
-    async fn lost(&mut self, fault: Option<&Fault>) -> Result<(), Over> {
+    async fn lost(&mut self, fault: Option<&Fault>) -> Result<Option<Duration>, Over> {
         self.counters.faults.fetch_add(u64::from(fault.is_some()), Relaxed);
-        self.set_online(false).await
+        self.set_online(false).await?;
+        Ok(None)
     }
 }

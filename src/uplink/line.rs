@@ -41,7 +41,7 @@ use tracing::debug;
 pub(crate) use self::fault::{Fault, Lesson};
 pub use self::proxy::ProxyUrl;
 pub(super) use self::proxy::{Credentials, Proxy};
-pub(crate) use self::refusal::unsubscribed;
+pub(crate) use self::refusal::{unpublished, unsubscribed};
 use self::{
     bridge::{Bridge, Name},
     dial::Dial,

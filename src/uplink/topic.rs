@@ -1,7 +1,7 @@
 //! Names in, topics out, and back. The one place that knows how the platform's topics are spelled.
 //!
-//! No person and no device is in a topic, ever: only the places the operator named and the kinds
-//! of message this program knows.
+//! No person and nobody's device is in a topic, ever: only what the operator named, places and the shop's
+//! own fixtures, and the kinds of message this program knows.
 
 use std::{fmt, str::FromStr};
 
@@ -53,6 +53,8 @@ pub enum Topic<'a> {
     },
     /// Whether the gateway is online, and how it is; retained, and the topic of the last will.
     State,
+    /// The latest of one of the shop's fixtures, by its id; retained. Only for Home Assistant.
+    Fixture(&'a str),
     /// Numbers, now and then.
     Metrics,
     /// The description of all this for machines; retained.
@@ -220,6 +222,7 @@ impl Topics {
         let topic = match *rest.as_slice() {
             ["event", family, kind] if word(family) && word(kind) => Topic::Event { family, kind },
             ["state"] => Topic::State,
+            ["state", "sensor", fixture] if word(fixture) => Topic::Fixture(fixture),
             ["metrics"] => Topic::Metrics,
             ["contract"] => Topic::Contract,
             ["handover"] => Topic::Handover,
@@ -259,6 +262,7 @@ impl fmt::Display for Topic<'_> {
         match self {
             Self::Event { family, kind } => write!(f, "event/{family}/{kind}"),
             Self::State => f.write_str("state"),
+            Self::Fixture(id) => write!(f, "state/sensor/{id}"),
             Self::Metrics => f.write_str("metrics"),
             Self::Contract => f.write_str("contract"),
             Self::Handover => f.write_str("handover"),
@@ -283,6 +287,7 @@ mod tests {
             (Topic::Event { family: "zone", kind: "entered" }, "event/zone/entered"),
             (Topic::Event { family: "gateway", kind: "radio_deaf" }, "event/gateway/radio_deaf"),
             (Topic::State, "state"),
+            (Topic::Fixture("fridge-1"), "state/sensor/fridge-1"),
             (Topic::Metrics, "metrics"),
             (Topic::Contract, "contract"),
             (Topic::Sighting("shelf-3"), "sighting/shelf-3"),

@@ -442,6 +442,7 @@ fn keys(settings: &Settings) -> BTreeMap<String, String> {
         ("footfall", serde_json::to_value(&settings.footfall)),
         ("outbox", serde_json::to_value(&settings.outbox)),
         ("uplink", serde_json::to_value(&settings.uplink)),
+        ("discovery", serde_json::to_value(&settings.discovery)),
         ("command", serde_json::to_value(&settings.command)),
         ("health", serde_json::to_value(&settings.health)),
         ("log", serde_json::to_value(&settings.log)),

@@ -7,6 +7,7 @@ mod command;
 mod config;
 mod decoders;
 mod demo;
+mod discovery;
 mod enrolment;
 
 mod footfall;
@@ -20,6 +21,7 @@ mod registry;
 mod remote;
 mod replay;
 mod rotating;
+mod scan;
 mod simulate;
 mod simulation;
 mod standby;

@@ -66,6 +66,23 @@ fn no_radio_identifier_passes_the_identity_room() {
 }
 
 #[test]
+fn a_strangers_address_is_unveiled_for_a_technician_at_a_terminal_alone() {
+    let finder = "src/commands/scan/sensors";
+    for (path, text) in sources("src") {
+        for word in ["unveil_address", "Unveiled"] {
+            let found = code(&text).any(|line| line.contains(word));
+            let allowed = ["src/engine/find.rs", "src/engine.rs", finder];
+            assert!(!found || allowed.iter().any(|it| path.contains(it)), "{path} has `{word}`");
+        }
+        for word in ["tracing", "std::fs", "Recorder", "eprint", "uplink"] {
+            let found = path.contains(finder) && !path.ends_with("tests.rs");
+            let found = found && code(&text).any(|line| line.contains(word));
+            assert!(!found, "{path} mentions `{word}`");
+        }
+    }
+}
+
+#[test]
 fn only_the_clock_asks_what_time_it_is() {
     for (path, text) in sources("src") {
         for word in ["Instant::now", "SystemTime::now", "Timestamp::now", "Zoned::now"] {
@@ -114,6 +131,7 @@ fn rooms_do_not_know_each_other_but_for_what_they_hand_over() {
         ("src/remote", ["crate::outbox", "crate::command", "crate::gateway"]),
         ("src/outbox", ["crate::scan", "crate::uplink", "crate::gateway"]),
         ("src/uplink", ["crate::scan", "crate::gateway", "crate::registry"]),
+        ("src/discovery", ["crate::scan", "crate::gateway", "crate::outbox"]),
     ] {
         for (path, text) in sources(room) {
             for word in strangers {

@@ -8,7 +8,7 @@ use rumqttc::{
         AsyncClient, ConnectionError, Event, EventLoop, StateError,
         mqttbytes::{
             self, QoS,
-            v5::{ConnAck, Filter, Packet, PubAckReason, Publish, PublishProperties},
+            v5::{ConnAck, Filter, Packet, Publish, PublishProperties},
         },
     },
 };
@@ -126,23 +126,13 @@ fn signal(event: Event) -> Option<Signal> {
             again: publish.dup,
             receipt: Receipt { packet_id: publish.pkid, expected: publish.qos != QoS::AtMostOnce },
         })),
-        Event::Incoming(Packet::PubAck(ack)) => Some(Signal::Answered(answer(ack.reason))),
+        Event::Incoming(Packet::PubAck(ack)) => {
+            Some(Signal::Answered(uplink::unpublished(ack.reason)))
+        }
         Event::Outgoing(Outgoing::Publish(_) | Outgoing::PubAck(_) | Outgoing::Subscribe(_)) => {
             Some(Signal::Written)
         }
         Event::Outgoing(Outgoing::Disconnect) => Some(Signal::Disconnected),
         _ => None,
-    }
-}
-
-/// The reasons of MQTT 5.0, 3.4.2.1.
-fn answer(reason: PubAckReason) -> Option<&'static str> {
-    use PubAckReason as R;
-    match reason {
-        R::Success | R::NoMatchingSubscribers => None,
-        R::NotAuthorized => Some("0x87 not authorised"),
-        R::QuotaExceeded => Some("0x97 quota exceeded"),
-        R::TopicNameInvalid => Some("0x90 topic name invalid"),
-        _ => Some("0x80 unspecified error"),
     }
 }

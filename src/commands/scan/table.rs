@@ -9,6 +9,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use super::strengths::Strengths;
 use crate::{
     commands::{Failure, broken_pipe},
     engine::{Advertisement, RadioState, ReceiverId, Rssi, Uptime},
@@ -32,14 +33,10 @@ struct Row {
     heard: u64,
     last: Uptime,
     rssi: Option<Rssi>,
-    /// The last strengths, oldest first, for the median.
-    strengths: VecDeque<Rssi>,
+    strengths: Strengths,
     /// When it was heard in the last seconds, oldest first, for the rate.
     times: VecDeque<Uptime>,
 }
-
-/// The median is of so many strengths: some seconds of a common tag.
-const STRENGTHS: usize = 31;
 
 /// Rates are of the last ten seconds.
 const SPAN_S: u64 = 10;
@@ -114,7 +111,7 @@ impl Table {
                 out,
                 "{name:<24} {kind:<9} {receiver:<12} {:>5} {:>6} {:>6.1} {:>8} {:>5} s",
                 dbm(row.rssi),
-                dbm(row.median()),
+                dbm(row.strengths.median()),
                 row.rate(),
                 row.heard,
                 ago.as_secs()
@@ -148,7 +145,7 @@ impl Table {
                 "kind": row.kind,
                 "receiver": receiver.as_str(),
                 "rssi": row.rssi.map(|Rssi(dbm)| dbm),
-                "rssi_median": row.median().map(|Rssi(dbm)| dbm),
+                "rssi_median": row.strengths.median().map(|Rssi(dbm)| dbm),
                 "per_s": row.rate(),
                 "heard": row.heard,
                 "ago_s": now.since(row.last).as_secs(),
@@ -198,7 +195,7 @@ impl Table {
 
 impl Row {
     fn new(kind: &'static str, now: Uptime) -> Self {
-        let (strengths, times) = (VecDeque::new(), VecDeque::new());
+        let (strengths, times) = (Strengths::default(), VecDeque::new());
         Self { kind, heard: 0, last: now, rssi: None, strengths, times }
     }
 
@@ -207,10 +204,7 @@ impl Row {
         self.last = self.last.max(now);
         if let Some(rssi) = rssi {
             self.rssi = Some(rssi);
-            self.strengths.push_back(rssi);
-            while self.strengths.len() > STRENGTHS {
-                self.strengths.pop_front();
-            }
+            self.strengths.push(rssi);
         }
         self.times.push_back(now);
         while self.times.len() > MOST_TIMES {
@@ -222,13 +216,6 @@ impl Row {
         while self.times.front().is_some_and(|then| now.since(*then).as_secs() >= SPAN_S) {
             self.times.pop_front();
         }
-    }
-
-    /// The middle of the last strengths.
-    fn median(&self) -> Option<Rssi> {
-        let mut sorted: Vec<Rssi> = self.strengths.iter().copied().collect();
-        sorted.sort_unstable();
-        sorted.get(sorted.len() / 2).copied()
     }
 
     /// How often a second it was heard lately.

@@ -86,6 +86,12 @@ impl Action {
         }
     }
 
+    /// Every name there is.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        let turns = [Self::RotateLeft(1), Self::RotateRight(1)];
+        Self::PRESSES.into_iter().chain(turns).map(Self::name)
+    }
+
     /// How far a dimmer was turned, 1 to 255; none for a button.
     pub const fn steps(self) -> Option<u8> {
         match self {

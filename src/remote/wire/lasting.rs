@@ -34,16 +34,17 @@ pub(crate) trait Work {
     async fn hear(&mut self, signal: Signal, on: On<'_>) -> Result<Proof, Cease>;
 
     /// Does what is ready, before anything is waited for.
-    async fn prepare(&mut self, sender: Option<&Sender>) -> Result<(), Over>;
+    async fn prepare(&mut self, sender: Option<&Sender>) -> Result<(), Cease>;
 
     /// Waits for the next thing to do, and does it. Loses nothing when it is dropped while it waits.
-    async fn turn(&mut self) -> Result<(), Over>;
+    async fn turn(&mut self) -> Result<(), Cease>;
 
     /// The last words, when the work is over while the connection stands.
     fn take_leave(&mut self, _: &Sender) {}
 
-    /// There is no connection any more; with a fault when it broke or was not made.
-    async fn lost(&mut self, fault: Option<&Fault>) -> Result<(), Over>;
+    /// There is no connection any more; with a fault when it broke or was not made. May ask for a pause
+    /// of its own, in the place of the line's.
+    async fn lost(&mut self, fault: Option<&Fault>) -> Result<Option<Duration>, Over>;
 }
 
 /// The connection on which something was heard.
@@ -71,6 +72,8 @@ pub(crate) struct Over;
 pub(crate) enum Cease {
     /// There is no work any more.
     Over,
+    /// It is to be made anew, after the pause that is asked for when it is lost.
+    Pause,
     /// It is of no use.
     Broke(Fault),
 }
@@ -79,8 +82,8 @@ pub(crate) enum Cease {
 enum End {
     /// There is no work any more.
     Over,
-    /// It is to be made anew.
-    Again(Leave),
+    /// It is to be made anew; why, unless the work wants it.
+    Again(Option<Leave>),
     /// It was not made, or it broke.
     Broke(Fault),
 }
@@ -97,15 +100,19 @@ impl From<super::NotTaken> for Cease {
     }
 }
 
-impl From<Over> for End {
-    fn from(Over: Over) -> Self {
-        Self::Over
+impl From<Cease> for End {
+    fn from(cease: Cease) -> Self {
+        match cease {
+            Cease::Over => Self::Over,
+            Cease::Pause => Self::Again(None),
+            Cease::Broke(fault) => Self::Broke(fault),
+        }
     }
 }
 
 impl Lasting {
-    /// Runs until the work is over.
-    pub(crate) async fn run<W: Work>(mut self, mut work: W) {
+    /// Runs until the work is over, and gives it back.
+    pub(crate) async fn run<W: Work>(mut self, mut work: W) -> W {
         let mut route = Route::new(self.access.brokers(), &self.settings);
         let credentials = self.credentials.clone();
         let mut lookout =
@@ -119,13 +126,11 @@ impl Lasting {
             let live = self.live(place, &mut work, &mut leaving, &mut proved);
             let end = Box::pin(accompanied(live, beside, &leave)).await;
             let fault = if let End::Broke(fault) = &end { Some(fault) } else { None };
-            if work.lost(fault).await.is_err() {
-                return;
-            }
+            let Ok(pause) = work.lost(fault).await else { return work };
             let delay = match end {
-                End::Over => return,
+                End::Over => return work,
                 End::Again(why) => {
-                    if why == Leave::Return {
+                    if why == Some(Leave::Return) {
                         route.return_to_first();
                     }
                     Duration::ZERO
@@ -140,9 +145,9 @@ impl Lasting {
             };
             // A reason to make a connection anew is none while there is no connection.
             leave.send_replace(None);
-            let over = pin!(tokio::time::sleep(delay));
-            if wait(over, &mut work, &mut leaving, None).await.is_err() {
-                return;
+            let over = pin!(tokio::time::sleep(pause.unwrap_or(delay)));
+            if let Err(End::Over) = wait(over, &mut work, &mut leaving, None).await {
+                return work;
             }
             self.access = lookout.reload().await;
         }
@@ -174,12 +179,14 @@ impl Lasting {
                     self.repeats.forget();
                 }
                 Ok(Proof::Open) => {}
-                Err(Cease::Over) => break End::Over,
-                Err(Cease::Broke(fault)) => return End::Broke(fault),
+                Err(cease) => break cease.into(),
             }
         };
-        if matches!(end, End::Over) {
-            work.take_leave(&sender);
+        match end {
+            End::Over => work.take_leave(&sender),
+            End::Again(_) => {}
+            // Whoever does not take what it is sent takes no farewell either.
+            End::Broke(_) => return end,
         }
         part(&sender, &mut line).await;
         end
@@ -199,7 +206,7 @@ async fn wait<T, W: Work>(
             why = leaving.wait_for(Option::is_some) => {
                 // Who would say so lives as long as this.
                 if let Some(why) = why.ok().and_then(|why| *why) {
-                    return Err(End::Again(why));
+                    return Err(End::Again(Some(why)));
                 }
             }
             done = work.turn() => done?,

@@ -32,6 +32,10 @@ impl Sender {
         self.0.try_publish(topic, QoS::AtMostOnce, false, payload).map_err(|_| NotTaken)
     }
 
+    pub(super) fn retain(&self, topic: &str, payload: Vec<u8>) -> Result<(), NotTaken> {
+        self.0.try_publish(topic, QoS::AtLeastOnce, true, payload).map_err(|_| NotTaken)
+    }
+
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
         self.0.try_disconnect().map_err(|_| NotTaken)
     }
@@ -59,6 +63,8 @@ fn signal(event: Event) -> Option<Signal> {
             };
             Some(Signal::Subscribed(ack.return_codes.into_iter().map(why).collect()))
         }
+        // There is no other answer in MQTT 3.1.1, 3.4.
+        Event::Incoming(Packet::PubAck(_)) => Some(Signal::Answered(None)),
         Event::Incoming(Packet::Publish(publish)) => Some(Signal::Arrived(Publication {
             payload: cut(&publish.payload),
             retained: publish.retain,

@@ -8,7 +8,7 @@ use rumqttc::{
         AsyncClient, Event, EventLoop,
         mqttbytes::{
             QoS,
-            v5::{ConnAck, Filter, Packet},
+            v5::{ConnAck, Filter, Packet, PublishProperties},
         },
     },
 };
@@ -43,6 +43,19 @@ impl Sender {
         self.0.try_publish(topic, QoS::AtMostOnce, false, payload).map_err(|_| NotTaken)
     }
 
+    pub(super) fn retain(&self, topic: &str, payload: Vec<u8>) -> Result<(), NotTaken> {
+        let properties = PublishProperties {
+            // UTF-8 text (MQTT 5.0, 3.3.2.3.2).
+            payload_format_indicator: Some(1),
+            content_type: Some("application/json".to_owned()),
+            ..PublishProperties::default()
+        };
+        let (qos, retain) = (QoS::AtLeastOnce, true);
+        self.0
+            .try_publish_with_properties(topic, qos, retain, payload, properties)
+            .map_err(|_| NotTaken)
+    }
+
     pub(super) fn disconnect(&self) -> Result<(), NotTaken> {
         self.0.try_disconnect().map_err(|_| NotTaken)
     }
@@ -74,6 +87,9 @@ fn signal(event: Event) -> Option<Signal> {
         Event::Incoming(Packet::SubAck(ack)) => Some(Signal::Subscribed(
             ack.return_codes.into_iter().map(uplink::unsubscribed).collect(),
         )),
+        Event::Incoming(Packet::PubAck(ack)) => {
+            Some(Signal::Answered(uplink::unpublished(ack.reason)))
+        }
         Event::Incoming(Packet::Publish(publish)) => Some(Signal::Arrived(Publication {
             topic: String::from_utf8_lossy(&publish.topic).into_owned(),
             payload: cut(&publish.payload),

@@ -1,7 +1,7 @@
-//! What the codes of a CONNACK and a SUBACK mean: a code in, words for a technician out, and of a CONNACK
+//! What the codes of a CONNACK, a SUBACK and a PUBACK mean: a code in, words for a technician out, and of a CONNACK
 //! whether it may pass by itself.
 
-use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, SubscribeReasonCode};
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, PubAckReason, SubscribeReasonCode};
 
 /// What a refusal of CONNECT means.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,6 +34,19 @@ pub(crate) fn unsubscribed(code: SubscribeReasonCode) -> Option<&'static str> {
         C::QuotaExceeded => Some("0x97 quota exceeded"),
         C::WildcardSubscriptionsNotSupported => Some("0xA2 no subscriptions with `+` or `#`"),
         C::ImplementationSpecific => Some("0x83 implementation specific error"),
+        _ => Some("0x80 unspecified error"),
+    }
+}
+
+/// Why a message was not taken, if it was not: the reasons of MQTT 5.0, 3.4.2.1.
+pub(crate) fn unpublished(reason: PubAckReason) -> Option<&'static str> {
+    use PubAckReason as R;
+    match reason {
+        R::Success | R::NoMatchingSubscribers => None,
+        R::NotAuthorized => Some("0x87 not authorised"),
+        R::QuotaExceeded => Some("0x97 quota exceeded"),
+        R::TopicNameInvalid => Some("0x90 topic name invalid"),
+        R::PayloadFormatInvalid => Some("0x99 payload format invalid"),
         _ => Some("0x80 unspecified error"),
     }
 }
