@@ -70,6 +70,7 @@ fn engine_with(subjects: u32, presence: PresenceSettings) -> Engine {
         zone: Some(ZoneId::new("shop")),
         hangs: None,
         identifier: Identifier::Address([0xca; 6]),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     };

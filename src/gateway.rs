@@ -57,6 +57,7 @@ pub use enrolment::{
 pub use error::{Fate, GatewayError, chain};
 pub(crate) use house::{client_id, scan_counters};
 pub use pair::PairView;
+pub(crate) use report::by_reason;
 pub use status::{Status, StatusError};
 
 use crate::{

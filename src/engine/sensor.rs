@@ -6,6 +6,7 @@
 //! | `alert` | one value, one rule → an alert and its end |
 //! | `silence` | when a fixture was heard → from when on its silence is news |
 //! | `battery` | charge day by day → how many days are left |
+//! | `trust` | frames → those that are believed |
 //!
 //! Promises: an alert begins once and ends once; nothing is made of silence while the receiver that
 //! heard the fixture cannot hear; a press is told once, however often it was sent and heard.
@@ -14,6 +15,7 @@ mod alert;
 mod battery;
 mod report;
 mod silence;
+mod trust;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +23,8 @@ use std::{
 };
 
 pub use alert::{AlertRule, Condition};
+pub(super) use trust::{Belief, Told};
+pub use trust::{FixtureTally, Rejection, Rejections};
 
 use super::{
     Fixture, FixtureIndex, ReceiverId, Registry, Uptime, ZoneId,
@@ -30,6 +34,7 @@ use alert::{Turn, Watch};
 use battery::{Battery, PERCENT, Scale, VOLTS};
 use report::Reported;
 use silence::Rhythm;
+use trust::Trust;
 
 /// Readings, by what they measure.
 pub type Readings = BTreeMap<(Quantity, u8), f64>;
@@ -53,11 +58,11 @@ const LOW_PERCENT: f64 = 10.0;
 /// Something about a fixture that somebody should look at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alarm {
-    /// The rule, by its name; `silent` and `battery` are built in.
+    /// The rule, by its name; `silent`, `battery` and `refused` are built in.
     pub rule: String,
     /// What is wrong with it, in the word of the payload: `above`, `silent`.
     pub condition: &'static str,
-    /// What is measured, and which of several; none for silence.
+    /// What is measured, and which of several; none for silence and for what was refused.
     pub quantity: Option<(Quantity, u8)>,
     /// The last value, in the quantity's unit.
     pub value: Option<f64>,
@@ -107,6 +112,9 @@ pub(super) type News = (Uptime, FixtureIndex, Said);
 pub(super) struct Sensors {
     fixtures: HashMap<FixtureIndex, Known>,
     zones: BTreeMap<ZoneId, ZoneReadings>,
+    trust: BTreeMap<FixtureIndex, Trust>,
+    /// What was refused of fixtures that were others then, and their values out of bounds.
+    before: (Rejections, u64),
     /// Nothing is due before this.
     due: Option<Uptime>,
 }
@@ -138,6 +146,49 @@ struct Press {
 }
 
 impl Sensors {
+    /// Leaves of what a fixture told what is believed, and says what is wrong with it.
+    pub(super) fn admit(
+        &mut self,
+        now: Uptime,
+        (index, fixture): (FixtureIndex, &Fixture),
+        told: &mut Told,
+    ) -> (Belief, Vec<News>) {
+        let silent = self.fixtures.get(&index).and_then(|known| {
+            let due = known.silence_due(fixture).map(|due| due <= now);
+            if known.silent.is_some() { Some(true) } else { due }
+        });
+        let trust = self.trust.entry(index).or_default();
+        let (belief, said) = trust.admit(now, (fixture.key.is_some(), silent), told);
+        (belief, said.into_iter().map(|said| (now, index, said)).collect())
+    }
+
+    /// What became of the frames of each fixture of which there is something to tell.
+    pub(super) fn tallies(&self) -> impl Iterator<Item = (FixtureIndex, FixtureTally)> {
+        self.trust.iter().filter_map(|(index, trust)| Some((*index, trust.tally()?)))
+    }
+
+    /// What was refused of all fixtures together, and how many of their values were out of bounds.
+    pub(super) fn refused(&self) -> (Rejections, u64) {
+        let (mut rejections, mut implausible) = self.before;
+        for (refused, dropped) in self.trust.values().map(Trust::counts) {
+            rejections.add(refused);
+            implausible += dropped;
+        }
+        (rejections, implausible)
+    }
+
+    /// Forgets what fixtures measured and when they were heard; not what they must not tell again.
+    pub(super) fn forget(&mut self) {
+        let Self { trust, before, .. } = std::mem::take(self);
+        (self.trust, self.before) = (trust, before);
+        self.trust.values_mut().for_each(Trust::forget_alarms);
+    }
+
+    /// Forgets fixtures that are others from now on.
+    pub(super) fn replace(&mut self) {
+        *self = Self { before: self.refused(), ..Self::default() };
+    }
+
     /// Takes in what a fixture told and a receiver heard. `number` is what changes with each new
     /// message of the fixture, where its format has such a thing.
     pub(super) fn observe(
@@ -472,6 +523,7 @@ mod tests {
             zone: Some(ZoneId::new("dairy")),
             hangs: None,
             identifier: Identifier::Address([0; 6]),
+            key: None,
             canary: false,
             report: ReportPolicy::default(),
         }

@@ -8,7 +8,7 @@ use super::{Pulse, status::Status};
 use crate::{
     clock::{Account, Basis},
     command,
-    engine::{ClockQuality, RadioState, ReceiverId, Uptime, WallClock},
+    engine::{ClockQuality, FixtureTally, RadioState, ReceiverId, Rejections, Uptime, WallClock},
     outbox::{self, DiskState},
     relay::RelayTotals,
     remote::{Refusal, RemoteCounters},
@@ -76,6 +76,7 @@ impl Report<'_> {
                 Some(false) => "behind",
             },
             "fixtures": self.fixtures,
+            "fixtures_alerted": self.distrusted(),
             "uplink": {
                 "broker": self.broker(),
                 "preferred": self.uplink_line.place == 0,
@@ -149,7 +150,10 @@ impl Report<'_> {
                 "irk_checks": counts.irk_checks,
                 "irk_untried": counts.irk_untried,
                 "implausible_doubles": counts.implausible_doubles,
+                "fixtures_refused": by_reason(&counts.fixtures_refused),
+                "fixture_values_dropped": counts.fixture_values_dropped,
             },
+            "fixtures": self.pulse.fixtures.iter().map(fixture).collect::<Value>(),
             "outbox": {
                 "recovered": outbox.recovered,
                 "appended": outbox.appended,
@@ -282,6 +286,16 @@ impl Report<'_> {
             "retold": tallies.retold,
             "late": tallies.late,
         })
+    }
+
+    /// The fixtures of which something is refused, and why.
+    fn distrusted(&self) -> Value {
+        let fixtures = self.pulse.fixtures.iter().filter(|(_, tally)| !tally.alerted.is_empty());
+        let told = |(id, tally): &(String, FixtureTally)| {
+            let reasons: Vec<&str> = tally.alerted.iter().map(|reason| reason.word()).collect();
+            json!({"fixture": id, "refused": reasons})
+        };
+        fixtures.map(told).collect()
     }
 
     /// How the receivers are, in a word: as the worst of them, or `partly_deaf` when some are deaf
@@ -459,6 +473,20 @@ fn receiver(counters: &ReceiverCounters) -> Value {
         "age_ms": counters.age_us.load(Relaxed) / 1000,
         "recovery": steps,
     })
+}
+
+/// What became of one fixture's frames.
+fn fixture((id, tally): &(String, FixtureTally)) -> Value {
+    json!({
+        "fixture": id,
+        "refused": by_reason(&tally.refused),
+        "values_dropped": tally.implausible,
+    })
+}
+
+/// How much was refused, by the words for why.
+pub(crate) fn by_reason(refused: &Rejections) -> Value {
+    refused.iter().map(|(reason, count)| (reason.word().to_owned(), Value::from(count))).collect()
 }
 
 fn bytes(document: &Value) -> Vec<u8> {

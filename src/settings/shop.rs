@@ -2,19 +2,25 @@
 
 mod alert;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use alert::AlertSettings;
 
 use jiff::civil::Weekday;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    Invalid, Span, ZoneKind,
+    Invalid, Span, ZoneKind, bind_key,
     floor::{place_of, single},
 };
 use crate::{
-    engine::{Fixture, Hangs, ReportPolicy, Zone, ZoneId, frame::Quantity},
+    engine::{
+        Fixture, Hangs, ReportPolicy, Zone, ZoneId,
+        frame::{Quantity, sensor::BindKey},
+    },
     registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
     uplink::payload::OpeningHours,
 };
@@ -69,6 +75,11 @@ pub struct FixtureSettings {
     pub altbeacon: Option<String>,
     /// Its Eddystone-UID.
     pub eddystone_uid: Option<EddystoneUidEntry>,
+    /// The file with the key that decrypts what it sends; left out, systemd's credential
+    /// `fixture-key-ID` is, where there is one.
+    pub bind_key_file: PathBuf,
+    /// A key that stands where everybody reads it: refused.
+    pub bind_key: Option<IgnoredAny>,
     /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
     pub canary: bool,
     /// When its readings are worth an event.
@@ -126,6 +137,12 @@ impl FixtureSettings {
     pub(super) fn build(&self, n: usize, zones: &[Zone]) -> Result<Fixture, Invalid> {
         let key = |key: &str| format!("fixture[{n}].{key}");
         check_id(&key("id"), &self.id)?;
+        if self.bind_key.is_some() {
+            let allowed = "a configuration is read by many: write the key to a file of its own with mode \
+                           0600 and name that in `bind_key_file`, or give systemd's credential \
+                           `fixture-key-ID`; and give the sensor a new key if anybody may have it";
+            return Err(Invalid::new(&key("bind_key"), "a key", allowed));
+        }
         let identifier = self.identifier(n)?;
         if let Some(zone) = &self.zone
             && !zones.iter().any(|known| known.id.as_str() == zone)
@@ -154,6 +171,7 @@ impl FixtureSettings {
             hangs: position.map(|at| Hangs { at, height: single(height) }),
             canary: self.canary,
             identifier,
+            key: None,
             report: ReportPolicy {
                 at_most_every: self.report.at_most_every.0,
                 at_least_every: self.report.at_least_every.0,
@@ -168,6 +186,17 @@ impl FixtureSettings {
                 )?,
             },
         })
+    }
+
+    /// Reads the key of the n-th fixture, if it has one. Blocks.
+    pub(super) fn key(
+        &self,
+        n: usize,
+        credentials: Option<&Path>,
+    ) -> Result<Option<BindKey>, Invalid> {
+        let path = bind_key::path(&self.bind_key_file, credentials, &self.id);
+        let key = format!("fixture[{n}].bind_key_file");
+        path.map(|path| bind_key::load(&key, &path)).transpose()
     }
 
     fn identifier(&self, n: usize) -> Result<crate::engine::Identifier, Invalid> {

@@ -161,6 +161,7 @@ fn fixture(fridge: u8) -> Fixture {
         zone: Some(ZoneId::new("dairy")),
         hangs: None,
         identifier: Identifier::Address(address(fridge)),
+        key: None,
         canary: false,
         report: ReportPolicy { alerts, ..ReportPolicy::default() },
     }

@@ -21,6 +21,7 @@ fn engine(subjects: Vec<Subject>, settings: IdentitySettings) -> Engine {
         zone: Some(ZoneId::new("shop")),
         hangs: None,
         identifier: static_address(0xff),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     };

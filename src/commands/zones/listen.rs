@@ -104,6 +104,7 @@ impl Tag {
             id: "tag".to_owned(),
             zone: None,
             hangs: None,
+            key: None,
             canary: false,
             identifier,
             report: ReportPolicy::default(),

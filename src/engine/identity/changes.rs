@@ -129,6 +129,7 @@ fn fixtures() -> Vec<Fixture> {
         zone: None,
         hangs: None,
         identifier: device(n),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     };

@@ -17,7 +17,11 @@ pub use store::{Registry, RegistryBuilder};
 use super::{
     Consent, ConsentLedger, DeviceAddress, Frame, Key, MemberKey, Pseudonym, Purposes, UnixTime,
 };
-use crate::engine::{AlertRule, Uptime, WallClock, ZoneId, frame::Quantity, place::Point};
+use crate::engine::{
+    AlertRule, Uptime, WallClock, ZoneId,
+    frame::{Quantity, sensor::BindKey},
+    place::Point,
+};
 
 /// One way to recognise a device.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -184,10 +188,28 @@ pub struct Fixture {
     pub hangs: Option<Hangs>,
     /// How it is recognised.
     pub identifier: Identifier,
+    /// What decrypts what it sends; with it, nothing else is believed.
+    pub key: Option<BindKey>,
     /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
     pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportPolicy,
+}
+
+impl Fixture {
+    /// Its address, most significant octet first, where it is recognised by that.
+    pub fn address(&self) -> Option<[u8; 6]> {
+        match self.identifier {
+            Identifier::Address(octets) => Some(octets),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the same device under the same name, with the same key.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        let Self { id, identifier, key, .. } = other;
+        (&self.id, &self.identifier, &self.key) == (id, identifier, key)
+    }
 }
 
 /// A known place on the floor plan that does not change.

@@ -168,6 +168,7 @@ fn identifiers_of_those_who_stay_and_of_fixtures_are_taken() {
         zone: None,
         hangs: None,
         identifier: parsed.entries[1].1.identifiers[0],
+        key: None,
         canary: false,
         report: crate::engine::ReportPolicy::default(),
     };

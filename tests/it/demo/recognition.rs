@@ -29,6 +29,7 @@ fn engine(shop: &Shop) -> Engine {
         id: fixture.id.to_string(),
         zone: None, hangs: None,
         identifier: Identifier::Address(fixture.address.octets()),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     });

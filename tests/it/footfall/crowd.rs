@@ -154,6 +154,7 @@ pub(super) fn engine() -> Engine {
         id: format!("f{minor}"),
         zone: None,
         hangs: None,
+        key: None,
         canary: false,
         identifier: identifier(4, minor),
         report: ReportPolicy::default(),

@@ -18,6 +18,7 @@ fn beacon(number: u16, at: Point) -> Fixture {
         zone: None,
         hangs: Some(Hangs { at, height: 1.2 }),
         identifier: Identifier::IBeacon { proximity_uuid: [0xab; 16], major: 1, minor: number },
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     }
