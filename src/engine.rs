@@ -23,10 +23,10 @@ pub use handover::{Overheard, Takeover};
 mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,
-    EnrolmentReport, Fixture, FixtureIndex, Grant, Hangs, Identifier, Identity, IdentitySettings,
-    Key, MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, RegistryBuilder,
-    ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex, SubjectKind, Tenant,
-    ephemeral_id,
+    EnrolmentReport, Fixture, FixtureIdentifier, FixtureIndex, Grant, Hangs, Identifier, Identity,
+    IdentitySettings, Key, MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry,
+    RegistryBuilder, ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex,
+    SubjectKind, Tenant, ephemeral_id,
 };
 
 pub mod place;
@@ -208,7 +208,7 @@ impl Engine {
             Resolution::Anonymous
         } else {
             let frames = decoded.as_deref().unwrap_or_default();
-            self.identity.resolve(now, &self.wall, address, frames, frame::rolling_uuids(data))
+            self.identity.resolve(now, &self.wall, address, frames, data)
         };
         (decoded, resolution)
     }

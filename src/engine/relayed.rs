@@ -196,7 +196,7 @@ mod tests {
             id: "fridge".to_owned(),
             zone: None,
             hangs: None,
-            identifier: Identifier::Address(SENSOR),
+            identifier: Identifier::Address(SENSOR).into(),
             key: None,
             canary: true,
             report: ReportPolicy::default(),

@@ -522,7 +522,7 @@ mod tests {
             id: "fridge".to_owned(),
             zone: Some(ZoneId::new("dairy")),
             hangs: None,
-            identifier: Identifier::Address([0; 6]),
+            identifier: Identifier::Address([0; 6]).into(),
             key: None,
             canary: false,
             report: ReportPolicy::default(),

@@ -18,8 +18,11 @@ use super::{
 };
 use crate::{
     engine::{
-        Fixture, Hangs, ReportPolicy, Zone, ZoneId,
-        frame::{Quantity, sensor::BindKey},
+        Fixture, FixtureIdentifier, Hangs, ReportPolicy, Zone, ZoneId,
+        frame::{
+            Quantity,
+            sensor::{BindKey, Serial, SerialNumber, families_with_serials},
+        },
     },
     registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
     uplink::payload::OpeningHours,
@@ -27,6 +30,9 @@ use crate::{
 
 /// How high a sensor stands above the floor when nobody says, in metres: on a shelf, at a door.
 const SHELF_HEIGHT: f64 = 1.2;
+
+/// The longest name that a device may have (Core Specification 5.4, Vol 3 Part C 12.1), in octets.
+const LONGEST_NAME: usize = 248;
 
 /// The longest id of a zone or fixture, in bytes, so that a record keeps to its 2 KiB.
 const MAX_ID: usize = 64;
@@ -75,6 +81,10 @@ pub struct FixtureSettings {
     pub altbeacon: Option<String>,
     /// Its Eddystone-UID.
     pub eddystone_uid: Option<EddystoneUidEntry>,
+    /// Its complete local name, which any device could have.
+    pub name: Option<String>,
+    /// The number that it gives itself in its frames, in families that have one.
+    pub sensor: Option<SensorEntry>,
     /// The file with the key that decrypts what it sends; left out, systemd's credential
     /// `fixture-key-ID` is, where there is one.
     pub bind_key_file: PathBuf,
@@ -86,6 +96,16 @@ pub struct FixtureSettings {
     pub report: ReportSettings,
     /// What is wrong with its readings.
     pub alert: Vec<AlertSettings>,
+}
+
+/// `sensor` of a fixture: what it calls itself.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensorEntry {
+    /// The family, as in payloads.
+    pub family: String,
+    /// The number, in hexadecimal digits, most significant first.
+    pub serial: String,
 }
 
 /// `report` of a fixture: when its readings are worth an event.
@@ -199,7 +219,7 @@ impl FixtureSettings {
         path.map(|path| bind_key::load(&key, &path)).transpose()
     }
 
-    fn identifier(&self, n: usize) -> Result<crate::engine::Identifier, Invalid> {
+    fn identifier(&self, n: usize) -> Result<FixtureIdentifier, Invalid> {
         let mut given: Vec<IdentifierEntry> = Vec::new();
         given.extend(self.address.clone().map(IdentifierEntry::Address));
         given.extend(self.altbeacon.clone().map(IdentifierEntry::Altbeacon));
@@ -218,17 +238,53 @@ impl FixtureSettings {
                 instance: instance.clone(),
             })
         }));
-        match given.as_slice() {
-            [one] => registry::identifier(one).map_err(|problem| {
-                Invalid::new(&format!("fixture[{n}]"), "not recognisable", &problem.to_string())
-            }),
-            other => Err(Invalid::new(
-                &format!("fixture[{n}]"),
-                format!("given {} identifiers", other.len()),
-                "write exactly one of `address`, `ibeacon`, `altbeacon`, `eddystone_uid`",
-            )),
+        match (given.as_slice(), &self.name, &self.sensor) {
+            ([one], None, None) => {
+                registry::identifier(one).map(FixtureIdentifier::Device).map_err(|problem| {
+                    Invalid::new(&format!("fixture[{n}]"), "not recognisable", &problem.to_string())
+                })
+            }
+            ([], Some(name), None) => local_name(n, name),
+            ([], None, Some(sensor)) => sensor.build(n),
+            (others, name, sensor) => {
+                let given = others.len() + usize::from(name.is_some());
+                let allowed = "write exactly one of `address`, `ibeacon`, `altbeacon`, `eddystone_uid`, \
+                               `name`, `sensor`";
+                Err(Invalid::new(
+                    &format!("fixture[{n}]"),
+                    format!("given {} identifiers", given + usize::from(sensor.is_some())),
+                    allowed,
+                ))
+            }
         }
     }
+}
+
+impl SensorEntry {
+    fn build(&self, n: usize) -> Result<FixtureIdentifier, Invalid> {
+        let key = |key: &str| format!("fixture[{n}].sensor.{key}");
+        let known = families_with_serials();
+        let Some(family) = known.iter().find(|family| **family == self.family) else {
+            let allowed = format!("the families whose frames tell one are: {}", known.join(", "));
+            return Err(Invalid::new(&key("family"), format!("`{}`", self.family), &allowed));
+        };
+        let serial = Serial::parse(&self.serial).ok_or_else(|| {
+            let found = format!("{} characters", self.serial.chars().count());
+            let allowed = "write one to eight octets as two hexadecimal digits each, like \
+                           `A4C138012345`; `beacon-gateway scan --sensors` shows them";
+            Invalid::new(&key("serial"), found, allowed)
+        })?;
+        Ok(FixtureIdentifier::Serial(SerialNumber { family, serial }))
+    }
+}
+
+/// A fixture's name is not empty, and no longer than advertising has room for.
+fn local_name(n: usize, name: &str) -> Result<FixtureIdentifier, Invalid> {
+    if (1..=LONGEST_NAME).contains(&name.len()) {
+        return Ok(FixtureIdentifier::Name(name.into()));
+    }
+    let allowed = format!("write the sensor's whole name, 1 to {LONGEST_NAME} octets");
+    Err(Invalid::new(&format!("fixture[{n}].name"), format!("{} octets", name.len()), &allowed))
 }
 
 impl OpeningHoursText {

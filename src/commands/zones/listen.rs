@@ -106,7 +106,7 @@ impl Tag {
             hangs: None,
             key: None,
             canary: false,
-            identifier,
+            identifier: identifier.into(),
             report: ReportPolicy::default(),
         }))
     }

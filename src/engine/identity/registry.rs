@@ -19,7 +19,10 @@ use super::{
 };
 use crate::engine::{
     AlertRule, Uptime, WallClock, ZoneId,
-    frame::{Quantity, sensor::BindKey},
+    frame::{
+        Quantity,
+        sensor::{BindKey, SerialNumber},
+    },
     place::Point,
 };
 
@@ -177,6 +180,41 @@ impl Subject {
     }
 }
 
+/// One way to recognise a fixture. A person's device is never known by its name, nor by what a sensor
+/// calls itself.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub enum FixtureIdentifier {
+    /// As any device.
+    Device(Identifier),
+    /// By its complete local name, which anybody can take.
+    Name(Box<str>),
+    /// By the number that it gives itself in its frames.
+    Serial(SerialNumber),
+}
+
+impl FixtureIdentifier {
+    /// The name of the way, as the configuration writes it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Device(identifier) => identifier.kind(),
+            Self::Name(_) => "name",
+            Self::Serial(_) => "sensor",
+        }
+    }
+}
+
+impl From<Identifier> for FixtureIdentifier {
+    fn from(identifier: Identifier) -> Self {
+        Self::Device(identifier)
+    }
+}
+
+impl fmt::Debug for FixtureIdentifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FixtureIdentifier({}, redacted)", self.kind())
+    }
+}
+
 /// One of the shop's own sensors or reference beacons.
 #[derive(Clone, Debug)]
 pub struct Fixture {
@@ -187,7 +225,7 @@ pub struct Fixture {
     /// Where it is on the floor plan, for who wants to know how well it is heard from there.
     pub hangs: Option<Hangs>,
     /// How it is recognised.
-    pub identifier: Identifier,
+    pub identifier: FixtureIdentifier,
     /// What decrypts what it sends; with it, nothing else is believed.
     pub key: Option<BindKey>,
     /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
@@ -200,7 +238,7 @@ impl Fixture {
     /// Its address, most significant octet first, where it is recognised by that.
     pub fn address(&self) -> Option<[u8; 6]> {
         match self.identifier {
-            Identifier::Address(octets) => Some(octets),
+            FixtureIdentifier::Device(Identifier::Address(octets)) => Some(octets),
             _ => None,
         }
     }

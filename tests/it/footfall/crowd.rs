@@ -156,7 +156,7 @@ pub(super) fn engine() -> Engine {
         hangs: None,
         key: None,
         canary: false,
-        identifier: identifier(4, minor),
+        identifier: identifier(4, minor).into(),
         report: ReportPolicy::default(),
     });
     let registry = Registry::new(subjects.collect(), fixtures.collect()).unwrap();

@@ -27,7 +27,7 @@ fn fixture(id: &str, identifier: Identifier) -> Fixture {
         id: id.to_owned(),
         zone: None,
         hangs: None,
-        identifier,
+        identifier: identifier.into(),
         key: None,
         canary: false,
         report,
