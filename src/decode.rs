@@ -79,7 +79,9 @@ pub fn run_with(
         counts.lines += 1;
         *match answer {
             Answer::Decoded(_) => &mut counts.decoded,
-            Answer::Unknown(_) | Answer::MaybeRolling(_) => &mut counts.unknown,
+            Answer::Unknown | Answer::Encrypted(..) | Answer::MaybeRolling(_) => {
+                &mut counts.unknown
+            }
             Answer::Malformed(_) => &mut counts.malformed,
         } += 1;
         answer_line.clear();
@@ -190,12 +192,49 @@ mod tests {
         assert_eq!(decode_line("020106"), r#"{"unknown":true}"#);
         assert_eq!(
             decode_line("0616D2FC41A472"),
-            r#"{"unknown":true,"family":"bthome","encrypted":true}"#
+            r#"{"unknown":true,"family":"bthome","encrypted":true,"why":"no key"}"#
         );
         assert_eq!(
-            decode_line("0516AAFE2001"),
-            r#"{"unknown":true,"family":"eddystone_tlm","encrypted":true}"#
+            decoded("0516AAFE2001"),
+            serde_json::json!({
+                "unknown": true,
+                "family": "eddystone_tlm",
+                "encrypted": true,
+                "why": "frames of this kind cannot be opened",
+            })
         );
+    }
+
+    /// The example of bthome.io/encryption.
+    #[test]
+    fn a_key_opens_what_is_encrypted_and_is_not_repeated() {
+        const KEY: &str = "231d39c1d7cc1ab1aee224cd096db932";
+        let with = |more: &str, frame: &str| {
+            decoded(&format!(r#"{{"service_data":{{"fcd2":"{frame}"}}{more}}}"#))
+        };
+        let frame = "41a47266c95f730011223378237214";
+        let key = format!(r#","key":"{KEY}""#);
+        let address = r#","address":"54:48:E6:8F:80:A5""#;
+        let opened = with(&format!("{key}{address}"), frame);
+        assert_eq!(opened["readings"][0]["value"], 25.06);
+        assert_eq!(opened["readings"][1]["value"], 50.55);
+        assert_eq!((&opened["sealed"], &opened["freshness"]), (&true.into(), &0x3322_1100.into()));
+        let other = key.replace("231d", "241d");
+        for (more, frame, why) in [
+            (address, frame, "no key"),
+            (&key, frame, "no address"),
+            (&format!("{other}{address}"), frame, "the key does not fit"),
+            (&format!("{key}{address}"), &frame[..14], "the frame is cut off"),
+        ] {
+            let answer = with(more, frame);
+            assert_eq!((&answer["encrypted"], &answer["why"]), (&true.into(), &why.into()));
+            assert!(answer["readings"].is_null());
+        }
+        for wrong in [&KEY[..30], &KEY.replace('9', "g")] {
+            let answer = with(&format!(r#","key":"{wrong}""#), frame).to_string();
+            assert!(answer.contains("16 octets") && !answer.contains(&wrong[..8]), "{answer}");
+        }
+        assert!(!opened.to_string().contains(&KEY[..8]));
     }
 
     #[test]

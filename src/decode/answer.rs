@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::input::{Input, Rejected};
 use crate::engine::frame::{
     self, Context, Frame, Frames, Reading, Undecoded,
-    sensor::{Measured, OwnDecoders},
+    sensor::{Encryption, Measured, OwnDecoders, Refusal, families},
 };
 
 /// The answer to one line.
@@ -16,8 +16,10 @@ use crate::engine::frame::{
 pub(super) enum Answer<'a> {
     /// At least one frame.
     Decoded(Frames<'a>),
-    /// No frame in a format we speak; the family when it is one of ours, encrypted.
-    Unknown(Option<&'static str>),
+    /// No frame in a format we speak.
+    Unknown,
+    /// A frame of a family that is one of ours, encrypted, and why it stays so.
+    Encrypted(&'static str, &'static str),
     /// No frame, and service UUIDs that may be an app's: only who holds its key can tell.
     MaybeRolling(Vec<Uuid>),
     /// The line is no advertising data, or a frame in it breaks the rules of its format.
@@ -28,21 +30,38 @@ impl<'a> Answer<'a> {
     pub(super) fn of(input: &'a Result<Input, Rejected>, own: OwnDecoders) -> Self {
         let decoded = input.as_ref().map(|Input { data, address, key }| {
             let context = Context { own, address: *address, key: key.as_ref(), token_uuid: None };
-            (data, frame::decode_in(data, context))
+            ((data, context), frame::decode_in(data, context))
         });
         match decoded {
             Ok((_, Ok(frames))) => Self::Decoded(frames),
-            Ok((data, Err(Undecoded::Unknown))) => {
+            Ok(((data, _), Err(Undecoded::Unknown))) => {
                 let uuids: Vec<_> = frame::rolling_uuids(data).map(Uuid::from_bytes).collect();
-                if uuids.is_empty() { Self::Unknown(None) } else { Self::MaybeRolling(uuids) }
+                if uuids.is_empty() { Self::Unknown } else { Self::MaybeRolling(uuids) }
             }
-            Ok((_, Err(Undecoded::Encrypted { family, .. }))) => Self::Unknown(Some(family)),
-            Ok((_, Err(Undecoded::Refused))) => Self::Unknown(None),
+            Ok(((_, context), Err(Undecoded::Encrypted { family, why }))) => {
+                Self::Encrypted(family, reason(family, why, context))
+            }
+            Ok((_, Err(Undecoded::Refused))) => Self::Unknown,
             Ok((_, Err(Undecoded::Malformed { format }))) => {
                 Self::Malformed(format!("{format}: {}", rule(format)))
             }
             Err(rejected) => Self::Malformed(rejected.to_string()),
         }
+    }
+}
+
+/// Why an encrypted frame stays so, in words.
+fn reason(family: &str, why: Refusal, context: Context<'_>) -> &'static str {
+    let closed = || {
+        let mut families = families().into_iter();
+        families.any(|about| about.family == family && about.encryption == Encryption::Closed)
+    };
+    match why {
+        Refusal::WrongKey => "the key does not fit",
+        Refusal::Truncated => "the frame is cut off",
+        Refusal::NoKey if closed() => "frames of this kind cannot be opened",
+        Refusal::NoKey if context.key.is_none() => "no key",
+        Refusal::NoKey => "no address",
     }
 }
 
@@ -89,12 +108,12 @@ impl Serialize for Answer<'_> {
                     map.serialize_entry("frames", &all)?;
                 }
             }
-            Self::Unknown(encrypted) => {
+            Self::Unknown => map.serialize_entry("unknown", &true)?,
+            Self::Encrypted(family, why) => {
                 map.serialize_entry("unknown", &true)?;
-                if let Some(family) = encrypted {
-                    map.serialize_entry("family", family)?;
-                    map.serialize_entry("encrypted", &true)?;
-                }
+                map.serialize_entry("family", family)?;
+                map.serialize_entry("encrypted", &true)?;
+                map.serialize_entry("why", why)?;
             }
             Self::MaybeRolling(uuids) => {
                 map.serialize_entry("unknown", &true)?;
@@ -190,6 +209,12 @@ impl FrameObject<'_> {
         map.serialize_entry("readings", &readings)?;
         if let Some(counter) = measured.counter {
             map.serialize_entry("counter", &counter)?;
+        }
+        if measured.sealed {
+            map.serialize_entry("sealed", &true)?;
+        }
+        if let Some(freshness) = measured.freshness {
+            map.serialize_entry("freshness", &freshness)?;
         }
         if measured.event {
             map.serialize_entry("event", &true)?;

@@ -8,8 +8,9 @@
 //!   (`"0499"`, `"fcd2"`, `"0000fcd2-0000-1000-8000-00805f9b34fb"`).
 //!
 //! Beside them `name` is the local name, `address` and `key` are the sender's: some families need them.
-//! Other members (a recording's time and RSSI) may be there and are not read. Every other line is advertising data as hex. An HCI event (`043E…`) that reports one
-//! advertisement may stand wherever advertising data may.
+//! Other members (a recording's time and RSSI) may be there and are not read. Every other line is
+//! advertising data as hex. An HCI event (`043E…`) that reports one advertisement may stand wherever
+//! advertising data may.
 
 use std::{borrow::Cow, fmt};
 
@@ -67,6 +68,8 @@ pub(super) enum Rejected {
     NothingInJson,
     #[error("{what} is not hex of whole octets")]
     NotHexIn { what: &'static str },
+    #[error("\"key\" is not a key: 16 octets as hex, or 12 for early Xiaomi sensors")]
+    NotAKey,
     #[error(
         "a key of \"manufacturer_data\" is not a company identifier; write up to four hex digits, \
          like \"0499\""
@@ -110,7 +113,7 @@ pub(super) struct Input {
     pub(super) data: Vec<u8>,
     /// The sender's address, most significant octet first; what is no address is none.
     pub(super) address: Option<[u8; 6]>,
-    /// The sender's key; what is no key is none.
+    /// The sender's key.
     pub(super) key: Option<BindKey>,
 }
 
@@ -164,11 +167,12 @@ fn from_json(object: &str) -> Result<Input, Rejected> {
         serde_json::error::Category::Data => Rejected::WrongJson { column: error.column() },
         _ => Rejected::NotJson { column: error.column() },
     })?;
-    let octets = |text: Option<Cow<'_, str>>| text.and_then(|text| from_hex(&text).ok());
+    let octets = |text: Cow<'_, str>| from_hex(&text).ok();
+    let key = |text| octets(text).and_then(|octets| BindKey::new(&octets)).ok_or(Rejected::NotAKey);
     let mut input = Input {
         data: Vec::new(),
-        address: octets(line.address).and_then(|octets| octets.try_into().ok()),
-        key: octets(line.key).and_then(|octets| BindKey::new(&octets)),
+        address: line.address.and_then(octets).and_then(|octets| octets.try_into().ok()),
+        key: line.key.map(key).transpose()?,
     };
     let data = &mut input.data;
     if let Some(adv) = line.adv {
@@ -339,7 +343,10 @@ mod tests {
         for (line, expected) in [
             (r#"{"manufacturer_data":{"0499":"0512"}}"#, "05ff99040512"),
             (r#"{"manufacturer_data":{"0x4C":"0215"}}"#, "05ff4c000215"),
-            (r#"{"service_data":{"fcd2":"400161"},"key":"00"}"#, "0616d2fc400161"),
+            (
+                r#"{"service_data":{"fcd2":"400161"},"key":"000102030405060708090a0b0c0d0e0f"}"#,
+                "0616d2fc400161",
+            ),
             (r#"{"service_data":{"0xFCD2":"400161"}}"#, "0616d2fc400161"),
             (r#"{"service_data":{"0000fcd2":"40"}}"#, "0416d2fc40"),
             (r#"{"service_data":{"0000FCD2-0000-1000-8000-00805F9B34FB":"40"}}"#, "0416d2fc40"),
@@ -381,6 +388,9 @@ mod tests {
             (r#"{"manufacturer_data":{"":"05"}}"#, Rejected::NotACompany),
             (r#"{"service_data":{"bthome":"40"}}"#, Rejected::NotAService),
             (r#"{"service_uuids":["fcd2d"]}"#, Rejected::NotAService),
+            (r#"{"adv":"0201","key":""}"#, Rejected::NotAKey),
+            (r#"{"adv":"0201","key":"0102030405060708090a0b0c0d"}"#, Rejected::NotAKey),
+            (r#"{"adv":"0201","key":"the key of the fridge"}"#, Rejected::NotAKey),
             (&too_much, Rejected::TooMuch { what: "a value of \"service_data\"" }),
         ] {
             assert_eq!(read(line), Err(why), "{line}");

@@ -1,4 +1,5 @@
-//! Service data of 0xFCD2 in, [`BtHome`] out: BTHome version 2, unencrypted (bthome.io/format).
+//! Service data of 0xFCD2 in, [`BtHome`] out: BTHome version 2 (bthome.io/format). What is encrypted is
+//! opened elsewhere (`sensor`), and its objects read here.
 
 mod object;
 mod table;
@@ -60,6 +61,12 @@ impl<'a> BtHome<'a> {
             0 => rest,
             _ => rest.split_first_chunk::<6>()?.1,
         };
+        Self::decrypted(octet, payload)
+    }
+
+    /// Reads the objects of a frame that was encrypted, whose device information is given. `None` where
+    /// the last of them is cut off.
+    pub(super) fn decrypted(octet: u8, payload: &'a [u8]) -> Option<Self> {
         let mut unread = payload;
         loop {
             match object::take(unread) {
@@ -183,6 +190,11 @@ pub(super) fn version_1(id: u8, value: &[u8], number: Option<f64>) -> Option<Tol
         Object::PacketId(id) => Some(Told::PacketId(id)),
         _ => None,
     }
+}
+
+/// Whether the address follows a device information octet.
+pub(super) const fn repeats_address(octet: u8) -> bool {
+    octet & info::ADDRESS_FOLLOWS != 0
 }
 
 /// True for version 2 service data that only the holder of the bind key can read.

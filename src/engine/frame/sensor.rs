@@ -10,13 +10,16 @@
 //! | `index` | finds the decoders that may know a structure |
 //! | `serial` | the numbers that sensors give themselves |
 //! | `measured` | where values go; what is out of bounds stays out |
+//! | `cipher` | opens what is encrypted and checks what is signed, with the sender's key |
 //! | `family` | the built-in families, one file each |
+
+mod cipher;
 
 mod heard;
 pub use heard::{BindKey, Heard};
 
 mod family;
-pub use family::{About, families};
+pub use family::{About, Encryption, families};
 
 mod index;
 
@@ -29,6 +32,8 @@ pub use serial::{Serial, SerialNumber, families_with_serials, serials};
 mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
+#[cfg(test)]
+mod tests;
 #[cfg(test)]
 mod totality;
 

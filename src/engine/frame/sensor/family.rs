@@ -52,8 +52,12 @@ pub struct About {
 pub enum Encryption {
     /// None.
     Never,
-    /// Some, or with some settings.
+    /// Some, or with some settings; the sensor's key opens them.
     Sometimes,
+    /// Some, and nobody has published how; or it takes more than a key.
+    Closed,
+    /// None, but all are signed; where the sensor's key is given, the signature is checked.
+    Signed,
 }
 
 /// Whether an active scan is needed.
@@ -144,7 +148,7 @@ const READ_ELSEWHERE: &[About] = &[
             Quantity::AdvertisementCount,
             Quantity::UptimeS,
         ],
-        encryption: Encryption::Sometimes,
+        encryption: Encryption::Closed,
         active_scan: ActiveScan::No,
         source: "github.com/google/eddystone",
     },
@@ -202,6 +206,8 @@ mod tests {
             let encryption = match about.encryption {
                 Encryption::Never => "never",
                 Encryption::Sometimes => "some frames",
+                Encryption::Closed => "some frames, which stay closed",
+                Encryption::Signed => "signed",
             };
             let scan = match about.active_scan {
                 ActiveScan::No => "no",

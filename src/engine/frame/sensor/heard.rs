@@ -8,6 +8,7 @@ use std::fmt;
 use arrayvec::ArrayVec;
 use zeroize::Zeroize;
 
+use super::{Refusal, Stop};
 use crate::engine::frame::ad::{ad_type, structures};
 
 /// `0000xxxx-0000-1000-8000-00805f9b34fb`, in which 16-bit UUIDs are short for (Core Specification
@@ -36,6 +37,11 @@ impl<'a> Heard<'a> {
     /// Advertising data, of which neither address nor key are known.
     pub const fn new(data: &'a [u8]) -> Self {
         Self { data, address: None, key: None }
+    }
+
+    /// What a cipher needs of the sender: its key, and its address.
+    pub(super) fn secrets(&self) -> Result<(&'a BindKey, [u8; 6]), Stop> {
+        self.key.zip(self.address).ok_or(Stop::Encrypted(Refusal::NoKey))
     }
 
     /// The local name, complete or shortened; empty where there is none.

@@ -1,11 +1,11 @@
 //! Frames whose meaning is published, and what they must be read as; then every decoder with content
 //! that fits it and is otherwise arbitrary.
 
-use super::{Carrier, Decoder, Heard, Measured, Stop, family};
+use super::{BindKey, Carrier, Decoder, Heard, Measured, Stop, family};
 use crate::engine::frame::{Context, Frame, decode_in};
 
 /// Advertising data of one structure, and of a name where there is one.
-fn advertisement(carrier: Carrier, name: &str, data: &[u8]) -> Vec<u8> {
+pub(super) fn advertisement(carrier: Carrier, name: &str, data: &[u8]) -> Vec<u8> {
     let (kind, identifier) = match carrier {
         Carrier::Company(id) => (0xff, id.to_le_bytes().to_vec()),
         Carrier::Service(id) => (0x16, id.to_le_bytes().to_vec()),
@@ -74,6 +74,43 @@ fn frames_are_read_as_their_families_publish_them() {
             "GVH5101_1",
             "0101 8321 5d 64",
             "govee H5101, temperature_c -20.5, humidity_percent 14.9, battery_percent 100",
+        ),
+        // Of those that send a key along: published with govee-ble.
+        (
+            Company(0xef88),
+            "GV5121195A",
+            "59940000f0b91937ae50b6372c866ac2f3d061e717c02cef",
+            "govee H5121, motion 1, battery_percent 100",
+        ),
+        (
+            Company(0xef88),
+            "GV51225634",
+            "f30a0000648248e86020622588c02fd258cb3f1b8544d930",
+            "govee H5122, button 1, battery_percent 100",
+        ),
+        (
+            Company(0xef88),
+            "",
+            "3dec0000de4377d55e55f991496e36bdc67f8b2c27067497",
+            "govee H5123, open 1, battery_percent 100",
+        ),
+        (
+            Company(0xef88),
+            "",
+            "3dec000159db6bd9bed7aff72a26aa4bd72dfa94573e5be9",
+            "govee H5123, open 0, battery_percent 100",
+        ),
+        (
+            Company(0xef88),
+            "",
+            "2eaf0000fb0ec968d7056caf2af31be877f1e1e8e3a7f8c6",
+            "govee H5125, button 1, battery_percent 100",
+        ),
+        (
+            Company(0xef88),
+            "",
+            "01c400016b98d35dcbbc1316c4c93f2bf92bec8659ce2040",
+            "govee H5126, button 1, battery_percent 100",
         ),
         (Company(0x8803), "", "ec0001010111", "govee H5127, presence 1, motion 1"),
         (
@@ -177,9 +214,12 @@ fn every_decoder_takes_arbitrary_content_and_tells_only_what_can_be() {
             let advertisement = advertisement(decoder.carrier, name, &data);
             let mut heard = Heard::new(&advertisement);
             heard.address = random.bool().then_some([0xa4, 0xc1, 0x38, 1, 2, 3]);
+            let key = BindKey::new(&[random.u8(..); 16][..if random.bool() { 12 } else { 16 }]);
+            heard.key = key.as_ref().filter(|_| random.bool());
             match decoder.decode(&heard, &data) {
                 Ok(measured) => {
                     read += 1;
+                    assert!(!measured.sealed, "{} fits any key", decoder.family);
                     for reading in &measured.readings {
                         assert!(reading.quantity.is_plausible(reading.value));
                         let listed = about.quantities.contains(&reading.quantity);
@@ -190,7 +230,8 @@ fn every_decoder_takes_arbitrary_content_and_tells_only_what_can_be() {
                 }
                 Err(Stop::NotMine | Stop::Malformed | Stop::Encrypted(_)) => {}
             }
-            let _whole = decode_in(&advertisement, Context::default());
+            let Heard { address, key, .. } = heard;
+            let _whole = decode_in(&advertisement, Context { address, key, ..Context::default() });
             for end in [data.len() / 2, data.len().saturating_sub(1)] {
                 let _shorter = decoder.decode(&heard, &data[..end]);
             }

@@ -1,13 +1,17 @@
 //! Xiaomi thermometers with firmware of their owners': the formats of atc1441 and of pvvx.
 //!
 //! Source: the readmes of `github.com/atc1441/ATC_MiThermometer` (Advertising format) and of
-//! `github.com/pvvx/ATC_MiThermometer` (Bluetooth advertising formats). The address, which both repeat,
-//! is not kept. What is encrypted (pvvx) has 11 or 8 octets.
+//! `github.com/pvvx/ATC_MiThermometer` (Bluetooth advertising formats; `custom_beacon.c` for what is
+//! encrypted, which has 11 or 8 octets). The address, which both repeat where they are plain, is not kept.
 
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
     Quantity as Q,
-    sensor::{Bits, Decoder, Field, Heard, Measured, Refusal, Stop},
+    ad::ad_type,
+    sensor::{
+        Bits, Code, Decoder, Field, Heard, Measured, Stop,
+        cipher::{self, TAG},
+    },
 };
 
 const FAMILY: &str = "atc";
@@ -52,10 +56,45 @@ pub(super) const DECODERS: &[Decoder] = &[
         Field::bit(Q::On, 14, 1),
         Field::bit(Q::Open, 14, 0),
     ]),
-    Decoder::service(FAMILY, SERVICE).length(11).model("pvvx").code(encrypted),
-    Decoder::service(FAMILY, SERVICE).length(8).model("atc1441").code(encrypted),
+    encrypted(11, "pvvx", |heard, data, measured| open(heard, data, &PVVX, measured)),
+    encrypted(8, "atc1441", |heard, data, measured| open(heard, data, &ATC1441, measured)),
 ];
 
-fn encrypted(_: &Heard<'_>, _: &[u8], _: &mut Measured) -> Result<(), Stop> {
-    Err(Stop::Encrypted(Refusal::NoKey))
+const fn encrypted(octets: usize, model: &'static str, code: Code) -> Decoder {
+    Decoder::service(FAMILY, SERVICE).length(octets).model(model).counter(Bits::le(0, 1)).code(code)
+}
+
+const PVVX: [Field; 5] = [
+    Field::le(Q::TemperatureC, 0, 2).signed().per(100),
+    Field::le(Q::HumidityPercent, 2, 2).per(100),
+    Field::octet(Q::BatteryPercent, 4),
+    Field::bit(Q::On, 5, 1),
+    Field::bit(Q::Open, 5, 0),
+];
+
+/// Half degrees from -40 °C on, halves of a percent, and the output above the battery.
+const ATC1441: [Field; 4] = [
+    Field::octet(Q::TemperatureC, 0).scaled(1, -80, 2),
+    Field::octet(Q::HumidityPercent, 1).per(2),
+    Field::octet(Q::BatteryPercent, 2).part(0, 7),
+    Field::bit(Q::On, 2, 7),
+];
+
+/// Counter, values, tag. The nonce is the address and the AD structure up to the counter.
+fn open(
+    heard: &Heard<'_>,
+    data: &[u8],
+    fields: &[Field],
+    measured: &mut Measured,
+) -> Result<(), Stop> {
+    let (key, [a, b, c, d, e, f]) = heard.secrets()?;
+    let ([counter], sealed) = data.split_first_chunk().ok_or(cipher::TRUNCATED)?;
+    let (content, tag) = sealed.split_last_chunk::<TAG>().ok_or(cipher::TRUNCATED)?;
+    let length = u8::try_from(data.len() + 3).map_err(|_| Stop::Malformed)?;
+    let [low, high] = SERVICE.to_le_bytes();
+    let head = [length, ad_type::SERVICE_DATA_16, low, high, *counter];
+    let plain = cipher::open(key, &[&[f, e, d, c, b, a], &head], &[0x11], content, *tag)?;
+    measured.sealed = true;
+    Field::read_all(fields, &plain, measured);
+    Ok(())
 }

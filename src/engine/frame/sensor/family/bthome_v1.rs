@@ -1,15 +1,22 @@
 //! BTHome version 1: the objects of version 2, each behind an octet with its length and kind.
 //!
-//! Source: bthome.io/v1. Version 1 under 0x181C is plain, under 0x181E encrypted.
+//! Source: bthome.io/v1. Version 1 under 0x181C is plain, under 0x181E encrypted: AES-CCM, whose nonce is
+//! the address, the UUID and the counter, and whose associated data is one octet.
 
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
     Quantity as Q, bthome,
     reading::exact,
-    sensor::{Bits, Decoder, Heard, Measured, Refusal, Stop},
+    sensor::{
+        Bits, Decoder, Heard, Measured, Stop,
+        cipher::{self, TAG},
+    },
 };
 
 const FAMILY: &str = "bthome_v1";
+
+/// Where what is encrypted stands.
+const ENCRYPTED: u16 = 0x181e;
 
 pub(super) const ABOUT: About = About {
     family: FAMILY,
@@ -23,11 +30,21 @@ pub(super) const ABOUT: About = About {
 
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder::service(FAMILY, 0x181c).at_least(3).code(objects),
-    Decoder::service(FAMILY, 0x181e).code(encrypted),
+    Decoder::service(FAMILY, ENCRYPTED).code(encrypted),
 ];
 
-fn encrypted(_: &Heard<'_>, _: &[u8], _: &mut Measured) -> Result<(), Stop> {
-    Err(Stop::Encrypted(Refusal::NoKey))
+/// Objects, counter, tag.
+fn encrypted(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let (key, address) = heard.secrets()?;
+    let (sealed, tag) = data.split_last_chunk::<TAG>().ok_or(cipher::TRUNCATED)?;
+    let (content, counter) = sealed.split_last_chunk::<4>().ok_or(cipher::TRUNCATED)?;
+    let nonce: [&[u8]; 3] = [&address, &ENCRYPTED.to_le_bytes(), counter];
+    let plain = cipher::open(key, &nonce, &[0x11], content, *tag)?;
+    let counter = u32::from_le_bytes(*counter);
+    (measured.sealed, measured.freshness) = (true, Some(counter));
+    // Unless there is a packet id among the objects.
+    measured.counter = Some(counter);
+    objects(heard, &plain, measured)
 }
 
 /// What the upper three bits of an object's first octet say of its value.

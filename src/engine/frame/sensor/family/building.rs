@@ -1,6 +1,7 @@
 //! Sensors for buildings: `EnOcean`, Laird, `HibouAir`, Estimote.
 //!
-//! Sources: `EnOcean`, STM 550B and PTM 215B user manuals (`EnOcean` BLE sensor protocol); Laird
+//! Sources: `EnOcean`, STM 550B and PTM 215B user manuals (`EnOcean` BLE sensor protocol, and the signature
+//! that each telegram ends with, which is checked where the sensor's key is known); Laird
 //! Connectivity, BT510 and BT610 user guides (advertisement format); Smart Sensor Devices, `HibouAir` API;
 //! the last three as decoded by reelyActive (MIT), `github.com/reelyactive/advlib-ble-manufacturers`;
 //! Estimote, `github.com/Estimote/estimote-specs` (estimote-telemetry.js).
@@ -8,11 +9,16 @@
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
     Action, Quantity as Q,
+    ad::ad_type,
     reading::exact,
-    sensor::{Bits, Decoder, Field, Heard, Measured, Stop, Test},
+    sensor::{
+        Bits, Decoder, Field, Heard, Measured, Stop, Test,
+        cipher::{self, TAG},
+    },
 };
 
 const ENOCEAN: &str = "enocean";
+const ENOCEAN_COMPANY: u16 = 0x03da;
 const LAIRD: &str = "laird";
 const HIBOUAIR: &str = "hibouair";
 const ESTIMOTE: &str = "estimote";
@@ -20,7 +26,7 @@ const ESTIMOTE: &str = "estimote";
 pub(super) const ABOUT: &[About] = &[
     About {
         family: ENOCEAN,
-        name: "EnOcean BLE (signatures are not checked)",
+        name: "EnOcean BLE",
         models: &["PTM 215B", "STM 550B, EMDCB"],
         quantities: &[
             Q::Button,
@@ -37,7 +43,7 @@ pub(super) const ABOUT: &[About] = &[
             Q::BatteryV,
             Q::BatteryPercent,
         ],
-        encryption: Encryption::Never,
+        encryption: Encryption::Signed,
         active_scan: ActiveScan::No,
         source: "EnOcean, user manuals of PTM 215B and STM 550B; advlib-ble-manufacturers",
     },
@@ -101,12 +107,12 @@ pub(super) const ABOUT: &[About] = &[
 ];
 
 pub(super) const DECODERS: &[Decoder] = &[
-    Decoder::company(ENOCEAN, 0x03da)
+    Decoder::company(ENOCEAN, ENOCEAN_COMPANY)
         .length(9)
         .counter(Bits::le(0, 4))
         .model("PTM 215B")
         .code(switch),
-    Decoder::company(ENOCEAN, 0x03da)
+    Decoder::company(ENOCEAN, ENOCEAN_COMPANY)
         .at_least(10)
         .counter(Bits::le(0, 4))
         .model("STM 550B, EMDCB")
@@ -137,9 +143,29 @@ const fn acceleration(quantity: Q, at: usize) -> Field {
     Field::octet(quantity, at).signed().scaled(2 * 980_665, 0, 127 * 100_000)
 }
 
+/// Checks the signature of a telegram, where the sender's key is known: all of the AD structure before it
+/// is signed, and the nonce is the address, the counter and zeros.
+fn signed(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    if heard.key.is_none() {
+        return Ok(());
+    }
+    let (key, [a, b, c, d, e, f]) = heard.secrets()?;
+    let length = u8::try_from(data.len() + 3).map_err(|_| Stop::Malformed)?;
+    let (message, signature) = data.split_last_chunk::<TAG>().ok_or(cipher::TRUNCATED)?;
+    let counter = message.first_chunk::<4>().ok_or(cipher::TRUNCATED)?;
+    let [low, high] = ENOCEAN_COMPANY.to_le_bytes();
+    let head = [length, ad_type::MANUFACTURER_DATA, low, high];
+    let nonce: [&[u8]; 3] = [&[f, e, d, c, b, a], counter, &[0; 3]];
+    cipher::verify(key, &nonce, &[&head, message], *signature)?;
+    measured.sealed = true;
+    measured.freshness = Some(u32::from_le_bytes(*counter));
+    Ok(())
+}
+
 /// Rockers A0, A1, B0 and B1, and whether they were pressed or let go.
-fn switch(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+fn switch(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
     let status = data.get(4).copied().filter(|status| status & 0xe0 == 0).ok_or(Stop::NotMine)?;
+    signed(heard, data, measured)?;
     measured.event = true;
     if status & 1 == 1 {
         for rocker in 0..4 {
@@ -152,13 +178,14 @@ fn switch(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Sto
 }
 
 /// Counter, items, signature of four octets.
-fn telegram(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+fn telegram(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
     let end = data.len().checked_sub(4).ok_or(Stop::Malformed)?;
     let mut rest = data.get(4..end).ok_or(Stop::Malformed)?;
     // From 0x30 on the telegram is about putting into service.
     if rest.first().is_some_and(|descriptor| descriptor & 0x3f >= 0x30) {
         return Err(Stop::NotMine);
     }
+    signed(heard, data, measured)?;
     while let [descriptor, tail @ ..] = rest {
         let (octets, tail) = match (descriptor >> 6, tail) {
             (size @ 0..=2, tail) => (1 << size, tail),

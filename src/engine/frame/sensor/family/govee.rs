@@ -2,13 +2,14 @@
 //!
 //! Source: the parsers of Home Assistant (pypi.org/project/govee-ble) and of
 //! `github.com/custom-components/ble_monitor`. Products are told apart by name, then by company
-//! identifier, then by length; the identifiers are not Govee's own.
+//! identifier, then by length; the identifiers are not Govee's own. Those from H5121 to H5130 encrypt what
+//! they say with a key that they send along: that is no secret, and needs no key of ours.
 
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
-    Quantity as Q,
+    Action, Quantity as Q,
     reading::exact,
-    sensor::{Bits, Decoder, Field, Heard, Measured, Stop},
+    sensor::{Bits, Decoder, Field, Heard, Measured, Stop, cipher},
 };
 
 const FAMILY: &str = "govee";
@@ -34,8 +35,15 @@ pub(super) const ABOUT: About = About {
         "H5108",
         "H5110",
         "H5112",
+        "H5121",
+        "H5122",
+        "H5123",
+        "H5124",
+        "H5125",
+        "H5126",
         "H5127",
         "H5129",
+        "H5130",
         "H5140",
         "H5174",
         "H5177",
@@ -59,8 +67,11 @@ pub(super) const ABOUT: About = About {
         Q::Pm2p5UgM3,
         Q::Presence,
         Q::Motion,
+        Q::Vibration,
+        Q::Open,
+        Q::Button,
     ],
-    encryption: Encryption::Sometimes,
+    encryption: Encryption::Never,
     active_scan: ActiveScan::Sometimes,
     source: "govee-ble; ble_monitor",
 };
@@ -70,6 +81,8 @@ const H507X: u16 = 0xec88;
 const H510X: u16 = 0x0001;
 const H5179: u16 = 0x8801;
 const H5127: [u16; 2] = [0x8803, 0x8843];
+/// Of those that send a key along.
+const WRAPPED: u16 = 0xef88;
 
 pub(super) const DECODERS: &[Decoder] = &[
     company(H507X),
@@ -77,6 +90,7 @@ pub(super) const DECODERS: &[Decoder] = &[
     company(H5179),
     company(H5127[0]),
     company(H5127[1]),
+    Decoder::company(FAMILY, WRAPPED).length(24).counter(Bits::be(2, 4)).code(wrapped),
     Decoder::named(FAMILY, &["GV", "Govee_", "ihoment_", "B5178"]).at_least(2).code(named),
 ];
 
@@ -238,6 +252,63 @@ fn packed_probe(data: &[u8], at: usize, probe: u8, humidity: bool, measured: &mu
         climate(data, at, probe, humidity, measured);
     }
     Field::octet(Q::BatteryPercent, at + 3).part(0, 7).read(data, measured);
+}
+
+/// Two octets, four of the key, a block, its checksum. Key and block are written from their end.
+fn wrapped(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let (Some(key), Some(block), Some(sum)) = (
+        data.get(2..6).and_then(<[u8]>::first_chunk::<4>),
+        data.get(6..22).and_then(<[u8]>::first_chunk::<16>),
+        data.last_chunk(),
+    ) else {
+        return Err(Stop::NotMine);
+    };
+    if checksum(block) != u16::from_be_bytes(*sum) {
+        return Err(Stop::NotMine);
+    }
+    let mut whole = [0; 16];
+    for (slot, octet) in whole.iter_mut().rev().zip(key) {
+        *slot = *octet;
+    }
+    let mut block = *block;
+    block.reverse();
+    let mut plain = cipher::decrypt_block(&whole, block);
+    plain.reverse();
+    let [1, _, product, 2, battery, value, zeros @ ..] = plain else {
+        return Err(Stop::NotMine);
+    };
+    if zeros != [0; 10] {
+        return Err(Stop::NotMine);
+    }
+    measured.model = Some(match product {
+        2 => "H5123",
+        3 => "H5121",
+        8 => "H5122",
+        9 => "H5124",
+        10 => "H5125",
+        11 => "H5126",
+        13 => "H5130",
+        _ => return Err(Stop::NotMine),
+    });
+    match product {
+        2 if matches!(value, 1 | 2) => measured.flag(Q::Open, value == 2),
+        3 => measured.flag(Q::Motion, value == 1),
+        9 => measured.flag(Q::Vibration, value == 1),
+        8 | 10 | 11 => measured.action(Q::Button, value, Action::Press),
+        _ => {}
+    }
+    measured.event = matches!(product, 3 | 9) && value == 1 || matches!(product, 8 | 10 | 11);
+    measured.push(Q::BatteryPercent, f64::from(battery));
+    Ok(())
+}
+
+/// CRC-16 with the polynomial 0x1021, begun with 0x1D0F.
+fn checksum(octets: &[u8]) -> u16 {
+    octets.iter().fold(0x1d0f, |sum, octet| {
+        (0..8).fold(sum ^ u16::from(*octet) << 8, |sum: u16, _| {
+            sum << 1 ^ if sum & 0x8000 == 0 { 0 } else { 0x1021 }
+        })
+    })
 }
 
 fn presence(data: &[u8], measured: &mut Measured) {

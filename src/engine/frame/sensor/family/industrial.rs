@@ -121,7 +121,7 @@ pub(super) const ABOUT: &[About] = &[
             Q::Falling,
             Q::Impact,
         ],
-        encryption: Encryption::Sometimes,
+        encryption: Encryption::Closed,
         active_scan: ActiveScan::No,
         source: "MikroTik, TG-BT5 manual; ble_monitor",
     },
@@ -364,6 +364,9 @@ fn kkm(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> 
 const NO_THERMOMETER: i64 = -0x8000;
 
 /// Version, flags of the owner, salt, then the values, all little-endian.
+///
+/// Encrypted they are one block of AES in ECB mode, says the manual: nothing in it would tell a wrong key
+/// from the right one often enough, and no such frame is published to check it with.
 fn mikrotik(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
     if data.get(1).is_some_and(|flags| flags & 1 != 0) {
         return Err(Stop::Encrypted(Refusal::NoKey));

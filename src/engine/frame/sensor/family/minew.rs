@@ -3,7 +3,7 @@
 //!
 //! Source: Minew's frame definitions as decoded by reelyActive (MIT),
 //! `github.com/reelyactive/advlib-ble-services` and `advlib-ble-manufacturers`, minew.js. The address in
-//! each frame is not kept.
+//! each frame is not kept. How MBT frames are encrypted that say so is not published.
 
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
@@ -48,7 +48,7 @@ pub(super) const ABOUT: About = About {
         Q::DistanceM,
         Q::LevelPercent,
     ],
-    encryption: Encryption::Sometimes,
+    encryption: Encryption::Closed,
     active_scan: ActiveScan::No,
     source: "Minew's frame definitions; advlib-ble-services, advlib-ble-manufacturers",
 };

@@ -51,7 +51,7 @@ pub(super) const ABOUT: About = About {
         Q::PowerOn,
         Q::PowerW,
     ],
-    encryption: Encryption::Sometimes,
+    encryption: Encryption::Never,
     active_scan: ActiveScan::Yes,
     source: "SwitchBotAPI-BLE; PySwitchbot",
 };
