@@ -165,6 +165,7 @@ impl Engine {
         let now = self.advance(now);
         self.identity.work(now, &self.wall);
         self.presence.heard(now, &advertisement.receiver);
+        self.sensors.listen(now, self.identity.registry());
         let (decoded, resolution) = self.look(now, advertisement);
         self.tally(&decoded, resolution);
         match resolution {

@@ -99,7 +99,8 @@ impl Engine {
             self.settle();
         }
         if let Some(until) = relayed.heard_until {
-            self.advance(until);
+            let now = self.advance(until);
+            self.sensors.listen(now, self.identity.registry());
             // Late as it may be, it proves nothing about what came after it.
             self.presence.heard(until, &relayed.receiver);
             self.settle();
@@ -110,6 +111,7 @@ impl Engine {
         let now = self.advance(spotted.heard);
         self.identity.work(now, &self.wall);
         self.presence.heard(spotted.heard, receiver);
+        self.sensors.listen(now, self.identity.registry());
         self.counts.received += 1;
         self.counts.decoded += 1;
         let registry = self.identity.registry();

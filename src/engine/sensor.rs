@@ -33,7 +33,7 @@ use super::{
 use alert::{Turn, Watch};
 use battery::{Battery, PERCENT, Scale, VOLTS};
 use report::Reported;
-use silence::Rhythm;
+use silence::{Awaited, Expected, Rhythm};
 use trust::Trust;
 
 /// Readings, by what they measure.
@@ -112,6 +112,7 @@ pub(super) type News = (Uptime, FixtureIndex, Said);
 pub(super) struct Sensors {
     fixtures: HashMap<FixtureIndex, Known>,
     zones: BTreeMap<ZoneId, ZoneReadings>,
+    awaited: Awaited,
     trust: BTreeMap<FixtureIndex, Trust>,
     /// What was refused of fixtures that were others then, and their values out of bounds.
     before: (Rejections, u64),
@@ -179,14 +180,24 @@ impl Sensors {
 
     /// Forgets what fixtures measured and when they were heard; not what they must not tell again.
     pub(super) fn forget(&mut self) {
-        let Self { trust, before, .. } = std::mem::take(self);
-        (self.trust, self.before) = (trust, before);
+        let Self { awaited, trust, before, .. } = std::mem::take(self);
+        (self.awaited, self.trust, self.before) = (awaited, trust, before);
+        self.awaited.end();
         self.trust.values_mut().for_each(Trust::forget_alarms);
     }
 
     /// Forgets fixtures that are others from now on.
     pub(super) fn replace(&mut self) {
-        *self = Self { before: self.refused(), ..Self::default() };
+        let (before, mut awaited) = (self.refused(), std::mem::take(&mut self.awaited));
+        awaited.end();
+        *self = Self { awaited, before, ..Self::default() };
+    }
+
+    /// What is heard from now on is listened to: a fixture that is expected may be missed.
+    pub(super) fn listen(&mut self, now: Uptime, registry: &Registry) {
+        if self.awaited.begin(now, registry) {
+            self.due = [self.due, self.awaited.due(registry)].into_iter().flatten().min();
+        }
     }
 
     /// Takes in what a fixture told and a receiver heard. `number` is what changes with each new
@@ -209,8 +220,13 @@ impl Sensors {
             let latest = self.zones.entry(zone.clone()).or_default();
             latest.extend(readings.iter().map(|(&(quantity, _), &value)| (quantity, (value, now))));
         }
+        let missed = self.awaited.heard(index);
         let known = self.fixtures.entry(index).or_insert_with(|| Known::new(now, receiver));
         let mut said = known.hear(now, fixture, receiver, &readings);
+        said.extend(missed.map(|told| {
+            let (alarm, lasted) = (Alarm::never_heard(now), now.since(told));
+            (now, Said::Cleared { alarm, lasted })
+        }));
         said.extend(known.press(now, number, events));
         said.extend(known.watch(now, fixture, &readings));
         said.extend(known.charge(now, fixture, &readings));
@@ -232,8 +248,11 @@ impl Sensors {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let mut news = Vec::new();
-        self.due = None;
+        let missed = self.awaited.settle(now, registry).into_iter();
+        let mut news: Vec<_> = missed
+            .map(|(at, index, since)| (at, index, Said::Alerted(Alarm::never_heard(since))))
+            .collect();
+        self.due = self.awaited.due(registry);
         for (&index, known) in &mut self.fixtures {
             let Some(fixture) = registry.fixture(index) else { continue };
             news.extend(known.settle(now, fixture).into_iter().map(|(at, it)| (at, index, it)));
@@ -245,6 +264,7 @@ impl Sensors {
 
     /// A receiver cannot be trusted to hear: the silence of what it heard means nothing.
     pub(super) fn deaf(&mut self, receiver: &ReceiverId) {
+        self.awaited.deaf(receiver);
         self.fixtures
             .values_mut()
             .filter(|known| known.receiver == *receiver)
@@ -253,12 +273,16 @@ impl Sensors {
 
     /// A receiver hears again: the silence of what it heard counts from now on.
     pub(super) fn hears(&mut self, now: Uptime, receiver: &ReceiverId) {
+        let mut again = self.awaited.hears(now, receiver);
         for known in self.fixtures.values_mut() {
             if known.receiver == *receiver && known.rhythm.paused {
                 known.rhythm.resume(now);
-                // Whatever is due then is found at the next look.
-                self.due = Some(self.due.map_or(now, |due| due.min(now)));
+                again = true;
             }
+        }
+        if again {
+            // Whatever is due then is found at the next look.
+            self.due = Some(self.due.map_or(now, |due| due.min(now)));
         }
     }
 
@@ -448,7 +472,7 @@ impl Known {
         if self.silent.is_some() {
             return None;
         }
-        self.rhythm.due(fixture.report.silent_after)
+        self.rhythm.due(Expected::of(&fixture.report))
     }
 
     /// When something comes to be if nothing is heard.
@@ -472,9 +496,18 @@ impl Known {
 impl Alarm {
     /// Silence that has ended.
     fn silent(since: Uptime) -> Self {
+        Self::of_silence("silent", since)
+    }
+
+    /// A fixture is expected and was not heard since it is listened to, or then was.
+    fn never_heard(since: Uptime) -> Self {
+        Self::of_silence("never_heard", since)
+    }
+
+    fn of_silence(condition: &'static str, since: Uptime) -> Self {
         Self {
             rule: "silent".to_owned(),
-            condition: "silent",
+            condition,
             quantity: None,
             value: None,
             limit: None,

@@ -13,7 +13,7 @@ use jiff::civil::Weekday;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    Invalid, Span, ZoneKind, bind_key,
+    Invalid, Span, ZoneKind, between, bind_key,
     floor::{place_of, single},
 };
 use crate::{
@@ -90,6 +90,9 @@ pub struct FixtureSettings {
     pub bind_key_file: PathBuf,
     /// A key that stands where everybody reads it: refused.
     pub bind_key: Option<IgnoredAny>,
+    /// How often it sends: from the first day on it is missed when it was not heard for four times as
+    /// long, `1s` to `12h`; left out, its silence is news once its interval was learned.
+    pub expected_interval: Option<Span>,
     /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
     pub canary: bool,
     /// When its readings are worth an event.
@@ -173,6 +176,9 @@ impl FixtureSettings {
         }
         let position = self.position.as_deref();
         let (position, height) = place_of(&key("position"), position, SHELF_HEIGHT)?;
+        if let Some(interval) = self.expected_interval {
+            between(&key("expected_interval"), interval, Span::secs(1), Span::secs(12 * 3600))?;
+        }
         let mut change = BTreeMap::new();
         for (name, &by) in &self.report.change {
             let Some(quantity) = Quantity::from_name(name) else {
@@ -198,6 +204,7 @@ impl FixtureSettings {
                 change,
                 alerts: alert::build_all(&key("alert"), &self.alert)?,
                 silent_after: self.report.silent_after.map(|span| span.0),
+                expected_interval: self.expected_interval.map(|span| span.0),
                 battery_days: alert::number(
                     &key("report.battery_days"),
                     Some(self.report.battery_days),

@@ -274,6 +274,8 @@ pub struct ReportPolicy {
     /// After how long its silence is news; none for several times the longest gap that is usual, zero
     /// for never.
     pub silent_after: Option<Duration>,
+    /// How often the sensor sends, as long as nothing was learned of that.
+    pub expected_interval: Option<Duration>,
     /// So many days before its battery will be empty somebody should know; zero for never.
     pub battery_days: f64,
 }
@@ -286,6 +288,7 @@ impl Default for ReportPolicy {
             change: BTreeMap::new(),
             alerts: Vec::new(),
             silent_after: None,
+            expected_interval: None,
             battery_days: 14.0,
         }
     }

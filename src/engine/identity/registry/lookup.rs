@@ -47,7 +47,7 @@ impl Lookup {
         for (subject, identifier) in registry.identifiers() {
             lookup.insert(identifier, Target::Subject(subject));
         }
-        for (index, fixture) in (0..).map(FixtureIndex).zip(registry.fixtures()) {
+        for (index, fixture) in registry.fixtures_by_index() {
             match &fixture.identifier {
                 FixtureIdentifier::Device(identifier) => {
                     lookup.insert(identifier, Target::Fixture(index));

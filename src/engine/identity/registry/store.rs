@@ -99,6 +99,11 @@ impl Registry {
         &self.fixtures
     }
 
+    /// Everything configured, with its place.
+    pub fn fixtures_by_index(&self) -> impl Iterator<Item = (FixtureIndex, &Fixture)> {
+        (0..).map(FixtureIndex).zip(&self.fixtures)
+    }
+
     /// One subject.
     pub fn subject(&self, index: SubjectIndex) -> Option<&Subject> {
         self.subjects.get(index.0 as usize)?.as_deref()
