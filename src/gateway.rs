@@ -408,6 +408,7 @@ fn check_keys(settings: &Settings, credentials: Option<&Path>) -> Result<(), Gat
     for remote in &settings.remote {
         remote.opener(credentials)?;
     }
+    settings.fixtures_with_keys(credentials)?;
     Ok(())
 }
 

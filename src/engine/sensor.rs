@@ -33,7 +33,7 @@ use super::{
 use alert::{Turn, Watch};
 use battery::{Battery, PERCENT, Scale, VOLTS};
 use report::Reported;
-use silence::{Awaited, Expected, Rhythm};
+use silence::{Expected, Rhythm, Unheard};
 use trust::Trust;
 
 /// Readings, by what they measure.
@@ -112,7 +112,7 @@ pub(super) type News = (Uptime, FixtureIndex, Said);
 pub(super) struct Sensors {
     fixtures: HashMap<FixtureIndex, Known>,
     zones: BTreeMap<ZoneId, ZoneReadings>,
-    awaited: Awaited,
+    unheard: Unheard,
     trust: BTreeMap<FixtureIndex, Trust>,
     /// What was refused of fixtures that were others then, and their values out of bounds.
     before: (Rejections, u64),
@@ -180,23 +180,23 @@ impl Sensors {
 
     /// Forgets what fixtures measured and when they were heard; not what they must not tell again.
     pub(super) fn forget(&mut self) {
-        let Self { awaited, trust, before, .. } = std::mem::take(self);
-        (self.awaited, self.trust, self.before) = (awaited, trust, before);
-        self.awaited.end();
+        let Self { unheard, trust, before, .. } = std::mem::take(self);
+        (self.unheard, self.trust, self.before) = (unheard, trust, before);
+        self.unheard.end();
         self.trust.values_mut().for_each(Trust::forget_alarms);
     }
 
     /// Forgets fixtures that are others from now on.
     pub(super) fn replace(&mut self) {
-        let (before, mut awaited) = (self.refused(), std::mem::take(&mut self.awaited));
-        awaited.end();
-        *self = Self { awaited, before, ..Self::default() };
+        let (before, mut unheard) = (self.refused(), std::mem::take(&mut self.unheard));
+        unheard.end();
+        *self = Self { unheard, before, ..Self::default() };
     }
 
     /// What is heard from now on is listened to: a fixture that is expected may be missed.
     pub(super) fn listen(&mut self, now: Uptime, registry: &Registry) {
-        if self.awaited.begin(now, registry) {
-            self.due = [self.due, self.awaited.due(registry)].into_iter().flatten().min();
+        if self.unheard.begin(now, registry) {
+            self.due = [self.due, self.unheard.due(registry)].into_iter().flatten().min();
         }
     }
 
@@ -220,7 +220,7 @@ impl Sensors {
             let latest = self.zones.entry(zone.clone()).or_default();
             latest.extend(readings.iter().map(|(&(quantity, _), &value)| (quantity, (value, now))));
         }
-        let missed = self.awaited.heard(index);
+        let missed = self.unheard.heard(index);
         let known = self.fixtures.entry(index).or_insert_with(|| Known::new(now, receiver));
         let mut said = known.hear(now, fixture, receiver, &readings);
         said.extend(missed.map(|told| {
@@ -248,11 +248,11 @@ impl Sensors {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let missed = self.awaited.settle(now, registry).into_iter();
+        let missed = self.unheard.settle(now, registry).into_iter();
         let mut news: Vec<_> = missed
             .map(|(at, index, since)| (at, index, Said::Alerted(Alarm::never_heard(since))))
             .collect();
-        self.due = self.awaited.due(registry);
+        self.due = self.unheard.due(registry);
         for (&index, known) in &mut self.fixtures {
             let Some(fixture) = registry.fixture(index) else { continue };
             news.extend(known.settle(now, fixture).into_iter().map(|(at, it)| (at, index, it)));
@@ -264,7 +264,7 @@ impl Sensors {
 
     /// A receiver cannot be trusted to hear: the silence of what it heard means nothing.
     pub(super) fn deaf(&mut self, receiver: &ReceiverId) {
-        self.awaited.deaf(receiver);
+        self.unheard.deaf(receiver);
         self.fixtures
             .values_mut()
             .filter(|known| known.receiver == *receiver)
@@ -273,7 +273,7 @@ impl Sensors {
 
     /// A receiver hears again: the silence of what it heard counts from now on.
     pub(super) fn hears(&mut self, now: Uptime, receiver: &ReceiverId) {
-        let mut again = self.awaited.hears(now, receiver);
+        let mut again = self.unheard.hears(now, receiver);
         for known in self.fixtures.values_mut() {
             if known.receiver == *receiver && known.rhythm.paused {
                 known.rhythm.resume(now);

@@ -141,14 +141,14 @@ fn several(gap: Duration) -> Duration {
 
 /// Fixtures that somebody expects and that were not heard yet.
 #[derive(Debug, Default)]
-pub(super) struct Awaited {
+pub(super) struct Unheard {
     /// What has begun to be listened to: from when on, and since when that is told.
     fixtures: Option<BTreeMap<FixtureIndex, (Uptime, Option<Uptime>)>>,
     /// Nobody knows which receiver would hear them, so all must.
     deaf: BTreeSet<ReceiverId>,
 }
 
-impl Awaited {
+impl Unheard {
     /// Something is listened to from now on.
     pub(super) fn begin(&mut self, now: Uptime, registry: &Registry) -> bool {
         let begins = self.fixtures.is_none();
