@@ -417,20 +417,19 @@ fn tell(situation: &Situation) {
             Said::Pressed { .. } => {
                 tracing::debug!(fixture, "Somebody pressed a fixture's button.");
             }
-            Said::Alerted(alarm) => match refused(alarm) {
-                Some(rejection) => {
+            Said::Alerted(alarm) => {
+                if let Some(rejection) = refused(alarm) {
                     let (reason, advice) = (rejection.word(), advice(rejection));
                     tracing::warn!(
                         fixture,
                         reason,
                         "What a fixture seems to send is refused: {advice}."
                     );
-                }
-                None => {
+                } else {
                     let rule = alarm.rule.as_str();
                     tracing::warn!(fixture, rule, "Something is wrong with a fixture.");
                 }
-            },
+            }
             Said::Cleared { alarm, .. } => {
                 tracing::info!(fixture, rule = alarm.rule, "A fixture is all right again.");
             }

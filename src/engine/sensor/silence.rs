@@ -240,10 +240,10 @@ mod tests {
         let known = heard((0..7200).step_by(60), true);
         assert_eq!(known.due(interval(3600)), Some(known.heard + Duration::from_mins(4)));
         assert_eq!(
-            Expected { interval: Some(Duration::from_secs(60)), ..after(30) }.after(),
+            Expected { interval: Some(Duration::from_mins(1)), ..after(30) }.after(),
             Some(Duration::from_secs(30))
         );
-        assert_eq!(Expected { interval: Some(Duration::from_secs(60)), ..after(0) }.after(), None);
+        assert_eq!(Expected { interval: Some(Duration::from_mins(1)), ..after(0) }.after(), None);
     }
 
     fn heard(seconds: impl Iterator<Item = u64>, measures: bool) -> Rhythm {

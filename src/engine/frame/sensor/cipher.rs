@@ -93,6 +93,12 @@ pub(super) fn open_early(
     opened.ok_or(WRONG_KEY)
 }
 
+/// An address from its other end, as most formats have it in their frames and nonces.
+pub(super) fn reversed(mut address: [u8; 6]) -> [u8; 6] {
+    address.reverse();
+    address
+}
+
 /// Decrypts one block of AES-128 with a key that is no secret.
 pub(super) fn decrypt_block(key: &[u8; 16], block: [u8; 16]) -> [u8; 16] {
     let mut block = block.into();

@@ -46,7 +46,8 @@ pub enum Stop {
 /// Why encrypted content stays so.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// Nobody gave a key for this sender, or its address is not known, of which the cipher makes use.
+    /// Nobody gave a key for this sender, or its address is not known, of which the cipher makes use; or
+    /// the format is one that a key alone does not open.
     NoKey,
     /// The key does not open it: a wrong key, a frame of somebody else's, or a changed one.
     WrongKey,

@@ -10,7 +10,7 @@ use crate::engine::frame::{
     ad::ad_type,
     sensor::{
         Bits, Code, Decoder, Field, Heard, Measured, Stop,
-        cipher::{self, TAG},
+        cipher::{self, TAG, reversed},
     },
 };
 
@@ -87,13 +87,13 @@ fn open(
     fields: &[Field],
     measured: &mut Measured,
 ) -> Result<(), Stop> {
-    let (key, [a, b, c, d, e, f]) = heard.secrets()?;
+    let (key, address) = heard.secrets()?;
     let ([counter], sealed) = data.split_first_chunk().ok_or(cipher::TRUNCATED)?;
     let (content, tag) = sealed.split_last_chunk::<TAG>().ok_or(cipher::TRUNCATED)?;
     let length = u8::try_from(data.len() + 3).map_err(|_| Stop::Malformed)?;
     let [low, high] = SERVICE.to_le_bytes();
-    let head = [length, ad_type::SERVICE_DATA_16, low, high, *counter];
-    let plain = cipher::open(key, &[&[f, e, d, c, b, a], &head], &[0x11], content, *tag)?;
+    let start = [length, ad_type::SERVICE_DATA_16, low, high, *counter];
+    let plain = cipher::open(key, &[&reversed(address), &start], &[0x11], content, *tag)?;
     measured.sealed = true;
     Field::read_all(fields, &plain, measured);
     Ok(())

@@ -13,7 +13,7 @@ use crate::engine::frame::{
     reading::exact,
     sensor::{
         Bits, Decoder, Field, Heard, Measured, Stop, Test,
-        cipher::{self, TAG},
+        cipher::{self, TAG, reversed},
     },
 };
 
@@ -149,14 +149,14 @@ fn signed(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(),
     if heard.key.is_none() {
         return Ok(());
     }
-    let (key, [a, b, c, d, e, f]) = heard.secrets()?;
+    let (key, address) = heard.secrets()?;
     let length = u8::try_from(data.len() + 3).map_err(|_| Stop::Malformed)?;
     let (message, signature) = data.split_last_chunk::<TAG>().ok_or(cipher::TRUNCATED)?;
     let counter = message.first_chunk::<4>().ok_or(cipher::TRUNCATED)?;
     let [low, high] = ENOCEAN_COMPANY.to_le_bytes();
-    let head = [length, ad_type::MANUFACTURER_DATA, low, high];
-    let nonce: [&[u8]; 3] = [&[f, e, d, c, b, a], counter, &[0; 3]];
-    cipher::verify(key, &nonce, &[&head, message], *signature)?;
+    let start = [length, ad_type::MANUFACTURER_DATA, low, high];
+    let nonce: [&[u8]; 3] = [&reversed(address), counter, &[0; 3]];
+    cipher::verify(key, &nonce, &[&start, message], *signature)?;
     measured.sealed = true;
     measured.freshness = Some(u32::from_le_bytes(*counter));
     Ok(())

@@ -25,9 +25,8 @@ fn bthome(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(),
     };
     let (mut heard, mut sealed) = (*heard, rest);
     if bthome::repeats_address(info) {
-        let (reversed, rest) = rest.split_first_chunk::<6>().ok_or(no_key_or(&heard))?;
-        let [a, b, c, d, e, f] = *reversed;
-        (heard.address, sealed) = (Some([f, e, d, c, b, a]), rest);
+        let (address, rest) = rest.split_first_chunk::<6>().ok_or(no_key_or(&heard))?;
+        (heard.address, sealed) = (Some(cipher::reversed(*address)), rest);
     }
     let (key, address) = heard.secrets()?;
     let (sealed, tag) = sealed.split_last_chunk::<TAG>().ok_or(cipher::TRUNCATED)?;
