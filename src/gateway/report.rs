@@ -498,6 +498,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_refused_of_a_fixture_is_told_by_every_reason() {
+        let told = fixture(&("fridge-1".to_owned(), FixtureTally::default()));
+        let refused =
+            json!({"no_key": 0, "wrong_key": 0, "truncated": 0, "replayed": 0, "plain": 0});
+        let expected = json!({"fixture": "fridge-1", "refused": refused, "values_dropped": 0});
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn the_cards_life_is_projected_from_a_minute_on_and_never_divides_by_nothing() {
         let at = |seconds: i64| Uptime::from_micros(seconds * 1_000_000);
         let wear = Wear { endurance: 10 << 40 };

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -98,6 +99,19 @@ fn a_sound_configuration_passes_the_check() {
 }
 
 const FIXTURE: &str = "[[fixture]]\nid = \"f\"\naddress = \"C0:11:22:33:44:99\"\n";
+
+#[test]
+fn the_check_says_which_fixtures_have_a_key_and_nothing_of_it() {
+    let shop = Shop::new();
+    let path = shop.write("key", &format!("{}\n", "5e".repeat(16)));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    shop.append(&format!("{FIXTURE}bind_key_file = {:?}\n", path.display().to_string()));
+    let output = shop.command("check").output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("of 1 fixtures these have a key") && said.contains(": f"), "{said}");
+    assert!(!said.contains("5e5e5e"), "{said}");
+}
 
 /// What is broken, and words that the message must have: where, what was found, what is allowed.
 type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
