@@ -69,7 +69,8 @@ fn engine_with(subjects: u32, presence: PresenceSettings) -> Engine {
         id: "fridge".to_owned(),
         zone: Some(ZoneId::new("shop")),
         hangs: None,
-        identifier: Identifier::Address([0xca; 6]),
+        identifier: Identifier::Address([0xca; 6]).into(),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     };

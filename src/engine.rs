@@ -16,6 +16,8 @@ pub use find::{HeardSensor, Lasting, Unveiled};
 mod footfall;
 pub use footfall::{Count, FootfallSeed, FootfallSettings, ROUNDED_TO};
 
+mod fixture;
+
 pub mod frame;
 
 mod handover;
@@ -24,10 +26,10 @@ pub use handover::{Overheard, Takeover};
 mod identity;
 pub use identity::{
     AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,
-    EnrolmentReport, Fixture, FixtureIndex, Grant, Hangs, Identifier, Identity, IdentitySettings,
-    Key, MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry, RegistryBuilder,
-    ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex, SubjectKind, Tenant,
-    ephemeral_id,
+    EnrolmentReport, Fixture, FixtureIdentifier, FixtureIndex, Grant, Hangs, Identifier, Identity,
+    IdentitySettings, Key, MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry,
+    RegistryBuilder, ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex,
+    SubjectKind, Tenant, ephemeral_id,
 };
 
 pub mod place;
@@ -45,7 +47,9 @@ mod relayed;
 pub use relayed::{LONGEST_FIXTURE_DATA, Relayed, Spotted, Whose};
 
 mod sensor;
-pub use sensor::{Alarm, AlertRule, Condition, Readings, Said};
+pub use sensor::{
+    Alarm, AlertRule, Condition, FixtureTally, Readings, Rejection, Rejections, Said,
+};
 
 mod situation;
 pub use situation::{Context, PresenceSituation, Situation, What};
@@ -55,8 +59,9 @@ pub use time::{ClockQuality, UnixTime, Uptime, WallClock};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use fixture::{Sent, known};
 use footfall::Footfall;
-use frame::{Frame, Frames, Undecoded};
+use frame::{Frames, Undecoded};
 use identity::Effort;
 use presence::PresenceTracker;
 use sensor::Sensors;
@@ -94,6 +99,10 @@ pub struct Counts {
     /// How often what makes a subject known came back to an address that it had left: what one
     /// device does not do. Each identifier counts at most once in a quarter of an hour.
     pub implausible_doubles: u64,
+    /// What fixtures seemed to send and was not believed, by reason.
+    pub fixtures_refused: Rejections,
+    /// Values of fixtures that were out of their quantity's bounds.
+    pub fixture_values_dropped: u64,
 }
 
 /// A change in what must be remembered of an open visit across a restart.
@@ -165,6 +174,7 @@ impl Engine {
         let now = self.advance(now);
         self.identity.work(now, &self.wall);
         self.presence.heard(now, &advertisement.receiver);
+        self.sensors.listen(now, self.identity.registry());
         let (decoded, resolution) = self.look(now, advertisement);
         self.tally(&decoded, resolution);
         match resolution {
@@ -183,8 +193,9 @@ impl Engine {
             Resolution::Fixture(index) => {
                 self.hear_canary(now, index, &advertisement.receiver);
                 let Advertisement { receiver, rssi, .. } = advertisement;
-                let frames = decoded.as_deref().unwrap_or_default();
-                self.hear_fixture(now, index, (receiver, *rssi), frames);
+                let address = known(advertisement.address());
+                let sent = Sent { data: advertisement.data(), address, decoded };
+                self.hear_fixture(now, index, (receiver, *rssi), sent);
             }
             Resolution::Anonymous => {
                 if decoded != Err(Undecoded::Refused) {
@@ -207,7 +218,7 @@ impl Engine {
             Resolution::Anonymous
         } else {
             let frames = decoded.as_deref().unwrap_or_default();
-            self.identity.resolve(now, &self.wall, address, frames, frame::rolling_uuids(data))
+            self.identity.resolve(now, &self.wall, address, frames, data)
         };
         (decoded, resolution)
     }
@@ -241,48 +252,6 @@ impl Engine {
                 counts.refused += 1;
             }
             (Resolution::Anonymous, Err(Undecoded::Malformed { .. })) => counts.malformed += 1,
-        }
-    }
-
-    /// Notes when a receiver heard a canary, if the fixture is one.
-    fn hear_canary(&mut self, now: Uptime, index: FixtureIndex, receiver: &ReceiverId) {
-        if self.identity.registry().fixture(index).is_some_and(|fixture| fixture.canary) {
-            match self.canaries.get_mut(receiver) {
-                Some(heard) => *heard = now,
-                None => drop(self.canaries.insert(receiver.clone(), now)),
-            }
-        }
-    }
-
-    /// Tells what a fixture's frames measure, if it is worth it, and learns from how loud it is where
-    /// it is known to be.
-    fn hear_fixture(
-        &mut self,
-        now: Uptime,
-        index: FixtureIndex,
-        (receiver, rssi): (&ReceiverId, Option<Rssi>),
-        frames: &[Frame<'_>],
-    ) {
-        let Some(fixture) = self.identity.registry().fixture(index) else { return };
-        if let Some(hangs) = fixture.hangs {
-            self.presence.calibrate(now, (index, hangs), receiver, rssi);
-        }
-        if !self.products.contains_key(&fixture.id)
-            && let Some(frame) = frames.iter().find(|frame| frame.readings().next().is_some())
-        {
-            self.products.insert(fixture.id.clone(), (frame.family(), frame.model()));
-        }
-        let (number, readings) =
-            (frames.iter().find_map(Frame::number), frames.iter().flat_map(Frame::readings));
-        let news = self.sensors.observe(now, (index, fixture), receiver, number, readings);
-        self.tell_of_sensors(news);
-    }
-
-    fn tell_of_sensors(&mut self, news: Vec<sensor::News>) {
-        for (at, index, said) in news {
-            if let Some(fixture) = self.identity.registry().fixture(index) {
-                self.situations.said(at, fixture.id.clone(), fixture.zone.clone(), said);
-            }
         }
     }
 
@@ -370,14 +339,14 @@ impl Engine {
             }
         }
         self.presence.reindex(new_place);
-        let same = |(one, other): (&Fixture, &Fixture)| one.id == other.id;
+        let same = |(one, other): (&Fixture, &Fixture)| one.is_same_device(other);
         let (before, now_there) = (old.fixtures(), registry.fixtures());
         // Fixtures are the configuration's, so they hardly ever change with who is enrolled.
         let other_fixtures =
             before.len() != now_there.len() || !before.iter().zip(now_there).all(same);
         self.identity.replace(registry);
         if other_fixtures {
-            self.sensors = Sensors::default();
+            self.sensors.replace();
             self.products.clear();
             self.presence.forget_beacons();
         }
@@ -494,11 +463,14 @@ impl Engine {
     /// What was seen so far.
     pub fn counts(&self) -> Counts {
         let Effort { checks: irk_checks, untried: irk_untried } = self.identity.effort();
+        let (fixtures_refused, fixture_values_dropped) = self.sensors.refused();
         Counts {
             situations: self.situations.total(),
             irk_checks,
             irk_untried,
             implausible_doubles: self.identity.implausible_doubles(),
+            fixtures_refused,
+            fixture_values_dropped,
             ..self.counts
         }
     }

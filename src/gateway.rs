@@ -58,6 +58,7 @@ pub use enrolment::{
 pub use error::{Fate, GatewayError, chain};
 pub(crate) use house::{client_id, scan_counters};
 pub use pair::PairView;
+pub(crate) use report::by_reason;
 pub use status::{Status, StatusError};
 
 use crate::{
@@ -419,6 +420,7 @@ fn check_keys(settings: &Settings, credentials: Option<&Path>) -> Result<(), Gat
     for remote in &settings.remote {
         remote.opener(credentials)?;
     }
+    settings.fixtures_with_keys(credentials)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! the environment, then flags. A key that does not exist is an error, as is a value that makes no
 //! sense; each error names where it stands, what was found and what is allowed.
 
+mod bind_key;
 mod calibration;
 mod decoders;
 mod floor;
@@ -34,7 +35,7 @@ use crate::{
         ZoneId,
         frame::{TokenUuid, sensor::OwnDecoders},
     },
-    outbox, relay, remote, scan, standby, uplink,
+    forget, outbox, relay, remote, scan, standby, uplink,
 };
 
 /// Everything that can be configured.
@@ -563,10 +564,21 @@ impl Settings {
         self.gateway.opening_hours.iter().map(parse).collect()
     }
 
-    /// The fixtures, as the engine takes them.
+    /// The fixtures, without their keys.
     pub fn fixtures(&self) -> Result<Vec<Fixture>, Invalid> {
         let zones = self.zones();
         (0..).zip(&self.fixture).map(|(n, fixture)| fixture.build(n, &zones)).collect()
+    }
+
+    /// The fixtures, as the engine takes them. `credentials` is systemd's directory of them, where keys
+    /// may be. Blocks.
+    pub fn fixtures_with_keys(&self, credentials: Option<&Path>) -> Result<Vec<Fixture>, Invalid> {
+        let mut fixtures = self.fixtures()?;
+        for (n, (built, said)) in fixtures.iter_mut().zip(&self.fixture).enumerate() {
+            built.key = said.key(n, credentials)?;
+        }
+        forget::burn_stack();
+        Ok(fixtures)
     }
 
     /// The settings of the presence room, zones included.

@@ -88,6 +88,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
     });
     found.push(registry(&settings));
     found.extend(super::registry::findings(&settings));
+    found.extend(keys(&settings));
     found.extend(calibration(&settings));
     found.push(state_dir(&settings.gateway.state_dir));
     found.push(clock(settings.gateway.clock));
@@ -315,6 +316,20 @@ fn registry(settings: &Settings) -> Finding {
             ),
         ),
     }
+}
+
+/// Which fixtures have a key. One that cannot be read was found with the registry.
+fn keys(settings: &Settings) -> Option<Finding> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let fixtures = settings.fixtures_with_keys(credentials.as_deref().map(Path::new)).ok()?;
+    let keyed = fixtures.iter().filter(|fixture| fixture.key.is_some());
+    let keyed: Vec<&str> = keyed.map(|fixture| fixture.id.as_str()).collect();
+    let told = format!(
+        "of {} fixtures these have a key, and are believed nothing else: {}",
+        fixtures.len(),
+        keyed.join(", ")
+    );
+    (!keyed.is_empty()).then(|| good("fixtures", &told))
 }
 
 /// Whether the gateway could keep anything: the directory, or where it would be made, is writable.

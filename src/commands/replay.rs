@@ -23,7 +23,7 @@ use crate::{
     engine::{
         Advertisement, ClockQuality, Counts, Engine, ReceiverId, Uptime, VisitId, WallClock, frame,
     },
-    gateway::{chain, identity, load_registry, with_footfall},
+    gateway::{by_reason, chain, identity, load_registry, with_footfall},
     outbox::{
         Sequence,
         record::{Record, RunId},
@@ -329,6 +329,8 @@ impl Player {
             irk_checks,
             irk_untried,
             implausible_doubles,
+            fixtures_refused,
+            fixture_values_dropped,
         } = counts;
         for (count, what) in [
             (received, "advertisements heard"),
@@ -343,6 +345,8 @@ impl Player {
             (irk_checks, "identity resolving keys tried"),
             (irk_untried, "addresses not tried: the allowance was spent"),
             (implausible_doubles, "implausible doubles of subjects"),
+            (fixtures_refused.total(), "frames of fixtures refused"),
+            (fixture_values_dropped, "values of fixtures out of bounds"),
         ] {
             writeln!(out, "  {count:>9}  {what}")?;
         }
@@ -388,6 +392,8 @@ impl Player {
             "irk_checks": counts.irk_checks,
             "irk_untried": counts.irk_untried,
             "implausible_doubles": counts.implausible_doubles,
+            "fixtures_refused": by_reason(&counts.fixtures_refused),
+            "fixture_values_dropped": counts.fixture_values_dropped,
             "seconds": elapsed.as_secs_f64(),
             "per_second": rate(counts.received, elapsed),
         }})

@@ -135,8 +135,7 @@ impl Engine {
             Resolution::Fixture(index) => Some(index),
             Resolution::Subject(_) => return None,
             Resolution::Anonymous => {
-                let uuids = frame::rolling_uuids(data);
-                if self.identity.is_subjects(now, address, frames, uuids) {
+                if self.identity.is_subjects(now, address, frames, data) {
                     return None;
                 }
                 None
@@ -231,7 +230,8 @@ mod tests {
             zone: None,
             hangs: None,
             canary: false,
-            identifier: Identifier::Address(OURS),
+            identifier: Identifier::Address(OURS).into(),
+            key: None,
             report: ReportPolicy::default(),
         };
         let ended = Some(UnixTime::from_millis(1));

@@ -52,7 +52,7 @@ mod totality;
 
 use ad::{Structure, ad_type, structures};
 use arrayvec::ArrayVec;
-use sensor::{BindKey, Found, Heard, OwnDecoders, Refusal, Sensor, Stop};
+use sensor::{BindKey, Found, Heard, Measured, OwnDecoders, Refusal, Sensor, Stop};
 use thiserror::Error;
 
 /// How many frames one advertisement may carry.
@@ -163,8 +163,20 @@ pub fn decode_with(data: &[u8], token_uuid: Option<TokenUuid>) -> Result<Frames<
 ///
 /// What is encrypted is told only when nothing else yields a frame and nothing is malformed.
 pub fn decode_in<'a>(data: &'a [u8], context: Context<'a>) -> Result<Frames<'a>, Undecoded> {
+    read(data, context).map_or(Err(Undecoded::Refused), SoFar::told)
+}
+
+/// All frames of a sender whose key may be known, and why one of them stayed encrypted, even where
+/// others did not.
+pub fn open<'a>(data: &'a [u8], context: Context<'a>) -> (Frames<'a>, Option<Refusal>) {
+    let SoFar { frames, encrypted, .. } = read(data, context).unwrap_or_default();
+    (frames, encrypted.map(|(_, why)| why))
+}
+
+/// Nothing for what must not be processed.
+fn read<'a>(data: &'a [u8], context: Context<'a>) -> Option<SoFar<'a>> {
     if never_processed(data) {
-        return Err(Undecoded::Refused);
+        return None;
     }
     let Context { token_uuid, own, address, key } = context;
     let mut heard = Heard::new(data);
@@ -182,7 +194,7 @@ pub fn decode_in<'a>(data: &'a [u8], context: Context<'a>) -> Result<Frames<'a>,
         }
     }
     so_far.sensor(Sensor::of_name(&heard, own));
-    so_far.told()
+    Some(so_far)
 }
 
 /// What the structures of one advertisement yielded so far.
@@ -317,6 +329,25 @@ impl<'a> Frame<'a> {
             Self::Sensor(sensor) => sensor.measured().model,
             _ => None,
         }
+    }
+
+    /// All that a sensor frame says, read once; nothing for a beacon frame.
+    pub fn measured(&self) -> Option<Measured> {
+        let mut measured = Measured { counter: self.number(), ..Measured::default() };
+        match self {
+            Self::Sensor(sensor) => return Some(sensor.measured()),
+            Self::EddystoneTlm(tlm) => measured.take(tlm.readings().into_iter().flatten()),
+            Self::Ruuvi(ruuvi) => measured.take(ruuvi.readings().into_iter().flatten()),
+            Self::BtHome(bthome) => measured.take(bthome.readings()),
+            Self::IBeacon(_)
+            | Self::AltBeacon(_)
+            | Self::EddystoneUid(_)
+            | Self::EddystoneUrl(_)
+            | Self::EddystoneEid(_)
+            | Self::ServiceToken(_) => return None,
+        }
+        measured.model = self.model();
+        Some(measured)
     }
 
     /// What a sensor frame measured; nothing for a beacon frame. Values that cannot be are left out.

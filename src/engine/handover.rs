@@ -7,8 +7,8 @@
 //! and that a visit is given up without an event.
 
 use super::{
-    Checkpoint, Engine, Pseudonym, ReceiverId, Relayed, Sighting, Spotted, Uptime, VisitRecord,
-    Whose, frame, sensor::Sensors,
+    Checkpoint, Engine, Pseudonym, ReceiverId, Relayed, Sent, Sighting, Spotted, Uptime,
+    VisitRecord, Whose, frame,
 };
 
 /// A sighting that was resolved while this engine made nothing of it.
@@ -84,11 +84,11 @@ impl Engine {
                         self.presence.observe(at, &sighting);
                     }
                 }
-                Whose::Fixture { id, data } => {
+                Whose::Fixture { id, data, address } => {
                     if let Some((index, _)) = self.identity.registry().fixture_named(id) {
-                        let context = self.identity.context();
-                        let frames = frame::decode_in(data, context).unwrap_or_default();
-                        self.hear_fixture(at, index, (&receiver, spotted.rssi), &frames);
+                        let decoded = frame::decode_in(data, self.identity.context());
+                        let sent = Sent { data, address: *address, decoded };
+                        self.hear_fixture(at, index, (&receiver, spotted.rssi), sent);
                     }
                 }
             }
@@ -125,7 +125,7 @@ impl Engine {
         self.advance(now);
         let given = self.presence.give_up();
         // Fixtures are not listened to from now on: that is no silence of theirs.
-        self.sensors = Sensors::default();
+        self.sensors.forget();
         self.situations.recount(&self.presence, &self.identity);
         let registry = self.identity.registry();
         let named = |(index, visit)| Some((registry.subject(index)?.pseudonym.clone(), visit));

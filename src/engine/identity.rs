@@ -19,14 +19,15 @@ pub use consent::{Consent, ConsentLedger, Grant, Purpose, Purposes, Standing};
 pub use eid::ephemeral_id;
 pub use irk::AddressSeed;
 pub use registry::{
-    AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIndex, Hangs, Identifier,
-    Refusal, Registry, RegistryBuilder, ReportPolicy, Subject, SubjectIndex, SubjectKind,
+    AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIdentifier, FixtureIndex, Hangs,
+    Identifier, Refusal, Registry, RegistryBuilder, ReportPolicy, Subject, SubjectIndex,
+    SubjectKind,
 };
 pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 
 use super::{
     DeviceAddress, UnixTime, Uptime, WallClock,
-    frame::{Context, Frame, TokenUuid, sensor::OwnDecoders},
+    frame::{Context, Frame, TokenUuid, rolling_uuids, sensor::OwnDecoders},
 };
 use crate::forget;
 use doubles::{Doubles, Sent};
@@ -319,17 +320,16 @@ impl Identity {
     }
 
     /// Says whose advertisement it is, as far as [`Identity::work`] has come, which is to be called
-    /// first. `frames` and `uuids`, the services of version 8 that it names, may be empty: an address
-    /// alone can be enough.
+    /// first. `frames`, which were read from the data, may be empty: an address alone can be enough.
     pub(super) fn resolve(
         &mut self,
         now: Uptime,
         wall: &WallClock,
         address: DeviceAddress,
         frames: &[Frame<'_>],
-        uuids: impl Iterator<Item = [u8; 16]>,
+        data: &[u8],
     ) -> Resolution {
-        let found = self.find(now, address, frames, uuids);
+        let found = self.find(now, address, frames, data);
         if found.is_some_and(|found| found.by_key) {
             forget::burn_stack();
         }
@@ -354,9 +354,9 @@ impl Identity {
         now: Uptime,
         address: DeviceAddress,
         frames: &[Frame<'_>],
-        uuids: impl Iterator<Item = [u8; 16]>,
+        data: &[u8],
     ) -> bool {
-        let found = self.find(now, address, frames, uuids);
+        let found = self.find(now, address, frames, data);
         forget::burn_stack();
         found.is_some_and(|found| matches!(found.target, Target::Subject(_)))
     }
@@ -385,13 +385,14 @@ impl Identity {
         now: Uptime,
         address: DeviceAddress,
         frames: &[Frame<'_>],
-        uuids: impl Iterator<Item = [u8; 16]>,
+        data: &[u8],
     ) -> Option<Match> {
         let plain = |target| Match { target, wide_window: false, by_key: false, sent: None };
         let found = self
             .by_frames(frames)
-            .or_else(|| self.by_uuids(uuids))
-            .or_else(|| self.lookup.by_address(address).map(plain));
+            .or_else(|| self.by_uuids(rolling_uuids(data)))
+            .or_else(|| self.lookup.by_address(address).map(plain))
+            .or_else(|| self.lookup.by_data(data).map(plain));
         match found {
             Some(Match { target: Target::Subject(subject), .. }) => {
                 self.vouch(now, subject);

@@ -8,8 +8,8 @@
 use std::fmt;
 
 use super::{
-    Advertisement, Engine, Pseudonym, ReceiverId, Recognition, Resolution, Rssi, Sighting, Uptime,
-    frame,
+    Advertisement, Engine, Pseudonym, ReceiverId, Recognition, Resolution, Rssi, Sent, Sighting,
+    Uptime, frame, known,
 };
 
 /// Who or what was heard. There is no word for a stranger.
@@ -23,6 +23,9 @@ pub enum Whose {
         id: String,
         /// What it sent, for its readings; at most [`LONGEST_FIXTURE_DATA`] octets, else nothing.
         data: Vec<u8>,
+        /// From which address, most significant octet first, where the other end needs it to decrypt
+        /// the data and does not know it from the configuration.
+        address: Option<[u8; 6]>,
     },
 }
 
@@ -78,7 +81,10 @@ impl Engine {
                 let data = advertisement.data();
                 let fits = data.len() <= LONGEST_FIXTURE_DATA;
                 let data = if fits { data.to_vec() } else { Vec::new() };
-                (Whose::Fixture { id: fixture.id.clone(), data }, 0, false)
+                let encrypted = || frame::open(&data, self.identity.context()).1.is_some();
+                let address = known(advertisement.address());
+                let address = address.filter(|_| fixture.address().is_none() && encrypted());
+                (Whose::Fixture { id: fixture.id.clone(), data, address }, 0, false)
             }
         };
         let (rssi, heard) = (advertisement.rssi, advertisement.heard);
@@ -93,7 +99,8 @@ impl Engine {
             self.settle();
         }
         if let Some(until) = relayed.heard_until {
-            self.advance(until);
+            let now = self.advance(until);
+            self.sensors.listen(now, self.identity.registry());
             // Late as it may be, it proves nothing about what came after it.
             self.presence.heard(until, &relayed.receiver);
             self.settle();
@@ -104,6 +111,7 @@ impl Engine {
         let now = self.advance(spotted.heard);
         self.identity.work(now, &self.wall);
         self.presence.heard(spotted.heard, receiver);
+        self.sensors.listen(now, self.identity.registry());
         self.counts.received += 1;
         self.counts.decoded += 1;
         let registry = self.identity.registry();
@@ -122,15 +130,15 @@ impl Engine {
                 let sighting = Sighting { subject, kind, tag, receiver, rssi, wide_window };
                 self.presence.observe(now, &sighting);
             }
-            Whose::Fixture { id, data } => {
+            Whose::Fixture { id, data, address } => {
                 let Some((index, _)) = registry.fixture_named(id) else {
                     self.counts.anonymous += 1;
                     return;
                 };
                 self.counts.fixture += 1;
-                let context = self.identity.context();
-                let frames = frame::decode_in(data, context).unwrap_or_default();
-                self.hear_fixture(now, index, (receiver, spotted.rssi), &frames);
+                let decoded = frame::decode_in(data, self.identity.context());
+                let sent = Sent { data, address: *address, decoded };
+                self.hear_fixture(now, index, (receiver, spotted.rssi), sent);
             }
         }
     }
@@ -141,7 +149,7 @@ impl fmt::Debug for Whose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Subject(name) => f.debug_tuple("Subject").field(name).finish(),
-            Self::Fixture { id, data } => {
+            Self::Fixture { id, data, .. } => {
                 let fixture = &mut f.debug_struct("Fixture");
                 fixture.field("id", id).field("bytes", &data.len()).finish_non_exhaustive()
             }
@@ -190,7 +198,8 @@ mod tests {
             id: "fridge".to_owned(),
             zone: None,
             hangs: None,
-            identifier: Identifier::Address(SENSOR),
+            identifier: Identifier::Address(SENSOR).into(),
+            key: None,
             canary: true,
             report: ReportPolicy::default(),
         };
@@ -304,7 +313,10 @@ mod tests {
         engine.handle_enrolment(s(2), vec![Enrolment::Withdraw(Pseudonym::new("m"))]);
         engine.handle_relayed(&subject(3));
         assert_eq!(engine.visits_open(), 0, "the withdrawal ended the visit, and none began");
-        engine.handle_relayed(&heard(4, Whose::Fixture { id: "unknown".into(), data: vec![] }));
+        engine.handle_relayed(&heard(
+            4,
+            Whose::Fixture { id: "unknown".into(), data: vec![], address: None },
+        ));
         assert_eq!(engine.counts().anonymous, 2);
         conserves(&engine);
     }
@@ -312,11 +324,13 @@ mod tests {
     #[test]
     fn a_fixture_that_another_heard_measures_here() {
         let mut engine = engine(Vec::new());
-        let fridge = Whose::Fixture { id: "fridge".to_owned(), data: RUUVI.to_vec() };
+        let fridge =
+            Whose::Fixture { id: "fridge".to_owned(), data: RUUVI.to_vec(), address: None };
         engine.handle_relayed(&heard(5, fridge));
         assert_eq!(kinds(&mut engine), [(s(5), "measured")]);
         // What is broken has no readings.
-        let broken = Whose::Fixture { id: "fridge".to_owned(), data: vec![0x1B, 0xFF] };
+        let broken =
+            Whose::Fixture { id: "fridge".to_owned(), data: vec![0x1B, 0xFF], address: None };
         engine.handle_relayed(&heard(6, broken));
         assert_eq!((kinds(&mut engine).len(), engine.counts().fixture), (0, 2));
     }
@@ -328,11 +342,14 @@ mod tests {
         assert_eq!(spotted.whose, Whose::Subject(Pseudonym::new("m")));
         let fixture = engine.spot(&advertisement(SENSOR, &RUUVI)).unwrap();
         let data = RUUVI.to_vec();
-        assert_eq!(fixture.whose, Whose::Fixture { id: "fridge".to_owned(), data });
+        assert_eq!(fixture.whose, Whose::Fixture { id: "fridge".to_owned(), data, address: None });
         assert!(!format!("{fixture:?}").contains("203"), "data are not shown");
         assert!(engine.canaries().contains_key(&ReceiverId::new("local")));
         let long = engine.spot(&advertisement(SENSOR, &[0; 256])).unwrap();
-        assert_eq!(long.whose, Whose::Fixture { id: "fridge".to_owned(), data: Vec::new() });
+        assert_eq!(
+            long.whose,
+            Whose::Fixture { id: "fridge".to_owned(), data: Vec::new(), address: None }
+        );
         for data in [&[2, 1, 6][..], &RUUVI, &[9, 9], &[3, 3, 0x6F, 0xFD]] {
             assert_eq!(engine.spot(&advertisement([0xC0, 7, 7, 7, 7, 7], data)), None);
         }

@@ -6,6 +6,7 @@
 //! | `alert` | one value, one rule → an alert and its end |
 //! | `silence` | when a fixture was heard → from when on its silence is news |
 //! | `battery` | charge day by day → how many days are left |
+//! | `trust` | frames → those that are believed |
 //!
 //! Promises: an alert begins once and ends once; nothing is made of silence while the receiver that
 //! heard the fixture cannot hear; a press is told once, however often it was sent and heard.
@@ -14,6 +15,7 @@ mod alert;
 mod battery;
 mod report;
 mod silence;
+mod trust;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,6 +23,8 @@ use std::{
 };
 
 pub use alert::{AlertRule, Condition};
+pub(super) use trust::{Belief, Told};
+pub use trust::{FixtureTally, Rejection, Rejections};
 
 use super::{
     Fixture, FixtureIndex, ReceiverId, Registry, Uptime, ZoneId,
@@ -29,7 +33,8 @@ use super::{
 use alert::{Turn, Watch};
 use battery::{Battery, PERCENT, Scale, VOLTS};
 use report::Reported;
-use silence::Rhythm;
+use silence::{Expected, Rhythm, Unheard};
+use trust::Trust;
 
 /// Readings, by what they measure.
 pub type Readings = BTreeMap<(Quantity, u8), f64>;
@@ -53,11 +58,11 @@ const LOW_PERCENT: f64 = 10.0;
 /// Something about a fixture that somebody should look at.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Alarm {
-    /// The rule, by its name; `silent` and `battery` are built in.
+    /// The rule, by its name; `silent`, `battery` and `refused` are built in.
     pub rule: String,
     /// What is wrong with it, in the word of the payload: `above`, `silent`.
     pub condition: &'static str,
-    /// What is measured, and which of several; none for silence.
+    /// What is measured, and which of several; none for silence and for what was refused.
     pub quantity: Option<(Quantity, u8)>,
     /// The last value, in the quantity's unit.
     pub value: Option<f64>,
@@ -107,6 +112,10 @@ pub(super) type News = (Uptime, FixtureIndex, Said);
 pub(super) struct Sensors {
     fixtures: HashMap<FixtureIndex, Known>,
     zones: BTreeMap<ZoneId, ZoneReadings>,
+    unheard: Unheard,
+    trust: BTreeMap<FixtureIndex, Trust>,
+    /// What was refused of fixtures that were others then, and their values out of bounds.
+    before: (Rejections, u64),
     /// Nothing is due before this.
     due: Option<Uptime>,
 }
@@ -138,6 +147,59 @@ struct Press {
 }
 
 impl Sensors {
+    /// Leaves of what a fixture told what is believed, and says what is wrong with it.
+    pub(super) fn admit(
+        &mut self,
+        now: Uptime,
+        (index, fixture): (FixtureIndex, &Fixture),
+        told: &mut Told,
+    ) -> (Belief, Vec<News>) {
+        let silent = self.fixtures.get(&index).and_then(|known| {
+            let due = known.silence_due(fixture).map(|due| due <= now);
+            if known.silent.is_some() { Some(true) } else { due }
+        });
+        let trust = self.trust.entry(index).or_default();
+        let (belief, said) = trust.admit(now, (fixture.key.is_some(), silent), told);
+        (belief, said.into_iter().map(|said| (now, index, said)).collect())
+    }
+
+    /// What became of the frames of each fixture of which there is something to tell.
+    pub(super) fn tallies(&self) -> impl Iterator<Item = (FixtureIndex, FixtureTally)> {
+        self.trust.iter().filter_map(|(index, trust)| Some((*index, trust.tally()?)))
+    }
+
+    /// What was refused of all fixtures together, and how many of their values were out of bounds.
+    pub(super) fn refused(&self) -> (Rejections, u64) {
+        let (mut rejections, mut implausible) = self.before;
+        for (refused, dropped) in self.trust.values().map(Trust::counts) {
+            rejections.add(refused);
+            implausible += dropped;
+        }
+        (rejections, implausible)
+    }
+
+    /// Forgets what fixtures measured and when they were heard; not what they must not tell again.
+    pub(super) fn forget(&mut self) {
+        let Self { unheard, trust, before, .. } = std::mem::take(self);
+        (self.unheard, self.trust, self.before) = (unheard, trust, before);
+        self.unheard.end();
+        self.trust.values_mut().for_each(Trust::forget_alarms);
+    }
+
+    /// Forgets fixtures that are others from now on.
+    pub(super) fn replace(&mut self) {
+        let (before, mut unheard) = (self.refused(), std::mem::take(&mut self.unheard));
+        unheard.end();
+        *self = Self { unheard, before, ..Self::default() };
+    }
+
+    /// What is heard from now on is listened to: a fixture that is expected may be missed.
+    pub(super) fn listen(&mut self, now: Uptime, registry: &Registry) {
+        if self.unheard.begin(now, registry) {
+            self.due = [self.due, self.unheard.due(registry)].into_iter().flatten().min();
+        }
+    }
+
     /// Takes in what a fixture told and a receiver heard. `number` is what changes with each new
     /// message of the fixture, where its format has such a thing.
     pub(super) fn observe(
@@ -158,8 +220,13 @@ impl Sensors {
             let latest = self.zones.entry(zone.clone()).or_default();
             latest.extend(readings.iter().map(|(&(quantity, _), &value)| (quantity, (value, now))));
         }
+        let missed = self.unheard.heard(index);
         let known = self.fixtures.entry(index).or_insert_with(|| Known::new(now, receiver));
         let mut said = known.hear(now, fixture, receiver, &readings);
+        said.extend(missed.map(|told| {
+            let (alarm, lasted) = (Alarm::never_heard(now), now.since(told));
+            (now, Said::Cleared { alarm, lasted })
+        }));
         said.extend(known.press(now, number, events));
         said.extend(known.watch(now, fixture, &readings));
         said.extend(known.charge(now, fixture, &readings));
@@ -181,8 +248,11 @@ impl Sensors {
         if self.due.is_none_or(|due| due > now) {
             return Vec::new();
         }
-        let mut news = Vec::new();
-        self.due = None;
+        let missed = self.unheard.settle(now, registry).into_iter();
+        let mut news: Vec<_> = missed
+            .map(|(at, index, since)| (at, index, Said::Alerted(Alarm::never_heard(since))))
+            .collect();
+        self.due = self.unheard.due(registry);
         for (&index, known) in &mut self.fixtures {
             let Some(fixture) = registry.fixture(index) else { continue };
             news.extend(known.settle(now, fixture).into_iter().map(|(at, it)| (at, index, it)));
@@ -194,6 +264,7 @@ impl Sensors {
 
     /// A receiver cannot be trusted to hear: the silence of what it heard means nothing.
     pub(super) fn deaf(&mut self, receiver: &ReceiverId) {
+        self.unheard.deaf(receiver);
         self.fixtures
             .values_mut()
             .filter(|known| known.receiver == *receiver)
@@ -202,12 +273,16 @@ impl Sensors {
 
     /// A receiver hears again: the silence of what it heard counts from now on.
     pub(super) fn hears(&mut self, now: Uptime, receiver: &ReceiverId) {
+        let mut again = self.unheard.hears(now, receiver);
         for known in self.fixtures.values_mut() {
             if known.receiver == *receiver && known.rhythm.paused {
                 known.rhythm.resume(now);
-                // Whatever is due then is found at the next look.
-                self.due = Some(self.due.map_or(now, |due| due.min(now)));
+                again = true;
             }
+        }
+        if again {
+            // Whatever is due then is found at the next look.
+            self.due = Some(self.due.map_or(now, |due| due.min(now)));
         }
     }
 
@@ -397,7 +472,7 @@ impl Known {
         if self.silent.is_some() {
             return None;
         }
-        self.rhythm.due(fixture.report.silent_after)
+        self.rhythm.due(Expected::of(&fixture.report))
     }
 
     /// When something comes to be if nothing is heard.
@@ -421,9 +496,18 @@ impl Known {
 impl Alarm {
     /// Silence that has ended.
     fn silent(since: Uptime) -> Self {
+        Self::of_silence("silent", since)
+    }
+
+    /// A fixture is expected and was not heard since it is listened to, or then was.
+    fn never_heard(since: Uptime) -> Self {
+        Self::of_silence("never_heard", since)
+    }
+
+    fn of_silence(condition: &'static str, since: Uptime) -> Self {
         Self {
             rule: "silent".to_owned(),
-            condition: "silent",
+            condition,
             quantity: None,
             value: None,
             limit: None,
@@ -471,7 +555,8 @@ mod tests {
             id: "fridge".to_owned(),
             zone: Some(ZoneId::new("dairy")),
             hangs: None,
-            identifier: Identifier::Address([0; 6]),
+            identifier: Identifier::Address([0; 6]).into(),
+            key: None,
             canary: false,
             report: ReportPolicy::default(),
         }

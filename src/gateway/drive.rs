@@ -20,8 +20,8 @@ use crate::{
     clock::Clock,
     discovery::Board,
     engine::{
-        Counts, DeafCause, Engine, Enrolment, EnrolmentReport, Pseudonym, RadioState, ReceiverId,
-        Registry, Said, Situation, Uptime, What,
+        Alarm, Counts, DeafCause, Engine, Enrolment, EnrolmentReport, FixtureTally, Pseudonym,
+        RadioState, ReceiverId, Registry, Rejection, Said, Situation, Uptime, What,
     },
     forget,
     outbox::{
@@ -52,6 +52,8 @@ pub struct Pulse {
     pub radios: BTreeMap<ReceiverId, RadioState>,
     /// What receivers were found to hear more than the floor plan says, in dB.
     pub corrections: BTreeMap<ReceiverId, f32>,
+    /// What became of the frames of the fixtures of which there is something to tell, by their names.
+    pub fixtures: Vec<(String, FixtureTally)>,
     /// How it stands with the other gateway of a pair, if there is one.
     pub pair: Option<PairView>,
 }
@@ -343,7 +345,10 @@ impl Drive {
                 let corrections = engine.corrections().map(|(id, db)| (id.clone(), db)).collect();
                 let radios = radios.clone();
                 let pair = self.pair.as_ref().map(|pair| pair.view(now));
-                *pulse = Pulse { at: now, counts, visits_open, radios, corrections, pair };
+                let fixtures = engine.fixture_tallies();
+                let fixtures = fixtures.map(|(id, tally)| (id.to_owned(), tally)).collect();
+                *pulse =
+                    Pulse { at: now, counts, visits_open, radios, corrections, fixtures, pair };
             }
             due
         });
@@ -381,6 +386,33 @@ async fn next_word(pair: &mut Option<Pair>) -> Option<Word> {
     }
 }
 
+/// Why frames are refused, if the alarm is about that.
+fn refused(alarm: &Alarm) -> Option<Rejection> {
+    let reason = |rejection: &Rejection| rejection.word() == alarm.condition;
+    Rejection::ALL.into_iter().find(reason).filter(|_| alarm.rule == "refused")
+}
+
+/// What to do about it.
+const fn advice(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::NoKey => {
+            "it is encrypted; put its bind key into a file and name that in `bind_key_file`, or let the \
+             receiver tell addresses"
+        }
+        Rejection::WrongKey => {
+            "its bind key does not open it; compare the two, and whether another device has its name"
+        }
+        Rejection::Truncated => "it is cut off; look at the sensor, and at who else is near",
+        Rejection::Replayed => {
+            "its counter does not grow: somebody repeats what it sent, or it began anew; if it did, start \
+             the gateway again"
+        }
+        Rejection::Plain => {
+            "it is not encrypted although there is a key; encrypt at the sensor, or take the key out"
+        }
+    }
+}
+
 /// One line an event, without anything personal beyond the pseudonym.
 fn tell(situation: &Situation) {
     match &situation.what {
@@ -394,7 +426,17 @@ fn tell(situation: &Situation) {
                 tracing::debug!(fixture, "Somebody pressed a fixture's button.");
             }
             Said::Alerted(alarm) => {
-                tracing::warn!(fixture, rule = alarm.rule, "Something is wrong with a fixture.");
+                if let Some(rejection) = refused(alarm) {
+                    let (reason, advice) = (rejection.word(), advice(rejection));
+                    tracing::warn!(
+                        fixture,
+                        reason,
+                        "What a fixture seems to send is refused: {advice}."
+                    );
+                } else {
+                    let rule = alarm.rule.as_str();
+                    tracing::warn!(fixture, rule, "Something is wrong with a fixture.");
+                }
             }
             Said::Cleared { alarm, .. } => {
                 tracing::info!(fixture, rule = alarm.rule, "A fixture is all right again.");

@@ -90,7 +90,7 @@ impl Keeper {
                 clock,
             },
             stewards: (work == StoreWork::Apart).then_some(Stewards { log: settings.log.level }),
-            fixtures: settings.fixtures()?,
+            fixtures: settings.fixtures_with_keys(credentials)?,
             seen: None,
             prints: Prints::default(),
         })

@@ -9,7 +9,7 @@ use crate::{
     clock::{Account, Basis},
     command,
     discovery::DiscoveryTotals,
-    engine::{ClockQuality, RadioState, ReceiverId, Uptime, WallClock},
+    engine::{ClockQuality, FixtureTally, RadioState, ReceiverId, Rejections, Uptime, WallClock},
     outbox::{self, DiskState},
     relay::RelayTotals,
     remote::{Refusal, RemoteCounters},
@@ -79,6 +79,7 @@ impl Report<'_> {
                 Some(false) => "behind",
             },
             "fixtures": self.fixtures,
+            "fixtures_alerted": self.distrusted(),
             "uplink": {
                 "broker": self.broker(),
                 "preferred": self.uplink_line.place == 0,
@@ -153,7 +154,10 @@ impl Report<'_> {
                 "irk_checks": counts.irk_checks,
                 "irk_untried": counts.irk_untried,
                 "implausible_doubles": counts.implausible_doubles,
+                "fixtures_refused": by_reason(&counts.fixtures_refused),
+                "fixture_values_dropped": counts.fixture_values_dropped,
             },
+            "fixtures": self.pulse.fixtures.iter().map(fixture).collect::<Value>(),
             "outbox": {
                 "recovered": outbox.recovered,
                 "appended": outbox.appended,
@@ -286,6 +290,16 @@ impl Report<'_> {
             "retold": tallies.retold,
             "late": tallies.late,
         })
+    }
+
+    /// The fixtures of which something is refused, and why.
+    fn distrusted(&self) -> Value {
+        let fixtures = self.pulse.fixtures.iter().filter(|(_, tally)| !tally.alerted.is_empty());
+        let told = |(id, tally): &(String, FixtureTally)| {
+            let reasons: Vec<&str> = tally.alerted.iter().map(|reason| reason.word()).collect();
+            json!({"fixture": id, "refused": reasons})
+        };
+        fixtures.map(told).collect()
     }
 
     /// How the receivers are, in a word: as the worst of them, or `partly_deaf` when some are deaf
@@ -477,6 +491,20 @@ fn receiver(counters: &ReceiverCounters) -> Value {
     })
 }
 
+/// What became of one fixture's frames.
+fn fixture((id, tally): &(String, FixtureTally)) -> Value {
+    json!({
+        "fixture": id,
+        "refused": by_reason(&tally.refused),
+        "values_dropped": tally.implausible,
+    })
+}
+
+/// How much was refused, by the words for why.
+pub(crate) fn by_reason(refused: &Rejections) -> Value {
+    refused.iter().map(|(reason, count)| (reason.word().to_owned(), Value::from(count))).collect()
+}
+
 fn bytes(document: &Value) -> Vec<u8> {
     document.to_string().into_bytes()
 }
@@ -484,6 +512,15 @@ fn bytes(document: &Value) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_of_a_fixture_is_told_by_every_reason() {
+        let told = fixture(&("fridge-1".to_owned(), FixtureTally::default()));
+        let refused =
+            json!({"no_key": 0, "wrong_key": 0, "truncated": 0, "replayed": 0, "plain": 0});
+        let expected = json!({"fixture": "fridge-1", "refused": refused, "values_dropped": 0});
+        assert_eq!(told, expected);
+    }
 
     #[test]
     fn the_cards_life_is_projected_from_a_minute_on_and_never_divides_by_nothing() {

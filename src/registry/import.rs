@@ -9,7 +9,7 @@ pub mod csv;
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
-use crate::engine::{Fixture, Identifier, Pseudonym, Subject, UnixTime};
+use crate::engine::{Fixture, FixtureIdentifier, Identifier, Pseudonym, Subject, UnixTime};
 
 /// How many problems are told; the others are counted.
 pub const MOST_PROBLEMS: usize = 20;
@@ -123,7 +123,9 @@ pub fn find_conflicts(parsed: &mut Parsed, others: &[Subject], fixtures: &[Fixtu
         }
     }
     for fixture in fixtures {
-        owners.insert(device(&fixture.identifier), format!("fixture {}", fixture.id).into());
+        if let FixtureIdentifier::Device(identifier) = &fixture.identifier {
+            owners.insert(device(identifier), format!("fixture {}", fixture.id).into());
+        }
     }
     let mut problems = Vec::new();
     for (line, subject) in &parsed.entries {

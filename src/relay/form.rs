@@ -1,13 +1,15 @@
 //! How a message from a receiver to its lead looks: a batch in, sealed bytes out, and back.
 //!
 //! Sealed as `seal.rs` says (XChaCha20-Poly1305, draft-irtf-cfrg-xchacha-03), for the *bond* as its place:
-//! a label and the topic, which has tenant, store, gateway and radio. Inside is one byte, the form (1), and a
+//! a label and the topic, which has tenant, store, gateway and radio. Inside is one byte, the form, and a
 //! [`Plain`] in postcard's encoding (postcard wire format 1.0): integers as varints, nothing of a
-//! variable length without its length before it, and nothing behind the end.
+//! variable length without its length before it, and nothing behind the end. In form 1 a fixture's data
+//! are what it sent; in form 2 the length of its address (0 or 6) and its address stand before. Form 2 is
+//! written only where there is an address, so that a lead of an earlier version reads the rest.
 //!
 //! Pure and total: any bytes are read, or refused for a reason that repeats nothing of them.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -28,8 +30,11 @@ pub const LARGEST_BATCH: usize = 16 * 1024;
 /// The longest pseudonym or name of a fixture, in bytes. The registry allows 64.
 const LONGEST_NAME: usize = 64;
 
-/// The form described above.
+/// The form without addresses.
 const FORM: u8 = 1;
+
+/// The form with them.
+const WITH_ADDRESSES: u8 = 2;
 
 /// What a message is sealed for, before the topic.
 const LABEL: &[u8] = b"beacon-gateway sighting 1\0";
@@ -198,6 +203,9 @@ impl Batch {
     /// What is sealed.
     pub(super) fn write(&self) -> Result<Vec<u8>, SealError> {
         let Run { epoch, sequence, mark } = self.run;
+        let form = if self.sightings.iter().any(Seen::has_address) { WITH_ADDRESSES } else { FORM };
+        let data: Vec<_> = self.sightings.iter().map(|seen| seen.data(form)).collect();
+        let seen = self.sightings.iter().zip(&data);
         let plain = Plain {
             epoch,
             sequence,
@@ -207,9 +215,9 @@ impl Batch {
             error_us: self.error_us,
             vouches: self.vouches,
             leaving: self.leaving,
-            sightings: self.sightings.iter().map(PlainSeen::of).collect(),
+            sightings: seen.map(|(seen, data)| PlainSeen::of(seen, data.as_deref())).collect(),
         };
-        postcard::to_extend(&plain, vec![FORM]).map_err(|_| SealError::TooLong)
+        postcard::to_extend(&plain, vec![form]).map_err(|_| SealError::TooLong)
     }
 
     /// Opens and reads what [`Self::seal`] made for the same place.
@@ -228,7 +236,7 @@ impl Batch {
     /// Reads what was sealed.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Unread> {
         let (&form, rest) = bytes.split_first().ok_or(Unread::Form)?;
-        if form != FORM {
+        if ![FORM, WITH_ADDRESSES].contains(&form) {
             return Err(Unread::Form);
         }
         let (plain, behind) =
@@ -241,6 +249,7 @@ impl Batch {
         }
         let Plain { epoch, sequence, mark, counter, sent_us, error_us, vouches, leaving, .. } =
             plain;
+        let sightings = plain.sightings.iter().map(|seen| seen.read(form));
         Ok(Self {
             run: Run { epoch, sequence, mark },
             counter,
@@ -248,18 +257,37 @@ impl Batch {
             error_us,
             vouches,
             leaving,
-            sightings: plain.sightings.iter().map(PlainSeen::read).collect::<Result<_, _>>()?,
+            sightings: sightings.collect::<Result<_, _>>()?,
         })
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    const fn has_address(&self) -> bool {
+        matches!(self.whose, Whose::Fixture { address: Some(_), .. })
+    }
+
+    /// What stands for a fixture's data.
+    fn data(&self, form: u8) -> Option<Cow<'_, [u8]>> {
+        let Whose::Fixture { data, address, .. } = &self.whose else { return None };
+        if form == FORM {
+            return Some(Cow::Borrowed(data));
+        }
+        let address = address.as_ref().map_or(&[][..], |octets| octets);
+        let length = u8::try_from(address.len()).unwrap_or_default();
+        Some(Cow::Owned([&[length][..], address, data].concat()))
     }
 }
 
 // === impl PlainSeen ===
 
 impl<'a> PlainSeen<'a> {
-    fn of(seen: &'a Seen) -> Self {
-        let (who, data) = match &seen.whose {
-            Whose::Subject(name) => (name.as_str(), None),
-            Whose::Fixture { id, data } => (id.as_str(), Some(data.as_slice())),
+    fn of(seen: &'a Seen, data: Option<&'a [u8]>) -> Self {
+        let who = match &seen.whose {
+            Whose::Subject(name) => name.as_str(),
+            Whose::Fixture { id, .. } => id.as_str(),
         };
         Self {
             who,
@@ -271,17 +299,29 @@ impl<'a> PlainSeen<'a> {
         }
     }
 
-    fn read(&self) -> Result<Seen, Unread> {
+    fn read(&self, form: u8) -> Result<Seen, Unread> {
+        let whose = match self.data {
+            None => Whose::Subject(Pseudonym::new(self.who)),
+            Some(data) => {
+                let (address, data) = match (form, data) {
+                    (FORM, data) | (_, [0, data @ ..]) => (None, data),
+                    (_, [6, rest @ ..]) => {
+                        let (address, data) = rest.split_first_chunk().ok_or(Unread::Shape)?;
+                        (Some(*address), data)
+                    }
+                    _ => return Err(Unread::Shape),
+                };
+                if data.len() > LONGEST_FIXTURE_DATA {
+                    return Err(Unread::Shape);
+                }
+                Whose::Fixture { id: self.who.to_owned(), data: data.to_vec(), address }
+            }
+        };
         let sound = (1..=LONGEST_NAME).contains(&self.who.len())
-            && self.data.is_none_or(|data| data.len() <= LONGEST_FIXTURE_DATA)
             && self.rssi.is_none_or(|dbm| (-127..=20).contains(&dbm));
         if !sound {
             return Err(Unread::Shape);
         }
-        let whose = match self.data {
-            None => Whose::Subject(Pseudonym::new(self.who)),
-            Some(data) => Whose::Fixture { id: self.who.to_owned(), data: data.to_vec() },
-        };
         Ok(Seen {
             whose,
             tag: self.tag,

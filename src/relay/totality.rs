@@ -37,7 +37,7 @@ fn random(rng: &mut fastrand::Rng) -> Batch {
             whose: if rng.bool() {
                 Whose::Subject(Pseudonym::new(&name))
             } else {
-                Whose::Fixture { id: name, data }
+                Whose::Fixture { id: name, data, address: rng.bool().then(|| [rng.u8(..); 6]) }
             },
             tag: rng.u8(..),
             rssi: rng.bool().then(|| Rssi(rng.i8(-127..=20))),
@@ -63,7 +63,7 @@ fn random(rng: &mut fastrand::Rng) -> Batch {
 fn largest() -> Batch {
     let data = vec![0xFF; LONGEST_FIXTURE_DATA];
     let seen = Seen {
-        whose: Whose::Fixture { id: "x".repeat(64), data },
+        whose: Whose::Fixture { id: "x".repeat(64), data, address: Some([0xFF; 6]) },
         tag: u8::MAX,
         rssi: Some(Rssi(-127)),
         age: Duration::from_millis(u32::MAX.into()),

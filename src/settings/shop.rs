@@ -2,25 +2,37 @@
 
 mod alert;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use alert::AlertSettings;
 
 use jiff::civil::Weekday;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    Invalid, Span, ZoneKind,
+    Invalid, Span, ZoneKind, between, bind_key,
     floor::{place_of, single},
 };
 use crate::{
-    engine::{Fixture, Hangs, ReportPolicy, Zone, ZoneId, frame::Quantity},
+    engine::{
+        Fixture, FixtureIdentifier, Hangs, ReportPolicy, Zone, ZoneId,
+        frame::{
+            Quantity,
+            sensor::{BindKey, Serial, SerialNumber, families_with_serials},
+        },
+    },
     registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
     uplink::payload::OpeningHours,
 };
 
 /// How high a sensor stands above the floor when nobody says, in metres: on a shelf, at a door.
 const SHELF_HEIGHT: f64 = 1.2;
+
+/// The longest name that a device may have (Core Specification 5.4, Vol 3 Part C 12.1), in octets.
+const LONGEST_NAME: usize = 248;
 
 /// The longest id of a zone or fixture, in bytes, so that a record keeps to its 2 KiB.
 const MAX_ID: usize = 64;
@@ -69,12 +81,34 @@ pub struct FixtureSettings {
     pub altbeacon: Option<String>,
     /// Its Eddystone-UID.
     pub eddystone_uid: Option<EddystoneUidEntry>,
+    /// Its complete local name, which any device could have.
+    pub name: Option<String>,
+    /// The number that it gives itself in its frames, in families that have one.
+    pub sensor: Option<SensorEntry>,
+    /// The file with the key that decrypts what it sends; left out, systemd's credential
+    /// `fixture-key-ID` is, where there is one.
+    pub bind_key_file: PathBuf,
+    /// A key that stands where everybody reads it: refused.
+    pub bind_key: Option<IgnoredAny>,
+    /// How often it sends: from the first day on it is missed when it was not heard for four times as
+    /// long, `1s` to `12h`; left out, its silence is news once its interval was learned.
+    pub expected_interval: Option<Span>,
     /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
     pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportSettings,
     /// What is wrong with its readings.
     pub alert: Vec<AlertSettings>,
+}
+
+/// `sensor` of a fixture: what it calls itself.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensorEntry {
+    /// The family, as in payloads.
+    pub family: String,
+    /// The number, in hexadecimal digits, most significant first.
+    pub serial: String,
 }
 
 /// `report` of a fixture: when its readings are worth an event.
@@ -126,6 +160,12 @@ impl FixtureSettings {
     pub(super) fn build(&self, n: usize, zones: &[Zone]) -> Result<Fixture, Invalid> {
         let key = |key: &str| format!("fixture[{n}].{key}");
         check_id(&key("id"), &self.id)?;
+        if self.bind_key.is_some() {
+            let allowed = "a configuration is read by many: write the key to a file of its own with mode \
+                           0600 and name that in `bind_key_file`, or give systemd's credential \
+                           `fixture-key-ID`; and give the sensor a new key if anybody may have it";
+            return Err(Invalid::new(&key("bind_key"), "a key", allowed));
+        }
         let identifier = self.identifier(n)?;
         if let Some(zone) = &self.zone
             && !zones.iter().any(|known| known.id.as_str() == zone)
@@ -136,6 +176,9 @@ impl FixtureSettings {
         }
         let position = self.position.as_deref();
         let (position, height) = place_of(&key("position"), position, SHELF_HEIGHT)?;
+        if let Some(interval) = self.expected_interval {
+            between(&key("expected_interval"), interval, Span::secs(1), Span::secs(12 * 3600))?;
+        }
         let mut change = BTreeMap::new();
         for (name, &by) in &self.report.change {
             let Some(quantity) = Quantity::from_name(name) else {
@@ -154,12 +197,14 @@ impl FixtureSettings {
             hangs: position.map(|at| Hangs { at, height: single(height) }),
             canary: self.canary,
             identifier,
+            key: None,
             report: ReportPolicy {
                 at_most_every: self.report.at_most_every.0,
                 at_least_every: self.report.at_least_every.0,
                 change,
                 alerts: alert::build_all(&key("alert"), &self.alert)?,
                 silent_after: self.report.silent_after.map(|span| span.0),
+                expected_interval: self.expected_interval.map(|span| span.0),
                 battery_days: alert::number(
                     &key("report.battery_days"),
                     Some(self.report.battery_days),
@@ -170,7 +215,18 @@ impl FixtureSettings {
         })
     }
 
-    fn identifier(&self, n: usize) -> Result<crate::engine::Identifier, Invalid> {
+    /// Reads the key of the n-th fixture, if it has one. Blocks.
+    pub(super) fn key(
+        &self,
+        n: usize,
+        credentials: Option<&Path>,
+    ) -> Result<Option<BindKey>, Invalid> {
+        let path = bind_key::path(&self.bind_key_file, credentials, &self.id);
+        let key = format!("fixture[{n}].bind_key_file");
+        path.map(|path| bind_key::load(&key, &path)).transpose()
+    }
+
+    fn identifier(&self, n: usize) -> Result<FixtureIdentifier, Invalid> {
         let mut given: Vec<IdentifierEntry> = Vec::new();
         given.extend(self.address.clone().map(IdentifierEntry::Address));
         given.extend(self.altbeacon.clone().map(IdentifierEntry::Altbeacon));
@@ -189,17 +245,53 @@ impl FixtureSettings {
                 instance: instance.clone(),
             })
         }));
-        match given.as_slice() {
-            [one] => registry::identifier(one).map_err(|problem| {
-                Invalid::new(&format!("fixture[{n}]"), "not recognisable", &problem.to_string())
-            }),
-            other => Err(Invalid::new(
-                &format!("fixture[{n}]"),
-                format!("given {} identifiers", other.len()),
-                "write exactly one of `address`, `ibeacon`, `altbeacon`, `eddystone_uid`",
-            )),
+        match (given.as_slice(), &self.name, &self.sensor) {
+            ([one], None, None) => {
+                registry::identifier(one).map(FixtureIdentifier::Device).map_err(|problem| {
+                    Invalid::new(&format!("fixture[{n}]"), "not recognisable", &problem.to_string())
+                })
+            }
+            ([], Some(name), None) => local_name(n, name),
+            ([], None, Some(sensor)) => sensor.build(n),
+            (others, name, sensor) => {
+                let given = others.len() + usize::from(name.is_some());
+                let allowed = "write exactly one of `address`, `ibeacon`, `altbeacon`, `eddystone_uid`, \
+                               `name`, `sensor`";
+                Err(Invalid::new(
+                    &format!("fixture[{n}]"),
+                    format!("given {} identifiers", given + usize::from(sensor.is_some())),
+                    allowed,
+                ))
+            }
         }
     }
+}
+
+impl SensorEntry {
+    fn build(&self, n: usize) -> Result<FixtureIdentifier, Invalid> {
+        let key = |key: &str| format!("fixture[{n}].sensor.{key}");
+        let known = families_with_serials();
+        let Some(family) = known.iter().find(|family| **family == self.family) else {
+            let allowed = format!("the families whose frames tell one are: {}", known.join(", "));
+            return Err(Invalid::new(&key("family"), format!("`{}`", self.family), &allowed));
+        };
+        let serial = Serial::parse(&self.serial).ok_or_else(|| {
+            let found = format!("{} characters", self.serial.chars().count());
+            let allowed = "write one to eight octets as two hexadecimal digits each, like \
+                           `A4C138012345`; `beacon-gateway scan --sensors` shows them";
+            Invalid::new(&key("serial"), found, allowed)
+        })?;
+        Ok(FixtureIdentifier::Serial(SerialNumber { family, serial }))
+    }
+}
+
+/// A fixture's name is not empty, and no longer than advertising has room for.
+fn local_name(n: usize, name: &str) -> Result<FixtureIdentifier, Invalid> {
+    if (1..=LONGEST_NAME).contains(&name.len()) {
+        return Ok(FixtureIdentifier::Name(name.into()));
+    }
+    let allowed = format!("write the sensor's whole name, 1 to {LONGEST_NAME} octets");
+    Err(Invalid::new(&format!("fixture[{n}].name"), format!("{} octets", name.len()), &allowed))
 }
 
 impl OpeningHoursText {

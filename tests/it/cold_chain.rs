@@ -160,7 +160,8 @@ fn fixture(fridge: u8) -> Fixture {
         id: format!("fridge-{fridge}"),
         zone: Some(ZoneId::new("dairy")),
         hangs: None,
-        identifier: Identifier::Address(address(fridge)),
+        identifier: Identifier::Address(address(fridge)).into(),
+        key: None,
         canary: false,
         report: ReportPolicy { alerts, ..ReportPolicy::default() },
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -97,13 +98,28 @@ fn a_sound_configuration_passes_the_check() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
+const FIXTURE: &str = "[[fixture]]\nid = \"f\"\naddress = \"C0:11:22:33:44:99\"\n";
+
+#[test]
+fn the_check_says_which_fixtures_have_a_key_and_nothing_of_it() {
+    let shop = Shop::new();
+    let path = shop.write("key", &format!("{}\n", "5e".repeat(16)));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    shop.append(&format!("{FIXTURE}bind_key_file = {:?}\n", path.display().to_string()));
+    let output = shop.command("check").output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("of 1 fixtures these have a key") && said.contains(": f"), "{said}");
+    assert!(!said.contains("5e5e5e"), "{said}");
+}
+
 /// What is broken, and words that the message must have: where, what was found, what is allowed.
 type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 36] = [
+    let broken: [Broken; 41] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),
@@ -283,6 +299,40 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
             &["gateway.toml", "fixture[0].zone", "`diary`", "shop"],
         ),
         (
+            "a fixture's key in the configuration itself",
+            |shop| shop.append(&format!("{FIXTURE}bind_key = \"{}\"\n", "5e".repeat(16))),
+            &["gateway.toml", "fixture[0].bind_key", "`bind_key_file`", "`fixture-key-ID`"],
+        ),
+        (
+            "a fixture's key that others may read",
+            |shop| {
+                let path = shop.write("key", &"5e".repeat(16));
+                shop.append(&format!(
+                    "{FIXTURE}bind_key_file = {:?}\n",
+                    path.display().to_string()
+                ));
+            },
+            &["fixture[0].bind_key_file", "other users may read", "chmod 600"],
+        ),
+        (
+            "a fixture's number in a family that has none",
+            |shop| {
+                let sensor = "sensor = { family = \"teltonika\", serial = \"01\" }";
+                shop.append(&format!("[[fixture]]\nid = \"f\"\n{sensor}\n"));
+            },
+            &["gateway.toml", "fixture[0].sensor.family", "`teltonika`", "atc, efento"],
+        ),
+        (
+            "a fixture with two identifiers",
+            |shop| shop.append(&format!("{FIXTURE}name = \"ATC_1\"\n")),
+            &["gateway.toml", "fixture[0]", "given 2", "`name`", "`sensor`"],
+        ),
+        (
+            "a fixture that is expected too seldom",
+            |shop| shop.append(&format!("{FIXTURE}expected_interval = \"13h\"\n")),
+            &["gateway.toml", "fixture[0].expected_interval", "13h", "12h"],
+        ),
+        (
             "a service UUID for tokens that means something else",
             |shop| shop.append("[identity]\nservice_token_uuid = \"fcd2\"\n"),
             &["gateway.toml", "identity.service_token_uuid", "`fcd2`", "like `fc12`"],
@@ -325,7 +375,7 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
             for word in words {
                 assert!(said.contains(word), "{command} with {what} does not say `{word}`: {said}");
             }
-            for secret in ["33:44:55", "33:44:56", "11112222", "panicked"] {
+            for secret in ["33:44:55", "33:44:56", "11112222", "5e5e5e", "panicked"] {
                 assert!(!said.contains(secret), "{command} with {what} says `{secret}`: {said}");
             }
             assert!(!shop.path("state").exists(), "{command} with {what} started something");

@@ -20,7 +20,8 @@ fn engine(subjects: Vec<Subject>, settings: IdentitySettings) -> Engine {
         id: "fridge".to_owned(),
         zone: Some(ZoneId::new("shop")),
         hangs: None,
-        identifier: static_address(0xff),
+        identifier: static_address(0xff).into(),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     };

@@ -104,8 +104,9 @@ impl Tag {
             id: "tag".to_owned(),
             zone: None,
             hangs: None,
+            key: None,
             canary: false,
-            identifier,
+            identifier: identifier.into(),
             report: ReportPolicy::default(),
         }))
     }

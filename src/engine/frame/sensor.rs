@@ -8,6 +8,7 @@
 //! | `heard` | name, manufacturer and service data of one advertisement |
 //! | `table` | the table language |
 //! | `index` | finds the decoders that may know a structure |
+//! | `serial` | the numbers that sensors give themselves |
 //! | `measured` | where values go; what is out of bounds stays out |
 //! | `cipher` | opens what is encrypted and checks what is signed, with the sender's key |
 //! | `family` | the built-in families, one file each |
@@ -24,6 +25,9 @@ mod index;
 
 mod measured;
 pub use measured::{MAX_READINGS, Measured, Refusal, Stop};
+
+mod serial;
+pub use serial::{Serial, SerialNumber, families_with_serials, serials};
 
 mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};

@@ -207,11 +207,9 @@ fn whoever_looks_at_keys_leaves_a_clean_stack() {
     for n in (0..MEMBERS).filter(|n| n % 12 >= 4) {
         let (address, data) = sent_by(device(n), n, wall.unix);
         let frames = crate::engine::frame::decode(&data).unwrap_or_default();
-        let uuids = crate::engine::frame::rolling_uuids(&data);
-        let (mut uuids, mut found) = (Some(uuids), None);
+        let mut found = None;
         soiled("resolve", &mut || {
-            let uuids = uuids.take().unwrap();
-            found = Some(identity.resolve(Uptime::ZERO, &wall, address, &frames, uuids));
+            found = Some(identity.resolve(Uptime::ZERO, &wall, address, &frames, &data));
         });
         assert!(matches!(found, Some(Resolution::Subject(_))), "{n}");
     }

@@ -17,7 +17,14 @@ pub use store::{Registry, RegistryBuilder};
 use super::{
     Consent, ConsentLedger, DeviceAddress, Frame, Key, MemberKey, Pseudonym, Purposes, UnixTime,
 };
-use crate::engine::{AlertRule, Uptime, WallClock, ZoneId, frame::Quantity, place::Point};
+use crate::engine::{
+    AlertRule, Uptime, WallClock, ZoneId,
+    frame::{
+        Quantity,
+        sensor::{BindKey, SerialNumber},
+    },
+    place::Point,
+};
 
 /// One way to recognise a device.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -173,6 +180,41 @@ impl Subject {
     }
 }
 
+/// One way to recognise a fixture. A person's device is never known by its name, nor by what a sensor
+/// calls itself.
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub enum FixtureIdentifier {
+    /// As any device.
+    Device(Identifier),
+    /// By its complete local name, which anybody can take.
+    Name(Box<str>),
+    /// By the number that it gives itself in its frames.
+    Serial(SerialNumber),
+}
+
+impl FixtureIdentifier {
+    /// The name of the way, as the configuration writes it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Device(identifier) => identifier.kind(),
+            Self::Name(_) => "name",
+            Self::Serial(_) => "sensor",
+        }
+    }
+}
+
+impl From<Identifier> for FixtureIdentifier {
+    fn from(identifier: Identifier) -> Self {
+        Self::Device(identifier)
+    }
+}
+
+impl fmt::Debug for FixtureIdentifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FixtureIdentifier({}, redacted)", self.kind())
+    }
+}
+
 /// One of the shop's own sensors or reference beacons.
 #[derive(Clone, Debug)]
 pub struct Fixture {
@@ -183,11 +225,29 @@ pub struct Fixture {
     /// Where it is on the floor plan, for who wants to know how well it is heard from there.
     pub hangs: Option<Hangs>,
     /// How it is recognised.
-    pub identifier: Identifier,
+    pub identifier: FixtureIdentifier,
+    /// What decrypts what it sends; with it, nothing else is believed.
+    pub key: Option<BindKey>,
     /// Whether it must be heard: its silence tells a deaf radio from a quiet shop.
     pub canary: bool,
     /// When its readings are worth an event.
     pub report: ReportPolicy,
+}
+
+impl Fixture {
+    /// Its address, most significant octet first, where it is recognised by that.
+    pub fn address(&self) -> Option<[u8; 6]> {
+        match self.identifier {
+            FixtureIdentifier::Device(Identifier::Address(octets)) => Some(octets),
+            _ => None,
+        }
+    }
+
+    /// Whether it is the same device under the same name, with the same key.
+    pub fn is_same_device(&self, other: &Self) -> bool {
+        let Self { id, identifier, key, .. } = other;
+        (&self.id, &self.identifier, &self.key) == (id, identifier, key)
+    }
 }
 
 /// A known place on the floor plan that does not change.
@@ -214,6 +274,8 @@ pub struct ReportPolicy {
     /// After how long its silence is news; none for several times the longest gap that is usual, zero
     /// for never.
     pub silent_after: Option<Duration>,
+    /// How often the sensor sends, as long as nothing was learned of that.
+    pub expected_interval: Option<Duration>,
     /// So many days before its battery will be empty somebody should know; zero for never.
     pub battery_days: f64,
 }
@@ -226,6 +288,7 @@ impl Default for ReportPolicy {
             change: BTreeMap::new(),
             alerts: Vec::new(),
             silent_after: None,
+            expected_interval: None,
             battery_days: 14.0,
         }
     }

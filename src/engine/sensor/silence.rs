@@ -3,11 +3,14 @@
 //! Every sensor has an interval of its own, and walls lengthen it: what counts is the longest gap that
 //! was usual. A door that tells only when it is opened has none, so a fixture that measures nothing
 //! has to be heard for a day before anything is made of its silence, and one that measures for an
-//! hour.
+//! hour. Until then what the operator expects counts, also of a fixture that was never heard.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::super::Uptime;
+use super::super::{Fixture, FixtureIndex, ReceiverId, Registry, ReportPolicy, Uptime};
 
 /// When a fixture was heard, and how often it usually is.
 #[derive(Clone, Debug)]
@@ -92,22 +95,125 @@ impl Rhythm {
         known.then(|| Duration::from_secs_f64(self.longest))
     }
 
-    /// When its silence will be news. `silent_after` is what the operator said: nothing at all, or
-    /// zero for never.
-    pub(super) fn due(&self, silent_after: Option<Duration>) -> Option<Uptime> {
+    /// When its silence will be news.
+    pub(super) fn due(&self, said: Expected) -> Option<Uptime> {
         if self.paused {
             return None;
         }
-        let after = match silent_after {
-            Some(Duration::ZERO) => return None,
-            Some(after) => after,
-            None => {
-                let usual = self.usual()?;
-                let after = usual.mul_f64(GAPS).max(LEAST);
+        let after = match (said.silent_after, self.usual()) {
+            (None, Some(usual)) => {
+                let after = several(usual);
                 (after <= MOST).then_some(after)?
             }
+            _ => said.after()?,
         };
         Some(self.from + after)
+    }
+}
+
+/// What an operator says of a fixture's silence.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Expected {
+    /// After how long it is news: nothing at all, or zero for never.
+    pub(super) silent_after: Option<Duration>,
+    /// How often the sensor sends.
+    pub(super) interval: Option<Duration>,
+}
+
+impl Expected {
+    pub(super) fn of(report: &ReportPolicy) -> Self {
+        Self { silent_after: report.silent_after, interval: report.expected_interval }
+    }
+
+    /// After how long silence is news while nothing was learned.
+    pub(super) fn after(self) -> Option<Duration> {
+        match self.silent_after {
+            Some(Duration::ZERO) => None,
+            Some(after) => Some(after),
+            None => self.interval.map(several),
+        }
+    }
+}
+
+fn several(gap: Duration) -> Duration {
+    gap.mul_f64(GAPS).max(LEAST)
+}
+
+/// Fixtures that somebody expects and that were not heard yet.
+#[derive(Debug, Default)]
+pub(super) struct Unheard {
+    /// What has begun to be listened to: from when on, and since when that is told.
+    fixtures: Option<BTreeMap<FixtureIndex, (Uptime, Option<Uptime>)>>,
+    /// Nobody knows which receiver would hear them, so all must.
+    deaf: BTreeSet<ReceiverId>,
+}
+
+impl Unheard {
+    /// Something is listened to from now on.
+    pub(super) fn begin(&mut self, now: Uptime, registry: &Registry) -> bool {
+        let begins = self.fixtures.is_none();
+        if begins {
+            let is_expected =
+                |(_, fixture): &(_, &Fixture)| fixture.report.expected_interval.is_some();
+            let expected = registry.fixtures_by_index().filter(is_expected);
+            self.fixtures = Some(expected.map(|(index, _)| (index, (now, None))).collect());
+        }
+        begins
+    }
+
+    /// Nothing is listened to any more.
+    pub(super) fn end(&mut self) {
+        self.fixtures = None;
+    }
+
+    /// A fixture was heard; says since when it was told that it never was.
+    pub(super) fn heard(&mut self, index: FixtureIndex) -> Option<Uptime> {
+        self.fixtures.as_mut()?.remove(&index)?.1
+    }
+
+    /// A receiver cannot hear.
+    pub(super) fn deaf(&mut self, receiver: &ReceiverId) {
+        self.deaf.insert(receiver.clone());
+    }
+
+    /// A receiver hears, perhaps again: then what could not be heard is waited for anew.
+    pub(super) fn hears(&mut self, now: Uptime, receiver: &ReceiverId) -> bool {
+        let again = self.deaf.remove(receiver);
+        if again {
+            self.fixtures.iter_mut().flatten().for_each(|(_, (from, _))| *from = now);
+        }
+        again
+    }
+
+    /// Whose silence is news by `now`: which, when it came to be, and since when it was listened to.
+    pub(super) fn settle(
+        &mut self,
+        now: Uptime,
+        registry: &Registry,
+    ) -> Vec<(Uptime, FixtureIndex, Uptime)> {
+        let mut news = Vec::new();
+        for (index, at, from) in self.pending(registry).collect::<Vec<_>>() {
+            if at <= now
+                && let Some((_, told)) = self.fixtures.as_mut().and_then(|it| it.get_mut(&index))
+            {
+                *told = Some(at);
+                news.push((at, index, from));
+            }
+        }
+        news
+    }
+
+    /// When there is something to tell if nothing is heard.
+    pub(super) fn due(&self, registry: &Registry) -> Option<Uptime> {
+        self.pending(registry).map(|(_, at, _)| at).min()
+    }
+
+    fn pending(&self, registry: &Registry) -> impl Iterator<Item = (FixtureIndex, Uptime, Uptime)> {
+        let fixtures = self.fixtures.iter().flatten().filter(|_| self.deaf.is_empty());
+        fixtures.filter_map(|(&index, &(from, told))| {
+            let after = Expected::of(&registry.fixture(index)?.report).after()?;
+            told.is_none().then_some((index, from + after, from))
+        })
     }
 }
 
@@ -119,6 +225,27 @@ mod tests {
         Uptime::ZERO + Duration::from_secs(second)
     }
 
+    fn after(seconds: u64) -> Expected {
+        Expected { silent_after: Some(Duration::from_secs(seconds)), interval: None }
+    }
+
+    #[test]
+    fn what_is_expected_counts_until_the_interval_is_known() {
+        let interval =
+            |seconds| Expected { silent_after: None, interval: Some(Duration::from_secs(seconds)) };
+        let young = heard((0..600).step_by(60), true);
+        assert_eq!(young.due(Expected::default()), None);
+        assert_eq!(young.due(interval(10)), Some(at(540 + 120)), "at least two minutes");
+        assert_eq!(young.due(interval(60)), Some(at(540 + 240)));
+        let known = heard((0..7200).step_by(60), true);
+        assert_eq!(known.due(interval(3600)), Some(known.heard + Duration::from_mins(4)));
+        assert_eq!(
+            Expected { interval: Some(Duration::from_mins(1)), ..after(30) }.after(),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(Expected { interval: Some(Duration::from_mins(1)), ..after(0) }.after(), None);
+    }
+
     fn heard(seconds: impl Iterator<Item = u64>, measures: bool) -> Rhythm {
         let mut rhythm = Rhythm::new(at(0));
         seconds.for_each(|second| rhythm.hear(at(second), measures));
@@ -128,26 +255,36 @@ mod tests {
     #[test]
     fn silence_is_measured_by_the_sensors_own_interval() {
         let every = |step: usize| heard((0..40_000).step_by(step), true);
-        assert_eq!(every(10).due(None), Some(every(10).heard + Duration::from_mins(2)));
-        assert_eq!(every(600).due(None), Some(every(600).heard + Duration::from_mins(40)));
-        assert_eq!(every(10).due(Some(Duration::from_secs(30))), Some(at(39_990 + 30)));
-        assert_eq!(every(10).due(Some(Duration::ZERO)), None);
+        assert_eq!(
+            every(10).due(Expected::default()),
+            Some(every(10).heard + Duration::from_mins(2))
+        );
+        assert_eq!(
+            every(600).due(Expected::default()),
+            Some(every(600).heard + Duration::from_mins(40))
+        );
+        assert_eq!(every(10).due(after(30)), Some(at(39_990 + 30)));
+        assert_eq!(every(10).due(after(0)), None);
     }
 
     #[test]
     fn a_gap_that_was_usual_is_no_silence() {
         let often_lost = heard((0..20_000).step_by(10).filter(|n| n % 1000 < 700), true);
-        let due = often_lost.due(None).unwrap();
+        let due = often_lost.due(Expected::default()).unwrap();
         assert!(due > often_lost.heard + Duration::from_mins(15), "gaps of five minutes are usual");
     }
 
     #[test]
     fn nothing_is_made_of_silence_before_the_interval_is_known() {
-        assert_eq!(heard((0..3000).step_by(10), true).due(None), None, "not for an hour yet");
+        assert_eq!(
+            heard((0..3000).step_by(10), true).due(Expected::default()),
+            None,
+            "not for an hour yet"
+        );
         let door = heard((0..7200).step_by(60), false);
-        assert_eq!(door.due(None), None, "a busy door says nothing about the night");
+        assert_eq!(door.due(Expected::default()), None, "a busy door says nothing about the night");
         let door = heard((0..100_000).step_by(60), false);
-        assert!(door.due(None).is_some());
+        assert!(door.due(Expected::default()).is_some());
     }
 
     #[test]
@@ -155,9 +292,9 @@ mod tests {
         let mut rhythm = heard((0..7200).step_by(10), true);
         let before = rhythm.longest;
         rhythm.paused = true;
-        assert_eq!(rhythm.due(None), None);
+        assert_eq!(rhythm.due(Expected::default()), None);
         rhythm.hear(at(20_000), true);
         assert!((rhythm.longest - before).abs() < 1.0);
-        assert_eq!(rhythm.due(None), Some(at(20_120)));
+        assert_eq!(rhythm.due(Expected::default()), Some(at(20_120)));
     }
 }

@@ -167,7 +167,8 @@ fn identifiers_of_those_who_stay_and_of_fixtures_are_taken() {
         id: "fridge".to_owned(),
         zone: None,
         hangs: None,
-        identifier: parsed.entries[1].1.identifiers[0],
+        identifier: parsed.entries[1].1.identifiers[0].into(),
+        key: None,
         canary: false,
         report: crate::engine::ReportPolicy::default(),
     };

@@ -42,7 +42,7 @@ pub struct AlertSettings {
 }
 
 /// Names that alerts of the gateway's own have.
-const TAKEN: [&str; 2] = ["silent", "battery"];
+const TAKEN: [&str; 3] = ["silent", "battery", "refused"];
 
 /// So long may an alert wait at most.
 const LONGEST: Duration = Duration::from_hours(7 * 24);
@@ -57,8 +57,8 @@ pub(super) fn build_all(key: &str, rules: &[AlertSettings]) -> Result<Vec<AlertR
     for (n, rule) in rules.iter().enumerate() {
         let key = format!("{key}[{n}]");
         if !names.insert(rule.id.as_str()) || TAKEN.contains(&rule.id.as_str()) {
-            let allowed = "give each alert of a fixture a name of its own; `silent` and `battery` are \
-                           the gateway's";
+            let allowed = "give each alert of a fixture a name of its own; `silent`, `battery` and \
+                           `refused` are the gateway's";
             return Err(Invalid::new(&format!("{key}.id"), format!("`{}`", rule.id), allowed));
         }
         built.push(rule.build(&key)?);

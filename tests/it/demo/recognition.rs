@@ -28,7 +28,8 @@ fn engine(shop: &Shop) -> Engine {
     let fixtures = shop.fixtures().iter().map(|fixture| Fixture {
         id: fixture.id.to_string(),
         zone: None, hangs: None,
-        identifier: Identifier::Address(fixture.address.octets()),
+        identifier: Identifier::Address(fixture.address.octets()).into(),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     });

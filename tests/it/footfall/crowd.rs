@@ -154,8 +154,9 @@ pub(super) fn engine() -> Engine {
         id: format!("f{minor}"),
         zone: None,
         hangs: None,
+        key: None,
         canary: false,
-        identifier: identifier(4, minor),
+        identifier: identifier(4, minor).into(),
         report: ReportPolicy::default(),
     });
     let registry = Registry::new(subjects.collect(), fixtures.collect()).unwrap();

@@ -17,7 +17,9 @@ fn beacon(number: u16, at: Point) -> Fixture {
         id: format!("beacon-{number}"),
         zone: None,
         hangs: Some(Hangs { at, height: 1.2 }),
-        identifier: Identifier::IBeacon { proximity_uuid: [0xab; 16], major: 1, minor: number },
+        identifier: Identifier::IBeacon { proximity_uuid: [0xab; 16], major: 1, minor: number }
+            .into(),
+        key: None,
         canary: false,
         report: ReportPolicy::default(),
     }

@@ -115,7 +115,7 @@ fn what_is_printed_for_a_new_sensor_is_read_as_configuration_and_makes_it_known(
     let settings = load(scan.folder.path(), &format!("{CONFIGURATION}{pasted}")).unwrap();
     let fixtures = settings.fixtures().unwrap();
     assert_eq!(fixtures[1].id, "govee-h5075-2");
-    assert!(fixtures[1].identifier == crate::engine::Identifier::Address(NEW));
+    assert!(fixtures[1].identifier == crate::engine::Identifier::Address(NEW).into());
 }
 
 #[test]

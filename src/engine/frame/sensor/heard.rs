@@ -50,6 +50,11 @@ impl<'a> Heard<'a> {
         names.next().map_or(&[], |(_, name)| name)
     }
 
+    /// The complete local name, where there is one.
+    pub fn complete_name(&self) -> Option<&'a [u8]> {
+        self.of_type(|t| t == ad_type::COMPLETE_NAME).map(|(_, name)| name).next()
+    }
+
     /// The data of one company, without its identifier.
     pub fn manufacturer(&self, company: u16) -> Option<&'a [u8]> {
         self.manufacturers().find(|(found, _)| *found == company).map(|(_, data)| data)

@@ -70,6 +70,13 @@ impl Measured {
         }
     }
 
+    /// Adds values that have their instances.
+    pub(in crate::engine::frame) fn take(&mut self, readings: impl Iterator<Item = Reading>) {
+        for Reading { quantity, instance, value } in readings {
+            self.push_at(quantity, instance, value);
+        }
+    }
+
     /// Adds a switch.
     pub fn flag(&mut self, quantity: Quantity, on: bool) {
         self.push(quantity, f64::from(u8::from(on)));

@@ -8,10 +8,14 @@ use std::{
 };
 
 use hashbrown::HashTable;
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use zeroize::Zeroize;
 
-use super::{DeviceAddress, FixtureIndex, Frame, Identifier, Registry, SubjectIndex};
+use super::{
+    DeviceAddress, FixtureIdentifier, FixtureIndex, Frame, Identifier, Registry, SerialNumber,
+    SubjectIndex,
+};
+use crate::engine::frame::sensor::{self, Heard};
 
 /// Who is behind a fixed identifier.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,6 +31,9 @@ pub(in crate::engine::identity) struct Lookup {
     ibeacons: Table<([u8; 16], u16, u16)>,
     altbeacons: Table<[u8; 20]>,
     eddystone_uids: Table<([u8; 10], [u8; 6])>,
+    /// Of fixtures, which the configuration names to everybody who reads it.
+    names: FxHashMap<Box<[u8]>, FixtureIndex>,
+    serials: FxHashMap<SerialNumber, FixtureIndex>,
 }
 
 /// A hash table that leaves nothing behind where an entry was.
@@ -40,8 +47,18 @@ impl Lookup {
         for (subject, identifier) in registry.identifiers() {
             lookup.insert(identifier, Target::Subject(subject));
         }
-        for (index, fixture) in (0..).map(FixtureIndex).zip(registry.fixtures()) {
-            lookup.insert(&fixture.identifier, Target::Fixture(index));
+        for (index, fixture) in registry.fixtures_by_index() {
+            match &fixture.identifier {
+                FixtureIdentifier::Device(identifier) => {
+                    lookup.insert(identifier, Target::Fixture(index));
+                }
+                FixtureIdentifier::Name(name) => {
+                    lookup.names.insert(name.as_bytes().into(), index);
+                }
+                FixtureIdentifier::Serial(serial) => {
+                    lookup.serials.insert(*serial, index);
+                }
+            }
         }
         lookup
     }
@@ -88,6 +105,21 @@ impl Lookup {
 
     pub(in crate::engine::identity) fn by_address(&self, address: DeviceAddress) -> Option<Target> {
         if address.is_unknown() { None } else { self.addresses.get(&address.octets()) }
+    }
+
+    /// By what a sensor calls itself, and by its name: neither is looked at while no fixture is known by
+    /// one.
+    pub(in crate::engine::identity) fn by_data(&self, data: &[u8]) -> Option<Target> {
+        let mut found = None;
+        if !self.serials.is_empty() {
+            let is_sought = |family: &str| self.serials.keys().any(|it| it.family == family);
+            let mut serials = sensor::serials(data, is_sought);
+            found = serials.find_map(|serial| self.serials.get(&serial));
+        }
+        if found.is_none() && !self.names.is_empty() {
+            found = Heard::new(data).complete_name().and_then(|name| self.names.get(name));
+        }
+        found.copied().map(Target::Fixture)
     }
 
     pub(in crate::engine::identity) fn by_frame(&self, frame: &Frame<'_>) -> Option<Target> {

@@ -8,7 +8,7 @@
 //! or a key: 5 and 12 octets a place, so about 3 MB together.
 
 use std::{
-    collections::{HashSet, hash_map::DefaultHasher},
+    collections::{HashMap, HashSet, hash_map::DefaultHasher},
     hash::{BuildHasher, BuildHasherDefault},
     sync::Arc,
 };
@@ -18,8 +18,8 @@ use hashbrown::HashTable;
 use crate::engine::{Uptime, WallClock};
 
 use super::{
-    AmbiguousRegistry, ConsentLedger, Fixture, FixtureIndex, Identifier, Pseudonym, Subject,
-    SubjectIndex, Target,
+    AmbiguousRegistry, ConsentLedger, Fixture, FixtureIdentifier, FixtureIndex, Identifier,
+    Pseudonym, Subject, SubjectIndex, Target,
 };
 
 /// Everyone and everything that can be recognised.
@@ -97,6 +97,11 @@ impl Registry {
     /// Everything configured.
     pub fn fixtures(&self) -> &[Fixture] {
         &self.fixtures
+    }
+
+    /// Everything configured, with its place.
+    pub fn fixtures_by_index(&self) -> impl Iterator<Item = (FixtureIndex, &Fixture)> {
+        (0..).map(FixtureIndex).zip(&self.fixtures)
     }
 
     /// One subject.
@@ -265,7 +270,11 @@ impl Registry {
                 self.subject(index).map_or(&[], |subject| &subject.identifiers)
             }
             Target::Fixture(index) => {
-                self.fixture(index).map_or(&[], |fixture| std::slice::from_ref(&fixture.identifier))
+                let identifier = self.fixture(index).map(|fixture| &fixture.identifier);
+                match identifier {
+                    Some(FixtureIdentifier::Device(identifier)) => std::slice::from_ref(identifier),
+                    _ => &[],
+                }
             }
         }
     }
@@ -318,6 +327,18 @@ impl RegistryBuilder {
         for fixture in &fixtures {
             if !ids.insert(&fixture.id) {
                 return Err(AmbiguousRegistry::FixtureId(fixture.id.clone()));
+            }
+        }
+        let mut others: HashMap<&FixtureIdentifier, &str> = HashMap::new();
+        for fixture in &fixtures {
+            // Those that a person's device may have, too, are compared with all others below.
+            let is_own = !matches!(fixture.identifier, FixtureIdentifier::Device(_));
+            if is_own && let Some(first) = others.insert(&fixture.identifier, &fixture.id) {
+                return Err(AmbiguousRegistry::Identifier {
+                    first: first.to_owned(),
+                    second: fixture.id.clone(),
+                    kind: fixture.identifier.kind(),
+                });
             }
         }
         registry.fixtures = fixtures;

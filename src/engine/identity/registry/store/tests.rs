@@ -23,7 +23,15 @@ fn eid(n: u8, rotation_exponent: u8) -> Identifier {
 
 fn fixture(id: &str, identifier: Identifier) -> Fixture {
     let report = ReportPolicy::default();
-    Fixture { id: id.to_owned(), zone: None, hangs: None, identifier, canary: false, report }
+    Fixture {
+        id: id.to_owned(),
+        zone: None,
+        hangs: None,
+        identifier: identifier.into(),
+        key: None,
+        canary: false,
+        report,
+    }
 }
 
 fn conflict(first: &str, second: &str, kind: &'static str) -> AmbiguousRegistry {
