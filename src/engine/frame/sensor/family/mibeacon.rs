@@ -4,6 +4,9 @@
 //! (pypi.org/project/xiaomi-ble) and of `github.com/custom-components/ble_monitor`. Encrypted frames are
 //! known for what they are; their objects are those of plain ones.
 
+mod later;
+mod models;
+
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
     Action, Quantity as Q,
@@ -11,54 +14,14 @@ use crate::engine::frame::{
     sensor::{Bits, Decoder, Field, Heard, Measured, Refusal, Stop},
 };
 
+use models::MODELS;
+
 const FAMILY: &str = "xiaomi";
 
 pub(super) const ABOUT: About = About {
     family: FAMILY,
     name: "Xiaomi MiBeacon",
-    models: &[
-        "CGC1",
-        "CGD1",
-        "CGDK2",
-        "CGDK3",
-        "CGG1",
-        "CGH1",
-        "CGPR1",
-        "ES3",
-        "GCLS002",
-        "HHCCJCY01",
-        "HHCCPOT002",
-        "JQJCY01YM",
-        "JTYJGD03MI",
-        "LYWSD02",
-        "LYWSD02MMC",
-        "LYWSD03MMC",
-        "LYWSDCGQ",
-        "MBS17",
-        "MCCGQ02HL",
-        "MHO-C303",
-        "MHO-C401",
-        "MJWSD05MMC",
-        "MJWSD06MMC",
-        "MJYD02YL",
-        "MUE4094RT",
-        "RTCGQ02LM",
-        "SJWS01LM",
-        "SJWS02LM",
-        "V-SK152",
-        "WX08ZM",
-        "XMMF01JQD",
-        "XMOSB01XS",
-        "XMPIRO2SXS",
-        "XMWSDJ04MMC",
-        "XMWXKG01LM",
-        "XMWXKG01YL",
-        "YLAI003",
-        "YLKG07YL/YLKG08YL",
-        "YLYK01YL",
-        "YM-K1501",
-        "YM-K1501EU",
-    ],
+    models: models::NAMES,
     quantities: &[
         Q::TemperatureC,
         Q::HumidityPercent,
@@ -83,55 +46,6 @@ pub(super) const ABOUT: About = About {
     active_scan: ActiveScan::No,
     source: "Xiaomi, MiBeacon protocol; xiaomi-ble; ble_monitor",
 };
-
-/// Product identifiers.
-const MODELS: &[(u16, &str)] = &[
-    (0x0083, "YM-K1501"),
-    (0x0098, "HHCCJCY01"),
-    (0x0113, "YM-K1501EU"),
-    (0x0153, "YLYK01YL"),
-    (0x015d, "HHCCPOT002"),
-    (0x01aa, "LYWSDCGQ"),
-    (0x02df, "JQJCY01YM"),
-    (0x0347, "CGG1"),
-    (0x0387, "MHO-C401"),
-    (0x03b6, "YLKG07YL/YLKG08YL"),
-    (0x03bc, "GCLS002"),
-    (0x03d6, "CGH1"),
-    (0x03dd, "MUE4094RT"),
-    (0x040a, "WX08ZM"),
-    (0x045b, "LYWSD02"),
-    (0x045c, "V-SK152"),
-    (0x04e1, "XMMF01JQD"),
-    (0x055b, "LYWSD03MMC"),
-    (0x0576, "CGD1"),
-    (0x066f, "CGDK2"),
-    (0x06d3, "MHO-C303"),
-    (0x07bf, "YLAI003"),
-    (0x07f6, "MJYD02YL"),
-    (0x0863, "SJWS01LM"),
-    (0x098b, "MCCGQ02HL"),
-    (0x0997, "JTYJGD03MI"),
-    (0x0a83, "CGPR1"),
-    (0x0a8d, "RTCGQ02LM"),
-    (0x0b48, "CGG1"),
-    (0x0c3c, "CGC1"),
-    (0x1203, "XMWSDJ04MMC"),
-    (0x16e4, "LYWSD02MMC"),
-    (0x1949, "XMWXKG01YL"),
-    (0x2387, "XMWXKG01LM"),
-    (0x2542, "LYWSD02MMC"),
-    (0x2832, "MJWSD05MMC"),
-    (0x3531, "XMPIRO2SXS"),
-    (0x4683, "XMOSB01XS"),
-    (0x4c47, "MJWSD05MMC"),
-    (0x4f59, "CGDK3"),
-    (0x50fb, "ES3"),
-    (0x55b5, "MJWSD06MMC"),
-    (0x5bea, "MJWSD06MMC"),
-    (0x5db1, "MBS17"),
-    (0x6375, "SJWS02LM"),
-];
 
 pub(super) const DECODERS: &[Decoder] =
     &[Decoder::service(FAMILY, 0xfe95).at_least(5).counter(Bits::le(4, 1)).code(beacon)];
@@ -269,14 +183,14 @@ fn object(id: u16, value: &[u8], measured: &mut Measured) {
         (0x4a08, 4) => {
             measured.event = true;
             measured.flag(Q::Motion, true);
-            return float(Q::IlluminanceLx, value, 1.0, measured);
+            return float(Q::IlluminanceLx, value, 100.0, measured);
         }
-        (0x4805, 4) => return float(Q::IlluminanceLx, value, 1.0, measured),
+        (0x4805, 4) => return float(Q::IlluminanceLx, value, 100.0, measured),
         (0x4801, 4) => return float(Q::TemperatureC, value, 10.0, measured),
         (0x4c01, 4) => return float(Q::TemperatureC, value, 100.0, measured),
         (0x4808, 4) => return float(Q::HumidityPercent, value, 10.0, measured),
         (0x4c08, 4) => return float(Q::HumidityPercent, value, 100.0, measured),
-        _ => &[],
+        _ => return later::object(id, value, measured),
     };
     Field::read_all(fields, value, measured);
 }
