@@ -26,6 +26,8 @@ mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod totality;
 
 use std::fmt;

@@ -2,7 +2,7 @@
 //!
 //! Source: shelly-api-docs.shelly.cloud, docs-ble (devices and common features: short device names, and the
 //! model in the manufacturer data of a device that is being paired), and `github.com/home-assistant-libs/aioshelly`
-//! (ble/manufacturer_data.py).
+//! (`ble/manufacturer_data.py`).
 
 use crate::engine::frame::sensor::Heard;
 

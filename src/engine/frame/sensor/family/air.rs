@@ -77,21 +77,24 @@ pub(super) const ABOUT: &[About] = &[
         &[Q::TemperatureC, Q::HumidityPercent, Q::Co2Ppm, Q::BatteryPercent],
         "ble_monitor",
     ),
-    about(
-        RATOC,
-        "Ratoc environment sensors",
-        &["RS-BTEVS1"],
-        &[
-            Q::TemperatureC,
-            Q::HumidityPercent,
-            Q::Co2Ppm,
-            Q::Pm1UgM3,
-            Q::Pm2p5UgM3,
-            Q::Pm4UgM3,
-            Q::Pm10UgM3,
-        ],
-        "npmjs.com/package/obniz",
-    ),
+    About {
+        active_scan: ActiveScan::Sometimes,
+        ..about(
+            RATOC,
+            "Ratoc environment sensors",
+            &["RS-BTEVS1"],
+            &[
+                Q::TemperatureC,
+                Q::HumidityPercent,
+                Q::Co2Ppm,
+                Q::Pm1UgM3,
+                Q::Pm2p5UgM3,
+                Q::Pm4UgM3,
+                Q::Pm10UgM3,
+            ],
+            "npmjs.com/package/obniz",
+        )
+    },
     about(
         AIR_MIER,
         "Kanki Air Mier",
@@ -110,8 +113,8 @@ pub(super) const ABOUT: &[About] = &[
 
 pub(super) const DECODERS: &[Decoder] = &[
     // The identifier says what the frame is about.
-    Decoder::company(AIR_MENTOR, 0x2111).length(8).model("Air Mentor Pro 2").fields(GASES),
-    Decoder::company(AIR_MENTOR, 0x2121).length(8).model("Air Mentor Pro 2").fields(GASES),
+    Decoder::company(AIR_MENTOR, 0x2111).length(8).model("Air Mentor Pro 2").fields(&GASES),
+    Decoder::company(AIR_MENTOR, 0x2121).length(8).model("Air Mentor Pro 2").fields(&GASES),
     Decoder::company(AIR_MENTOR, 0x2112).length(8).model("Air Mentor Pro 2").code(climate),
     Decoder::company(AIR_MENTOR, 0x2122).length(8).model("Air Mentor Pro 2").code(climate),
     Decoder::company(AIR_MENTOR, 0x6111).length(12).model("Air Mentor 2S").fields(MORE_GASES),
@@ -172,8 +175,8 @@ pub(super) const DECODERS: &[Decoder] = &[
         .fields(&[Field::be(Q::Co2Ppm, 1, 2), Field::octet(Q::BatteryPercent, 5)]),
 ];
 
-const GASES: &[Field] =
-    &[Field::be(Q::Co2Ppm, 0, 2), Field::be(Q::Pm2p5UgM3, 2, 2), Field::be(Q::Pm10UgM3, 4, 2)];
+const GASES: [Field; 3] =
+    [Field::be(Q::Co2Ppm, 0, 2), Field::be(Q::Pm2p5UgM3, 2, 2), Field::be(Q::Pm10UgM3, 4, 2)];
 
 /// One part of formaldehyde in a billion is 1.228 µg/m³ at 25 °C.
 const MORE_GASES: &[Field] =

@@ -36,7 +36,24 @@ pub(super) const ABOUT: &[About] = &[
     about(
         TILT,
         "Tilt hydrometers, Pro too",
-        &["Red", "Green", "Black", "Purple", "Orange", "Blue", "Yellow", "Pink"],
+        &[
+            "Red",
+            "Green",
+            "Black",
+            "Purple",
+            "Orange",
+            "Blue",
+            "Yellow",
+            "Pink",
+            "Pro Red",
+            "Pro Green",
+            "Pro Black",
+            "Pro Purple",
+            "Pro Orange",
+            "Pro Blue",
+            "Pro Yellow",
+            "Pro Pink",
+        ],
         &[Q::TemperatureC, Q::SpecificGravity],
         "tilt-ble; ble_monitor",
     ),
@@ -68,6 +85,17 @@ const COLOURS: &[(u8, &str)] = &[
     (0x80, "Pink"),
 ];
 
+const PRO_COLOURS: &[(u8, &str)] = &[
+    (0x10, "Pro Red"),
+    (0x20, "Pro Green"),
+    (0x30, "Pro Black"),
+    (0x40, "Pro Purple"),
+    (0x50, "Pro Orange"),
+    (0x60, "Pro Blue"),
+    (0x70, "Pro Yellow"),
+    (0x80, "Pro Pink"),
+];
+
 pub(super) const DECODERS: &[Decoder] = &[
     // An iBeacon whose UUID is one of eight, and whose major and minor are the values.
     Decoder::company(TILT, 0x004c)
@@ -90,13 +118,17 @@ const TILT_UUID: [u8; 12] =
 
 /// Degrees Fahrenheit and thousandths; ten times as fine from a Tilt Pro, whose numbers are larger than
 /// any of the others.
-fn tilt(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+fn tilt(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
     if measured.model.is_none() || data.get(6..18) != Some(&TILT_UUID) {
         return Err(Stop::NotMine);
     }
     let number = |at| Bits::be(at, 2).signed().number(data).ok_or(Stop::Malformed);
     let (fahrenheit, gravity) = (number(18)?, number(20)?);
-    let finer = if gravity >= 5_000 { 10 } else { 1 };
+    let pro = gravity >= 5_000;
+    if pro {
+        measured.model = Model::ByOctet(5, PRO_COLOURS).of(heard, data);
+    }
+    let finer = if pro { 10 } else { 1 };
     let celsius = exact((fahrenheit - 32 * finer) * 5) / exact(9 * finer);
     measured.push(Q::TemperatureC, (celsius * 100.0).round() / 100.0);
     measured.push(Q::SpecificGravity, exact(gravity) / exact(1_000 * finer));

@@ -1,7 +1,7 @@
 //! Where food is kept and heated: Mocreo, Chef iQ, Combustion, T&D.
 //!
 //! Sources: Mocreo and Chef iQ, the parsers of `github.com/custom-components/ble_monitor`; Combustion,
-//! `github.com/combustion-inc/combustion-documentation` (probe_ble_specification); T&D, the parsers of obniz
+//! `github.com/combustion-inc/combustion-documentation` (`probe_ble_specification`); T&D, the parsers of obniz
 //! (MIT, npmjs.com/package/obniz).
 
 use super::{About, ActiveScan, Encryption};
@@ -50,13 +50,16 @@ pub(super) const ABOUT: &[About] = &[
         &[Q::TemperatureC, Q::BatteryLow],
         "github.com/combustion-inc/combustion-documentation",
     ),
-    about(
-        T_AND_D,
-        "T&D (TR4 and RTR500B)",
-        &["TR4", "RTR500B"],
-        &[Q::TemperatureC, Q::HumidityPercent],
-        "npmjs.com/package/obniz",
-    ),
+    About {
+        active_scan: ActiveScan::Sometimes,
+        ..about(
+            T_AND_D,
+            "T&D (TR4 and RTR500B)",
+            &["TR4", "RTR500B"],
+            &[Q::TemperatureC, Q::HumidityPercent],
+            "npmjs.com/package/obniz",
+        )
+    },
 ];
 
 pub(super) const DECODERS: &[Decoder] = &[

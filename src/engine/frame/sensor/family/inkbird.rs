@@ -99,7 +99,7 @@ fn barbecue(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(
     let name = heard.name().get(..4).unwrap_or_default();
     let named = name.eq_ignore_ascii_case(b"iBBQ") || name.eq_ignore_ascii_case(b"xBBQ");
     let repeats = || heard.address.is_none_or(|address| data.get(4..10) == Some(&address));
-    if !named && !(heard.name().is_empty() && repeats()) {
+    if !(named || heard.name().is_empty() && repeats()) {
         return Err(Stop::NotMine);
     }
     measured.model = Some(match data.len() {

@@ -1,6 +1,6 @@
 //! KKM sensors, also sold as Blue Charm.
 //!
-//! Sources: the vendor's library (`github.com/kkmhogen`, KBeacon, `KBAdvPacketSensor`), and the parser of
+//! Sources: the vendor's library (`github.com/kkmhogen`, `KBeacon`, `KBAdvPacketSensor`), and the parser of
 //! `github.com/custom-components/ble_monitor` for what a fraction is.
 
 use super::{About, ActiveScan, Encryption, industrial::milli_g};

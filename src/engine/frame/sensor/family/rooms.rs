@@ -63,13 +63,16 @@ pub(super) const ABOUT: &[About] = &[
         &[Q::TemperatureC, Q::HumidityPercent, Q::BatteryPercent],
         "developer.kontakt.io",
     ),
-    about(
-        SG_WIRELESS,
-        "SG Wireless",
-        &["SGW8130"],
-        &[Q::TemperatureC, Q::HumidityPercent, Q::BatteryPercent],
-        "github.com/particle-iot/beacon-scanner-library",
-    ),
+    About {
+        active_scan: ActiveScan::Sometimes,
+        ..about(
+            SG_WIRELESS,
+            "SG Wireless",
+            &["SGW8130"],
+            &[Q::TemperatureC, Q::HumidityPercent, Q::BatteryPercent],
+            "github.com/particle-iot/beacon-scanner-library",
+        )
+    },
 ];
 
 /// Kind, battery, temperature, what it measures; the rest is reserved.

@@ -1,4 +1,4 @@
-//! RuuviTags with their oldest firmware, which put the values behind a link: data formats 2 and 4.
+//! Ruuvi tags with their oldest firmware, which put the values behind a link: data formats 2 and 4.
 //!
 //! Source: Ruuvi, `github.com/ruuvi/ruuvi-sensor-protocols` (broadcast formats, data format 2 and 4,
 //! Eddystone-URL).

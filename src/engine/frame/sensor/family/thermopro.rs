@@ -106,9 +106,10 @@ fn three_in_one(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(
     let number = |at| Bits::le(at, 2).number(data).ok_or(Stop::Malformed);
     let first = data.first().map_or(0, |probe| probe.saturating_mul(4));
     let celsius = |fahrenheit: f64| ((fahrenheit - 54.0 - 32.0) * 50.0 / 9.0).round() / 10.0;
-    for (probe, at) in (first..).zip([5, 9, 13]) {
+    for (probe, at) in [(0, 5), (1, 9), (2, 13)] {
         let octets = data.get(at..).and_then(<[u8]>::first_chunk).ok_or(Stop::Malformed)?;
-        measured.push_at(Q::TemperatureC, probe, celsius(f64::from(f32::from_le_bytes(*octets))));
+        let inside = celsius(f64::from(f32::from_le_bytes(*octets)));
+        measured.push_at(Q::TemperatureC, first.saturating_add(probe), inside);
     }
     let around = celsius(exact(number(1)?)).trunc();
     measured.push_at(Q::TemperatureC, first.saturating_add(3), around);

@@ -1,4 +1,4 @@
-//! Victron Energy, Instant Readout: chargers, inverters, batteries. All frames are encrypted; the key is
+//! Victron Energy: chargers, inverters, batteries. All frames are encrypted; the key is
 //! shown by the maker's app, one for each device.
 //!
 //! Sources: Victron Energy, extra manufacturer data (2022), and `github.com/keshavdv/victron-ble`.
@@ -26,7 +26,7 @@ const COMPANY: u16 = 0x02e1;
 
 pub(super) const ABOUT: About = About {
     family: FAMILY,
-    name: "Victron Energy (Instant Readout)",
+    name: "Victron Energy (instant readout)",
     models: &[
         "Solar charger",
         "Battery monitor",
@@ -150,7 +150,7 @@ const BATTERY_MONITOR: &str = "Battery monitor";
 /// charge, state of charge.
 const MONITOR: &[Field] = &[
     volts(2),
-    Field::le(Q::CurrentA, 8, 3).part(2, 22).signed().per(1000).invalid(&[-1]),
+    Field::le(Q::CurrentA, 8, 3).part(2, 22).signed().per(1000).invalid(&[-1, 0x1f_ffff]),
     // A starter's battery, or the middle of a bank.
     Field::le(Q::VoltageV, 6, 2).signed().per(100).instance(1).when(&[Test::bits(8, 3, 0)]),
     Field::le(Q::VoltageV, 6, 2).per(100).instance(1).when(&[Test::bits(8, 3, 1)]),

@@ -47,6 +47,7 @@ const SIX_SERVICE: u16 = 0x5550;
 const SIX_COMPANY: u16 = 0xea1c;
 
 /// How many decoders: one for each product's service, one for each identifier.
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler, which stops at a panic")]
 const COUNT: usize = {
     let (mut count, mut n) = (2, 0);
     while n < PRODUCTS.len() {

@@ -11,7 +11,7 @@ pub(super) fn object(id: u16, value: &[u8], measured: &mut Measured) {
     match (id, value.len()) {
         // 0 open, 1 shut, the other way round than others.
         (0x480c, 1) => {
-            Field::octet(Q::DoorOpen, 0).map(&[(0, 1.0), (1, 0.0)]).read(value, measured)
+            Field::octet(Q::DoorOpen, 0).map(&[(0, 1.0), (1, 0.0)]).read(value, measured);
         }
         (0x484e, 1..) => {
             Field::octet(Q::Occupancy, 0)
@@ -41,17 +41,15 @@ pub(super) fn object(id: u16, value: &[u8], measured: &mut Measured) {
 fn press(value: u8, action: Action, measured: &mut Measured) {
     let buttons: &[u8] = match (measured.model, value) {
         // One bit each.
-        (Some("XMWXKG01YL"), 1) => &[0],
         (Some("XMWXKG01YL"), 2) => &[1],
         (Some("XMWXKG01YL"), 3) => &[0, 1],
-        (Some("XMWXKG01YL"), _) => return,
         (Some("XMWS01XS"), 0 | 1) => &[value],
         (Some("KS1" | "KS1BP"), 1..=4) => &[value - 1],
+        (Some("XMWXKG01YL" | "K9BB-1BTN"), 1) => &[0],
         // It says in the number how it was pressed.
-        (Some("K9BB-1BTN"), 1) => &[0],
         (Some("K9BB-1BTN"), 8) => return told(0, Action::LongPress, measured),
         (Some("K9BB-1BTN"), 15) => return told(0, Action::DoublePress, measured),
-        (Some("K9BB-1BTN"), _) => return,
+        (Some("XMWXKG01YL" | "K9BB-1BTN"), _) => return,
         _ => &[0],
     };
     for button in buttons {
