@@ -112,10 +112,10 @@ fn content(decoder: &Decoder, random: &mut Rng) -> Vec<u8> {
     let (least, most) = decoder.length;
     let length = random.usize(least..=most.min(least + 12));
     let mut data: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
-    if random.bool() {
-        for octet in &mut data {
-            *octet %= 0x20;
-        }
+    // Small numbers are what a sensor is more likely to tell.
+    let below = random.choice([256, 256, 0x20, 4]).unwrap_or(256);
+    for octet in &mut data {
+        *octet = u8::try_from(u16::from(*octet) % below).unwrap_or_default();
     }
     // Some families repeat their address, from either end.
     let mut address = ADDRESS;
@@ -141,7 +141,7 @@ fn advertisement(decoder: &Decoder, name: &str, data: &[u8]) -> Vec<u8> {
         Carrier::Company(id) => (0xff, id.to_le_bytes().to_vec()),
         Carrier::Service(id) => (0x16, id.to_le_bytes().to_vec()),
         Carrier::LongService(id) => (0x21, id.to_le_bytes().to_vec()),
-        Carrier::Named | Carrier::Listed(_) => (0xff, Vec::new()),
+        Carrier::Named | Carrier::Listed(_) | Carrier::LongListed(_) => (0xff, Vec::new()),
     };
     let listed = match decoder.carrier {
         Carrier::Listed(service) => Some(service),
@@ -157,6 +157,9 @@ fn advertisement(decoder: &Decoder, name: &str, data: &[u8]) -> Vec<u8> {
     };
     if let Some(service) = listed {
         push(0x03, &[&service.to_le_bytes()]);
+    }
+    if let Carrier::LongListed(service) = decoder.carrier {
+        push(0x07, &[&service.to_le_bytes()]);
     }
     push(kind, &[&identifier, data]);
     if !name.is_empty() {

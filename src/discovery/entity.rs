@@ -112,6 +112,7 @@ impl Shown {
             | Q::ElevationM
             | Q::DirectionDeg
             | Q::RotationalSpeedRpm
+            | Q::SpecificGravity
             | Q::LevelPercent
             | Q::Channel => sensor(None, MEASUREMENT),
 

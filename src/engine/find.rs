@@ -1,8 +1,8 @@
 //! What a technician sees who looks for a new sensor: whatever sends frames of sensors and belongs to
 //! nobody who is enrolled. `scan --sensors` alone asks, and the daemon never does.
 //!
-//! This is the one way on which a stranger's address can be read: [`HeardSensor::unveil_address`].
-//! `tests/it/tidy.rs` says who may call it.
+//! This is the one way on which a stranger's address or serial number can be read:
+//! [`HeardSensor::unveil_address`], [`HeardSensor::unveil_serial`]. `tests/it/tidy.rs` says who may call them.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use super::{
     advertisement::AddressKind,
     frame::{
         self, Frame, Quantity, Reading, Undecoded,
-        sensor::{Heard, Refusal},
+        sensor::{Heard, Refusal, SerialNumber, serials},
     },
 };
 
@@ -31,6 +31,7 @@ pub struct HeardSensor<'a> {
     /// What it tells, or why that cannot be read.
     pub told: Result<ArrayVec<Reading, MOST>, Refusal>,
     address: DeviceAddress,
+    serial: Option<SerialNumber>,
 }
 
 /// How many readings of one advertisement are shown.
@@ -72,6 +73,12 @@ impl HeardSensor<'_> {
         let octets = self.address.octets().map(|octet| format!("{octet:02X}"));
         let text = Zeroizing::new(octets.join(":"));
         Some(Unveiled { text, lasting: Lasting::of(self.address) })
+    }
+
+    /// The number that its frames tell, with its family, under the same condition.
+    pub fn unveil_serial(&self) -> Option<(&'static str, Zeroizing<String>)> {
+        let number = self.serial.filter(|_| self.fixture.is_none())?;
+        Some((number.family, Zeroizing::new(hex::encode(number.serial.octets()))))
     }
 }
 
@@ -143,21 +150,21 @@ impl Engine {
         };
         let name = Heard::new(data).name();
         if let Err(Undecoded::Encrypted { family, why }) = decoded {
-            return Some(HeardSensor {
-                fixture,
-                family,
-                model: None,
-                name,
-                told: Err(why),
-                address,
-            });
+            let (told, model) = (Err(why), None);
+            let serial = serial_of(data, family);
+            return Some(HeardSensor { fixture, family, model, name, told, address, serial });
         }
         let first = frames.iter().find(|frame| is_sensors(frame, frames))?;
         let told = frames.iter().filter(|frame| is_sensors(frame, frames));
         let told = Ok(told.flat_map(Frame::readings).take(MOST).collect());
         let (family, model) = (first.family(), frames.iter().find_map(Frame::model));
-        Some(HeardSensor { fixture, family, model, name, told, address })
+        let serial = serial_of(data, family);
+        Some(HeardSensor { fixture, family, model, name, told, address, serial })
     }
+}
+
+fn serial_of(data: &[u8], family: &'static str) -> Option<SerialNumber> {
+    serials(data, |of| of == family).next()
 }
 
 /// Whether a frame makes its sender a sensor.

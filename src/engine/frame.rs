@@ -184,6 +184,9 @@ fn read<'a>(data: &'a [u8], context: Context<'a>) -> Option<SoFar<'a>> {
     let mut so_far = SoFar::default();
     for structure in structures(data).filter(|structure| structure.complete) {
         match decode_structure(structure, token_uuid) {
+            Some(Ok(Frame::BtHome(bthome))) => {
+                so_far.push(Frame::BtHome(bthome.of(bthome::shelly::model(&heard))));
+            }
             Some(Ok(frame)) => so_far.push(frame),
             Some(Err(format)) => so_far.malformed = so_far.malformed.or(Some(format)),
             None => {}
@@ -325,6 +328,7 @@ impl<'a> Frame<'a> {
     /// The product, where the frame tells it.
     pub fn model(&self) -> Option<&'static str> {
         match self {
+            Self::BtHome(bthome) => bthome.model(),
             Self::Ruuvi(ruuvi) => Some(ruuvi.model()),
             Self::Sensor(sensor) => sensor.measured().model,
             _ => None,

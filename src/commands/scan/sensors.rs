@@ -42,7 +42,9 @@ enum Key {
     Fixture(String),
     /// By its address, which does not show itself.
     Address(DeviceAddress),
-    /// By its family and name, where the address changes or was not told.
+    /// By its family and the number that its frames tell, where the address changes or was not told.
+    Numbered(&'static str, String),
+    /// By its family and name, where its frames tell no number either.
     Named(&'static str, String),
 }
 
@@ -98,10 +100,13 @@ impl Finder {
         };
         let (address, name) = (sensor.unveil_address(), shown(sensor.name));
         let is_lasting = address.as_ref().is_some_and(|address| address.lasting().is_lasting());
-        let key = match (id, &name) {
-            (Some(id), _) => Key::Fixture(id),
-            (None, Some(name)) if !is_lasting => Key::Named(sensor.family, name.clone()),
-            (None, _) => Key::Address(sensor.sender()),
+        let serial = sensor.unveil_serial();
+        let key = match (id, &serial, &name) {
+            (Some(id), ..) => Key::Fixture(id),
+            _ if is_lasting => Key::Address(sensor.sender()),
+            (None, Some((family, serial)), _) => Key::Numbered(family, serial.to_string()),
+            (None, None, Some(name)) => Key::Named(sensor.family, name.clone()),
+            (None, None, None) => Key::Address(sensor.sender()),
         };
         if !self.sensors.contains_key(&key) && self.sensors.len() >= MOST_SENSORS {
             self.crowded += 1;

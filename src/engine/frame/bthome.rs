@@ -2,6 +2,7 @@
 //! opened elsewhere (`sensor`), and its objects read here.
 
 mod object;
+pub(super) mod shelly;
 mod table;
 
 use std::fmt;
@@ -37,6 +38,8 @@ pub struct BtHome<'a> {
     trigger_based: bool,
     /// Whole objects of known ids, and nothing else.
     objects: &'a [u8],
+    /// The product, where the rest of the advertisement tells it.
+    model: Option<&'static str>,
 }
 
 /// A device's firmware version.
@@ -78,7 +81,18 @@ impl<'a> BtHome<'a> {
         Some(Self {
             trigger_based: octet & info::TRIGGER_BASED != 0,
             objects: payload.get(..payload.len().checked_sub(unread.len())?)?,
+            model: None,
         })
+    }
+
+    /// The same frame, of a product.
+    pub(super) const fn of(self, model: Option<&'static str>) -> Self {
+        Self { model, ..self }
+    }
+
+    /// The product, where the advertisement tells it.
+    pub const fn model(self) -> Option<&'static str> {
+        self.model
     }
 
     fn objects(self) -> impl Iterator<Item = Object<'a>> {

@@ -184,6 +184,8 @@ quantities! {
     // Matter.
     /// Mass.
     MassKg, "mass_kg", "kg", Measurement;
+    /// Density of a liquid over that of water.
+    SpecificGravity, "specific_gravity", "", Measurement;
     /// Volume that passed.
     VolumeL, "volume_l", "L", Measurement;
     /// Volume that is in store.
@@ -366,6 +368,8 @@ impl Quantity {
             Self::SpeedMS => (-10_000.0, 10_000.0),
             Self::DistanceM => (0.0, 1_000_000.0),
             Self::MassKg => (-1_000.0, 1_000_000.0),
+            // From light spirits to mercury.
+            Self::SpecificGravity => (0.5, 14.0),
             Self::VolumeL | Self::VolumeStorageL | Self::WaterL => (0.0, 1e12),
             Self::VolumeFlowM3H => (0.0, 1_000_000.0),
             Self::GasM3 => (0.0, 1e9),

@@ -33,6 +33,8 @@ mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod totality;
@@ -105,6 +107,11 @@ impl<'a> Sensor<'a> {
             let carriers = listed.map(|service| Carrier::Listed(u16::from_le_bytes(*service)));
             return Self::of_list(carriers, heard, own);
         }
+        if matches!(ad_type, ad_type::SOME_SERVICES_128 | ad_type::ALL_SERVICES_128) {
+            let listed = data.as_chunks().0.iter();
+            let carriers = listed.map(|service| Carrier::listed(u128::from_le_bytes(*service)));
+            return Self::of_list(carriers, heard, own);
+        }
         let split = match ad_type {
             ad_type::MANUFACTURER_DATA => data
                 .split_first_chunk()
@@ -132,7 +139,9 @@ impl<'a> Sensor<'a> {
     ) -> Found<'a> {
         for carrier in carriers {
             let own = own.0.iter().filter(|decoder| decoder.carrier == carrier);
-            for decoder in own.chain(family::INDEX.of(key(carrier))) {
+            let built_in =
+                family::INDEX.of(key(carrier)).iter().filter(|decoder| decoder.carrier == carrier);
+            for decoder in own.chain(built_in) {
                 for data in heard.manufacturer_structures() {
                     match Self::first(std::iter::once(decoder), heard, data) {
                         Found::Nothing => {}

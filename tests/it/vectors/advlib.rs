@@ -64,16 +64,18 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
             }
             _ => ("GATT characteristics", compare(case, &service_data("2a6e", payload))),
         },
-        "hewlettpackardenterprise" => not_covered("Hewlett Packard Enterprise"),
-        "minew" if payload.starts_with("a119") => not_covered("Minew, photoresistance"),
-        "minew" if payload.starts_with("510") => not_covered("Minew, buttons of the MSE"),
-        "minew" if payload.starts_with("ca1e") => not_covered("Minew, flags of the time of flight"),
+        "hewlettpackardenterprise" => {
+            not_covered("Hewlett Packard Enterprise, where an access point is")
+        }
+        "minew" if payload.starts_with("a119") => {
+            not_covered("Minew, photoresistance, a number of no unit")
+        }
         "minew" if case["file"].as_str().is_some_and(|file| file.contains("services")) => {
             ("Minew", compare(case, &service_data("ffe1", payload)))
         }
         "minew" => ("Minew", compare(case, &manufacturer_data("0639", payload))),
-        "wiliot" => not_covered("Wiliot"),
-        "codebluecommunications" => not_covered("Code Blue Communications"),
+        "wiliot" => not_covered("Wiliot, sealed for their cloud"),
+        "codebluecommunications" => not_covered("Code Blue Communications, who is near whom"),
         "efento" => ("Efento", compare(case, &manufacturer_data("026c", payload))),
         "elainnovation" if payload.starts_with("06") => not_covered("ELA Innovation, identifiers"),
         "elainnovation" => ("ELA Innovation", compare(case, &manufacturer_data("0757", payload))),
@@ -88,7 +90,7 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
         "nordicsemiconductor" => {
             ("MOKO Technology", compare(case, &manufacturer_data("0059", payload)))
         }
-        "pur3ltd" => not_covered("Pur3"),
+        "pur3ltd" => not_covered("Pur3, a name"),
         "smartsensordevices" => ("HibouAir", compare(case, &manufacturer_data("075b", payload))),
         _ => not_covered("a family that these tests have never met"),
     }
@@ -237,6 +239,7 @@ fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
                 || switches(&["tamper"], false)
         }
         "isGasDetected" => switches(&["gas"], true),
+        "isBatteryLow" => json!([value]) == json!([values(answer, &["battery_low"]) == [1.0]]),
         "isHealthy" => json!([value]) == json!([values(answer, &["problem"]) == [0.0]]),
         "isLightDetected" => switches(&["light"], true),
         "isLiquidDetected" => switches(&["leak"], true),
@@ -281,14 +284,17 @@ fn is_told(case: &Value, name: &str, value: &Value, answer: &Value) -> bool {
         "voltages" => by_instance("voltage_v", 1.0),
         // What a device is, and what nobody measured.
         "boardId"
+        | "distanceCycle"
         | "flags"
         | "isMarked"
         | "measurementPeriodSeconds"
         | "name"
         | "networkId"
         | "numberOfOccupantsCycle"
+        | "occupancyDetectionCycle"
         | "passageCountsCycle"
         | "securitySignature"
+        | "tamperCycle"
         | "timestamp"
         | "version" => true,
         _ => false,

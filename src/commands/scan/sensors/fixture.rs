@@ -24,6 +24,9 @@ pub(super) fn lines(
     }
     let name = found.name.as_deref();
     let known_by = match (&found.address, name) {
+        _ if let Key::Numbered(family, serial) = key => {
+            format!("sensor = {{ family = \"{family}\", serial = \"{serial}\" }}\n")
+        }
         (Some(address), _) if address.lasting().is_lasting() => {
             format!("address = \"{}\"\n", address.as_str())
         }

@@ -133,6 +133,21 @@ fn an_address_that_changes_is_not_pasted_where_there_is_a_name() {
 }
 
 #[test]
+fn an_address_that_changes_is_not_pasted_where_frames_tell_a_number() {
+    let mut scan = Scan::new();
+    let pvvx = hex::decode("12161a18452301 38c1a4f0002003b80b640700".replace(' ', "")).unwrap();
+    for n in 0..5 {
+        scan.hear(i64::from(n), ([0x5f, 0, 0, 0, 0, n], Random), -50, &[&pvvx]);
+    }
+    let blocks = scan.blocks();
+    let line = "sensor = { family = \"atc\", serial = \"a4c138012345\" }\n";
+    assert!(blocks.contains(line) && !blocks.contains("address"), "{blocks}");
+    assert_eq!(blocks.matches("[[fixture]]").count(), 1, "it is one sensor: {blocks}");
+    let pasted = blocks.split_once("it is:\n").unwrap().1;
+    assert!(load(scan.folder.path(), &format!("{CONFIGURATION}{pasted}")).is_ok());
+}
+
+#[test]
 fn an_encrypted_sensor_says_what_it_needs_and_where_the_key_goes() {
     let mut scan = Scan::new();
     scan.hear(0, (NEW, Public), -50, &[ENCRYPTED]);

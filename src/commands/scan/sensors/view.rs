@@ -48,7 +48,7 @@ impl Finder {
             let every = every.map_or_else(|| "once".to_owned(), |every| format!("{every:.1} s"));
             let fixture = match key {
                 Key::Fixture(id) => id,
-                Key::Address(_) | Key::Named(..) => "new",
+                Key::Address(_) | Key::Named(..) | Key::Numbered(..) => "new",
             };
             writeln!(
                 out,
@@ -122,7 +122,7 @@ impl Finder {
             let (receiver, at) = found.nearest().unzip();
             let id = match key {
                 Key::Fixture(id) => Some(id),
-                Key::Address(_) | Key::Named(..) => None,
+                Key::Address(_) | Key::Named(..) | Key::Numbered(..) => None,
             };
             let lines = blocks.iter().find(|(of, _)| *of == key).map(|(_, lines)| lines);
             json!({

@@ -2,31 +2,40 @@
 
 #![expect(clippy::unnecessary_wraps, reason = "decoders that are code have one signature")]
 
+mod air;
 mod aranet;
 mod atc;
 mod bluemaestro;
+mod brewing;
 mod bthome_v1;
 mod building;
 mod climate;
 mod encrypted;
+mod food;
 mod gatt;
 mod govee;
 mod household;
 mod industrial;
+mod ingics;
 mod inkbird;
+mod inode;
+mod kkm;
 mod mibeacon;
 mod minew;
 mod mopeka;
 mod qingping;
+mod rooms;
+mod ruuvi_url;
 mod switchbot;
 mod thermobeacon;
 mod thermopro;
+mod victron;
 
 use super::{
     Decoder,
     index::{Index, count},
 };
-use crate::engine::frame::{Quantity, family};
+use crate::engine::frame::{Quantity, bthome, family};
 
 /// What is known of a family, for its documentation.
 #[derive(Clone, Copy, Debug)]
@@ -72,25 +81,36 @@ pub enum ActiveScan {
 }
 
 const TABLES: &[&[Decoder]] = &[
+    air::DECODERS,
     aranet::DECODERS,
     atc::DECODERS,
     bluemaestro::DECODERS,
+    brewing::DECODERS,
     bthome_v1::DECODERS,
     building::DECODERS,
     climate::DECODERS,
     encrypted::DECODERS,
-    gatt::DECODERS,
+    food::DECODERS,
     govee::DECODERS,
+    govee::PROBES,
     household::DECODERS,
     industrial::DECODERS,
+    ingics::DECODERS,
     inkbird::DECODERS,
+    inode::DECODERS,
+    kkm::DECODERS,
     mibeacon::DECODERS,
     minew::DECODERS,
     mopeka::DECODERS,
     qingping::DECODERS,
+    rooms::DECODERS,
+    ruuvi_url::DECODERS,
     switchbot::DECODERS,
     thermobeacon::DECODERS,
     thermopro::DECODERS,
+    victron::DECODERS,
+    // Whoever knows a sender better is asked before.
+    gatt::DECODERS,
 ];
 
 /// All built-in decoders.
@@ -102,10 +122,14 @@ pub fn built_in() -> &'static [Decoder] {
 }
 
 const ABOUT: &[&[About]] = &[
+    air::ABOUT,
+    brewing::ABOUT,
     building::ABOUT,
     climate::ABOUT,
+    food::ABOUT,
     household::ABOUT,
     industrial::ABOUT,
+    rooms::ABOUT,
     thermobeacon::ABOUT,
     &[
         aranet::ABOUT,
@@ -114,13 +138,17 @@ const ABOUT: &[&[About]] = &[
         bthome_v1::ABOUT,
         gatt::ABOUT,
         govee::ABOUT,
+        ingics::ABOUT,
         inkbird::ABOUT,
+        inode::ABOUT,
+        kkm::ABOUT,
         mibeacon::ABOUT,
         minew::ABOUT,
         mopeka::ABOUT,
         qingping::ABOUT,
         switchbot::ABOUT,
         thermopro::ABOUT,
+        victron::ABOUT,
     ],
     READ_ELSEWHERE,
 ];
@@ -137,11 +165,11 @@ const READ_ELSEWHERE: &[About] = &[
     About {
         family: family::BTHOME,
         name: "BTHome version 2 (Shelly BLU and many home-made sensors)",
-        models: &[],
+        models: bthome::shelly::MODELS,
         quantities: &Quantity::ALL,
         encryption: Encryption::Sometimes,
         active_scan: ActiveScan::No,
-        source: "bthome.io/format",
+        source: "bthome.io/format; shelly-api-docs.shelly.cloud",
     },
     About {
         family: family::EDDYSTONE_TLM,
@@ -159,7 +187,7 @@ const READ_ELSEWHERE: &[About] = &[
     },
     About {
         family: "ruuvi",
-        name: "Ruuvi (formats 3, 5, 6 and E1)",
+        name: "Ruuvi (formats 2, 3, 4, 5, 6 and E1)",
         models: &["RuuviTag", "Ruuvi Air"],
         quantities: &[
             Quantity::TemperatureC,
@@ -247,6 +275,6 @@ mod tests {
         let names: Vec<_> = families().iter().map(|about| about.family).collect();
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
         let models: usize = families().iter().map(|about| about.models.len()).sum();
-        assert!(names.len() >= 41 && models >= 120, "{} families, {models} models", names.len());
+        assert!(names.len() >= 62 && models >= 370, "{} families, {models} models", names.len());
     }
 }

@@ -13,7 +13,7 @@ use crate::engine::frame::ad::{ad_type, structures};
 
 /// `0000xxxx-0000-1000-8000-00805f9b34fb`, in which 16-bit UUIDs are short for (Core Specification
 /// 5.4, Vol 3 Part B 2.5.1).
-const BASE_UUID: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
+pub(super) const BASE_UUID: u128 = 0x0000_0000_0000_1000_8000_0080_5f9b_34fb;
 
 /// One advertisement, as decoders see it: both halves of it, where there was a scan response (the
 /// kernel joins them).

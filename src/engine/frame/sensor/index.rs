@@ -18,6 +18,7 @@ pub(super) const fn key(carrier: Carrier) -> u32 {
         Carrier::LongService(_) => 2 << 16,
         Carrier::Named => 3 << 16,
         Carrier::Listed(service) => 4 << 16 | service as u32,
+        Carrier::LongListed(_) => 5 << 16,
     }
 }
 

@@ -181,7 +181,10 @@ pub fn serials<'a>(
         let data = match place.carrier {
             Carrier::Company(company) => heard.manufacturer(company),
             Carrier::Service(service) => heard.service_data(service),
-            Carrier::LongService(_) | Carrier::Named | Carrier::Listed(_) => None,
+            Carrier::LongService(_)
+            | Carrier::Named
+            | Carrier::Listed(_)
+            | Carrier::LongListed(_) => None,
         };
         place.of(data?)
     })

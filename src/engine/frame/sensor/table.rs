@@ -3,7 +3,7 @@
 //! A decoder is data where it can be, and code where it must be. Both kinds stand in the same table
 //! and are asked in the same way, and what an operator writes in TOML becomes the same data.
 
-use super::{Heard, Measured, Stop};
+use super::{Heard, Measured, Stop, heard::BASE_UUID};
 use crate::engine::frame::{Quantity, reading::exact};
 
 /// One way to read a frame.
@@ -47,6 +47,8 @@ pub enum Carrier {
     Named,
     /// The same from senders that list a 16-bit service, whose name tells nothing.
     Listed(u16),
+    /// The same for a 128-bit service.
+    LongListed(u128),
 }
 
 /// The product that a frame comes from.
@@ -151,6 +153,18 @@ pub enum Value {
     OneOf(&'static [i64]),
     /// The value of the pair that has the number; absent where none has it.
     Map(&'static [(i64, f64)]),
+}
+
+// === impl Carrier ===
+
+impl Carrier {
+    /// A service that is listed by its 128-bit UUID, which may be the long form of a 16-bit one.
+    pub(super) fn listed(service: u128) -> Self {
+        match u16::try_from((service ^ BASE_UUID) >> 96) {
+            Ok(short) if service == BASE_UUID | u128::from(short) << 96 => Self::Listed(short),
+            _ => Self::LongListed(service),
+        }
+    }
 }
 
 // === impl Decoder ===
@@ -273,7 +287,7 @@ pub(super) fn begins_with_one(name: &[u8], beginnings: &[&str]) -> bool {
 // === impl Model ===
 
 impl Model {
-    fn of(self, heard: &Heard<'_>, data: &[u8]) -> Option<&'static str> {
+    pub(super) fn of(self, heard: &Heard<'_>, data: &[u8]) -> Option<&'static str> {
         match self {
             Self::Unknown => None,
             Self::Is(model) => Some(model),

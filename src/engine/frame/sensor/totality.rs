@@ -9,7 +9,7 @@ pub(super) fn advertisement(carrier: Carrier, name: &str, data: &[u8]) -> Vec<u8
         Carrier::Company(id) => (0xff, id.to_le_bytes().to_vec()),
         Carrier::Service(id) => (0x16, id.to_le_bytes().to_vec()),
         Carrier::LongService(id) => (0x21, id.to_le_bytes().to_vec()),
-        Carrier::Named | Carrier::Listed(_) => (0xff, Vec::new()),
+        Carrier::Named | Carrier::Listed(_) | Carrier::LongListed(_) => (0xff, Vec::new()),
     };
     let mut advertisement = Vec::new();
     let mut push = |kind: u8, parts: &[&[u8]]| {
@@ -20,6 +20,9 @@ pub(super) fn advertisement(carrier: Carrier, name: &str, data: &[u8]) -> Vec<u8
     };
     if let Carrier::Listed(service) = carrier {
         push(0x03, &[&service.to_le_bytes()]);
+    }
+    if let Carrier::LongListed(service) = carrier {
+        push(0x07, &[&service.to_le_bytes()]);
     }
     push(kind, &[&identifier, data]);
     if !name.is_empty() {

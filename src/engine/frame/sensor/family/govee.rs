@@ -5,6 +5,8 @@
 //! identifier, then by length; the identifiers are not Govee's own. Those from H5121 to H5130 encrypt what
 //! they say with a key that they send along: that is no secret, and needs no key of ours.
 
+mod probes;
+
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
     Action, Quantity as Q,
@@ -20,6 +22,7 @@ pub(super) const ABOUT: About = About {
     models: &[
         "H5051",
         "H5052",
+        "H5055",
         "H5071",
         "H5072",
         "H5074",
@@ -93,6 +96,9 @@ pub(super) const DECODERS: &[Decoder] = &[
     Decoder::company(FAMILY, WRAPPED).length(24).counter(Bits::be(2, 4)).code(wrapped),
     Decoder::named(FAMILY, &["GV", "Govee_", "ihoment_", "B5178"]).at_least(2).code(named),
 ];
+
+/// Probes for meat, whose names are often their owners'.
+pub(super) const PROBES: &[Decoder] = &probes::TABLE;
 
 const fn company(company: u16) -> Decoder {
     let code = match company {
@@ -219,7 +225,7 @@ fn govee(
             packed(data, 3, measured);
             if data.get(2) == Some(&1) { "H5178-REMOTE" } else { "H5178" }
         }
-        length => probes(length, is, data, measured)?,
+        length => probes::read(heard, company, length, data, measured)?,
     };
     measured.model = Some(model);
     Ok(())
@@ -324,35 +330,4 @@ fn air(data: &[u8], measured: &mut Measured) {
     measured.push(Q::TemperatureC, exact(tenths) / 10.0);
     measured.push(Q::HumidityPercent, exact(all % 1_000_000 / 1000) / 10.0);
     measured.push(Q::Pm2p5UgM3, exact(all % 1000));
-}
-
-/// Probes for meat: temperatures from the ninth octet on, in hundredths; a negative one is a probe
-/// that is not plugged in. What is beside them are the limits of an alarm, which nobody measured.
-fn probes(
-    length: usize,
-    is: impl Fn(&str) -> bool,
-    data: &[u8],
-    measured: &mut Measured,
-) -> Result<&'static str, Stop> {
-    // The box tells which of its probes it means.
-    let pair = |at| match data.get(6).map(|octet| octet & 0x3f) {
-        Some(2) => at + 2,
-        _ => at,
-    };
-    let (model, probes): (_, &[(u8, usize)]) = match length {
-        14 if is("H5181") => ("H5181", &[(0, 8)]),
-        14 if is("H5183") => ("H5183", &[(0, 8)]),
-        17 if is("H5182") => ("H5182", &[(0, 8), (1, 13)]),
-        17 if is("H5184") => ("H5184", &[(pair(0), 8), (pair(1), 13)]),
-        20 if is("H5185") => ("H5185", &[(0, 8), (1, 14)]),
-        20 if is("H5191") => ("H5191", &[(0, 8), (1, 14)]),
-        20 if is("H5198") => ("H5198", &[(pair(0), 8), (pair(1), 14)]),
-        _ => return Err(Stop::NotMine),
-    };
-    for (probe, at) in probes {
-        if let Some(hundredths @ 0..) = Bits::be(*at, 2).signed().number(data) {
-            measured.push_at(Q::TemperatureC, *probe, exact(hundredths) / 100.0);
-        }
-    }
-    Ok(model)
 }

@@ -44,7 +44,12 @@ pub(super) const ABOUT: &[About] = &[
         &["b-parasite V1.0.0", "b-parasite V1.1.0"],
         &[Q::TemperatureC, Q::HumidityPercent, Q::MoisturePercent, Q::IlluminanceLx, Q::BatteryV],
     ),
-    about(MOAT, "Moat", &["S2"], &[Q::TemperatureC, Q::HumidityPercent, Q::BatteryV]),
+    about(
+        MOAT,
+        "Moat",
+        &["S2"],
+        &[Q::TemperatureC, Q::HumidityPercent, Q::BatteryV, Q::BatteryPercent],
+    ),
     about(
         SMARTDRY,
         "SmartDry",
@@ -92,6 +97,7 @@ pub(super) const DECODERS: &[Decoder] = &[
         .counter(Bits::be(1, 1))
         .fields(PLANT),
     Decoder::company(MOAT, 0x1000).length(18).model("S2").code(moat),
+    Decoder::service(MOAT, 0x1000).at_least(16).names(&["Moat", "moat"]).model("S2").code(moat),
     Decoder::company(SMARTDRY, 0x01ae).length(12).model("SmartDry cloth dryer").code(smartdry),
     Decoder::company(BLUSTREAM, 0x0194).length(9).model("Blustream").fields(&[
         Field::be(Q::TemperatureC, 7, 2).signed().per(100),
@@ -139,7 +145,18 @@ fn moat(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop>
     let rounded = |value: f64| (value * 1000.0).round() / 1000.0;
     measured.push(Q::TemperatureC, rounded(ticks(10)? * 175.72 / 65_536.0 - 46.85));
     measured.push(Q::HumidityPercent, rounded(ticks(12)? * 125.0 / 65_536.0 - 6.0));
-    measured.push(Q::BatteryV, ticks(14)? / 1000.0);
+    let millivolts = ticks(14)?;
+    measured.push(Q::BatteryV, millivolts / 1000.0);
+    // Straight lines, as the source has them; steeper towards the end.
+    let charge = match millivolts {
+        3000.0.. => 100.0,
+        2900.0.. => 42.0 + (millivolts - 2900.0) * 0.58,
+        2740.0.. => 18.0 + (millivolts - 2740.0) * 0.15,
+        2440.0.. => 6.0 + (millivolts - 2440.0) * 0.04,
+        2100.0.. => (millivolts - 2100.0) * 6.0 / 340.0,
+        _ => 0.0,
+    };
+    measured.push(Q::BatteryPercent, (charge * 10.0).round() / 10.0);
     Ok(())
 }
 

@@ -1,9 +1,9 @@
-//! Sensors for industry and logistics: ELA, Teltonika, Efento, MOKO, KKM, `MikroTik`, Holyiot.
+//! Sensors for industry and logistics: ELA, Teltonika, Efento, MOKO, `MikroTik`, Holyiot.
 //!
 //! Sources: ELA Innovation, Blue COIN/PUCK/LITE data format (2nd generation) and reelyActive's
 //! elainnovation.js (MIT); Teltonika, EYE sensor, Bluetooth frame parsing; Efento, BLE advertising data
 //! and reelyActive's efento.js (MIT); reelyActive's mokotechnology.js and nordicsemiconductor.js; the
-//! parsers of `github.com/custom-components/ble_monitor` for KKM, `MikroTik` and Holyiot.
+//! parsers of `github.com/custom-components/ble_monitor` for `MikroTik` and Holyiot.
 
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
@@ -16,7 +16,6 @@ const ELA: &str = "ela";
 const TELTONIKA: &str = "teltonika";
 const EFENTO: &str = "efento";
 const MOKO: &str = "moko";
-const KKM: &str = "kkm";
 const MIKROTIK: &str = "mikrotik";
 const HOLYIOT: &str = "holyiot";
 
@@ -90,22 +89,6 @@ pub(super) const ABOUT: &[About] = &[
         source: "advlib-ble-manufacturers",
     },
     About {
-        family: KKM,
-        name: "KKM",
-        models: &["K6"],
-        quantities: &[
-            Q::TemperatureC,
-            Q::HumidityPercent,
-            Q::AccelerationXMS2,
-            Q::AccelerationYMS2,
-            Q::AccelerationZMS2,
-            Q::BatteryV,
-        ],
-        encryption: Encryption::Never,
-        active_scan: ActiveScan::No,
-        source: "ble_monitor",
-    },
-    About {
         family: MIKROTIK,
         name: "MikroTik",
         models: &["TG-BT5-IN", "TG-BT5-OUT"],
@@ -132,6 +115,7 @@ pub(super) const ABOUT: &[About] = &[
         quantities: &[
             Q::TemperatureC,
             Q::HumidityPercent,
+            Q::PressurePa,
             Q::Vibration,
             Q::Button,
             Q::BatteryPercent,
@@ -162,7 +146,7 @@ const fn ela(kind: &'static [Test], octets: usize, fields: &'static [Field]) -> 
 }
 
 /// Thousandths of standard gravity.
-const fn milli_g(quantity: Q, bits: Bits) -> Field {
+pub(super) const fn milli_g(quantity: Q, bits: Bits) -> Field {
     Field::new(quantity, bits.signed()).scaled(980_665, 0, 100_000_000)
 }
 
@@ -244,11 +228,6 @@ pub(super) const DECODERS: &[Decoder] = &[
         .when(&[Test::is(0, 0x07), Test::is(1, 0x6c), Test::is(11, 0x01)])
         .model("ToF")
         .fields(&[Field::le(Q::DistanceM, 7, 2).per(1000), Field::le(Q::BatteryV, 2, 2).per(1000)]),
-    Decoder::service(KKM, 0xfeaa)
-        .length(15)
-        .when(&[Test::is(0, 0x21), Test::is(1, 0x01)])
-        .model("K6")
-        .code(kkm),
     Decoder::company(MIKROTIK, 0x094f).length(18).code(mikrotik),
     Decoder::service(HOLYIOT, 0x5242).length(13).model("BLE tracker").code(holyiot),
 ];
@@ -343,23 +322,6 @@ fn efento(kind: u8, data: &[u8], at: usize, measured: &mut Measured) {
     }
 }
 
-/// Whole numbers and hundredths. Two publications differ in whether the second octet counts hundredths or
-/// 256ths; a published measurement says hundredths. What cannot be hundredths is not told.
-fn kkm(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
-    for (quantity, at) in [(Q::TemperatureC, 5), (Q::HumidityPercent, 7)] {
-        let whole = Bits::le(at, 1).signed().number(data).ok_or(Stop::Malformed)?;
-        let hundredths = Bits::le(at + 1, 1).number(data).ok_or(Stop::Malformed)?;
-        if whole >= 0 && hundredths < 100 {
-            measured.push(quantity, exact(whole * 100 + hundredths) / 100.0);
-        }
-    }
-    milli_g(Q::AccelerationXMS2, Bits::be(9, 2)).read(data, measured);
-    milli_g(Q::AccelerationYMS2, Bits::be(11, 2)).read(data, measured);
-    milli_g(Q::AccelerationZMS2, Bits::be(13, 2)).read(data, measured);
-    Field::be(Q::BatteryV, 3, 2).per(1000).read(data, measured);
-    Ok(())
-}
-
 /// The one for indoors has none, and says so with -128 °C.
 const NO_THERMOMETER: i64 = -0x8000;
 
@@ -396,9 +358,15 @@ fn holyiot(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<()
         return Err(Stop::NotMine);
     }
     match data.get(10..) {
-        Some([1, degrees @ ..=127, hundredths @ ..=99]) => {
-            let hundredths = u16::from(*degrees) * 100 + u16::from(*hundredths);
-            measured.push(Q::TemperatureC, f64::from(hundredths) / 100.0);
+        // The hundredths have the sign of the degrees.
+        Some([1, degrees, hundredths @ ..=99]) => {
+            let (degrees, hundredths) = (i16::from(degrees.cast_signed()), i16::from(*hundredths));
+            let both = degrees * 100 + if degrees < 0 { -hundredths } else { hundredths };
+            measured.push(Q::TemperatureC, f64::from(both) / 100.0);
+        }
+        Some([2, high, low]) => {
+            let pascals = 80_000 + u32::from(u16::from_be_bytes([*high, *low]));
+            measured.push(Q::PressurePa, f64::from(pascals));
         }
         Some([3, percent, _]) => measured.push(Q::HumidityPercent, f64::from(*percent)),
         Some([4, on, _]) => measured.flag(Q::Vibration, *on != 0),

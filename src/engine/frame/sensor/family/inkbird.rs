@@ -7,7 +7,7 @@
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
     Quantity as Q,
-    sensor::{Bits, Decoder, Field, Heard, Measured, Stop, Test},
+    sensor::{Bits, Carrier, Decoder, Field, Heard, Measured, Stop, Test},
 };
 
 const FAMILY: &str = "inkbird";
@@ -37,16 +37,29 @@ pub(super) const ABOUT: About = About {
 /// The company identifier of the IAM-T2, and how its address begins, which follows.
 const IAM_T2: u16 = 0x3254;
 
+/// A service that they all list.
+const SERVICE: u16 = 0xfff0;
+
 pub(super) const DECODERS: &[Decoder] = &[
     Decoder::named(FAMILY, &["sps", "SPS", "tps", "TPS"]).length(9).whole().code(small),
-    eighteen("IBS-P02B", &["IBS-P02B", "ibs-p02b", "Ibs-p02b"]),
-    eighteen("ITH-11-B", &["ITH-11-B", "ith-11-b"]),
-    eighteen("ITH-13-B", &["ITH-13-B", "ith-13-b"]),
-    eighteen("ITH-21-B", &["ITH-21-B", "ith-21-b"]),
-    barbecue("iBBQ-1", 12, &[PROBES[0]]),
-    barbecue("iBBQ-2", 14, &[PROBES[0], PROBES[1]]),
-    barbecue("iBBQ-4", 18, &[PROBES[0], PROBES[1], PROBES[2], PROBES[3]]),
-    barbecue("iBBQ-6", 22, &PROBES),
+    Decoder::named(FAMILY, &["I", "i"]).length(18).whole().code(eighteen),
+    // One that does not say what it is.
+    Decoder::company(FAMILY, 0x2449)
+        .length(16)
+        .lists(SERVICE)
+        .when(&[Test::is(13, 0), Test::is(14, 0), Test::is(15, 0)])
+        .whole()
+        .fields(&[
+            Field::le(Q::TemperatureC, 4, 2).signed().per(10),
+            Field::le(Q::HumidityPercent, 6, 2).per(10).invalid(&[0]),
+            Field::octet(Q::BatteryPercent, 8),
+        ]),
+    Decoder::named(FAMILY, &["I", "i", "X", "x"]).at_least(12).code(barbecue),
+    // Without a name it is known by what it repeats.
+    Decoder::new(FAMILY, Carrier::Listed(SERVICE))
+        .at_least(12)
+        .when(&[Test::bits(0, 0xfe, 0), Test::is(1, 0), Test::is(2, 0), Test::is(3, 0)])
+        .code(barbecue),
     // Address, one unknown, status, then the values. The battery's scale is not known.
     Decoder::company(FAMILY, IAM_T2)
         .length(15)
@@ -65,8 +78,13 @@ pub(super) const DECODERS: &[Decoder] = &[
         ]),
 ];
 
-const fn eighteen(model: &'static str, names: &'static [&'static str]) -> Decoder {
-    Decoder::named(FAMILY, names).length(18).whole().model(model).fields(EIGHTEEN)
+/// The name tells the product, in any case.
+fn eighteen(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    const MODELS: [&str; 4] = ["IBS-P02B", "ITH-11-B", "ITH-13-B", "ITH-21-B"];
+    let is = |model: &&str| heard.name().eq_ignore_ascii_case(model.as_bytes());
+    measured.model = Some(MODELS.into_iter().find(is).ok_or(Stop::NotMine)?);
+    Field::read_all(EIGHTEEN, data, measured);
+    Ok(())
 }
 
 const EIGHTEEN: &[Field] = &[
@@ -76,11 +94,23 @@ const EIGHTEEN: &[Field] = &[
     Field::octet(Q::BatteryPercent, 10),
 ];
 
-const fn barbecue(model: &'static str, octets: usize, probes: &'static [Field]) -> Decoder {
-    Decoder::named(FAMILY, &["iBBQ", "xBBQ", "ibbq", "xbbq"])
-        .length(octets)
-        .model(model)
-        .fields(probes)
+/// Two octets and the address before the probes.
+fn barbecue(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let name = heard.name().get(..4).unwrap_or_default();
+    let named = name.eq_ignore_ascii_case(b"iBBQ") || name.eq_ignore_ascii_case(b"xBBQ");
+    let repeats = || heard.address.is_none_or(|address| data.get(4..10) == Some(&address));
+    if !(named || heard.name().is_empty() && repeats()) {
+        return Err(Stop::NotMine);
+    }
+    measured.model = Some(match data.len() {
+        12 => "iBBQ-1",
+        14 => "iBBQ-2",
+        18 => "iBBQ-4",
+        22 => "iBBQ-6",
+        _ => return Err(Stop::NotMine),
+    });
+    Field::read_all(&PROBES, data, measured);
+    Ok(())
 }
 
 const PROBES: [Field; 6] = [probe(0), probe(1), probe(2), probe(3), probe(4), probe(5)];

@@ -8,7 +8,7 @@
 use super::{About, ActiveScan, Encryption};
 use crate::engine::frame::{
     Quantity as Q,
-    sensor::{Decoder, Field, Heard, Measured, Model, Refusal, Stop, Test},
+    sensor::{Bits, Decoder, Field, Heard, Measured, Model, Refusal, Stop, Test},
 };
 
 const FAMILY: &str = "minew";
@@ -47,6 +47,11 @@ pub(super) const ABOUT: About = About {
         Q::PeopleCount,
         Q::DistanceM,
         Q::LevelPercent,
+        Q::Button,
+        Q::Moving,
+        Q::Open,
+        Q::Presence,
+        Q::BatteryLow,
     ],
     encryption: Encryption::Closed,
     active_scan: ActiveScan::No,
@@ -148,11 +153,13 @@ pub(super) const DECODERS: &[Decoder] = &[
         .at_least(7)
         .when(&[Test::is(0, 0x51), Test::is(1, 0x01)])
         .model("MSE01")
+        .counter(Bits::le(2, 1))
         .fields(LEVEL),
     Decoder::company(FAMILY, COMPANY)
         .at_least(7)
         .when(&[Test::is(0, 0x51), Test::is(1, 0x02)])
         .model("MSE02")
+        .counter(Bits::le(2, 1))
         .fields(LEVEL),
     Decoder::company(FAMILY, COMPANY)
         .length(16)
@@ -207,10 +214,23 @@ pub(super) const DECODERS: &[Decoder] = &[
     .models(Model::ByOctet(4, &[(0x07, "MTB02")])),
     connect(&[Test::is(0, 0xca), Test::is(1, 0x1b), Test::bits(2, 0x80, 0x80)], &[])
         .code(encrypted),
-    connect(&[Test::is(0, 0xca), Test::is(1, 0x1e)], &[Field::le(Q::DistanceM, 4, 2).per(1000)]),
+    connect(
+        &[Test::is(0, 0xca), Test::is(1, 0x1e)],
+        &[
+            Field::le(Q::DistanceM, 4, 2).per(1000),
+            Field::bit(Q::Presence, 6, 2),
+            Field::bit(Q::Moving, 6, 1),
+            Field::bit(Q::Tamper, 6, 0),
+            Field::bit(Q::BatteryLow, 6, 3),
+        ],
+    ),
 ];
 
 const LEVEL: &[Field] = &[
+    Field::octet(Q::Button, 4).part(5, 1).map(&[(1, 1.0)]).instance(0),
+    Field::octet(Q::Button, 4).part(6, 1).map(&[(1, 1.0)]).instance(1),
+    Field::bit(Q::Moving, 4, 1),
+    Field::bit(Q::Open, 4, 0),
     Field::le(Q::LevelPercent, 5, 2).part(0, 12).scaled(100, 0, 4095),
     Field::octet(Q::BatteryPercent, 3),
 ];

@@ -131,7 +131,8 @@ fn climate(
     model: &'static str,
     measured: &mut Measured,
 ) -> &'static str {
-    let values = if maker.len() >= 11 { maker.get(8..) } else { service.get(3..) };
+    // Both halves say it, where both have room for it.
+    let values = if service.len() >= 6 { service.get(3..) } else { maker.get(8..) };
     thermometer(values.unwrap_or_default(), measured);
     BATTERY.read(service, measured);
     model

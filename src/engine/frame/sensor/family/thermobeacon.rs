@@ -79,6 +79,12 @@ fn hygrometer(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result
     if !repeated && !heard.lists(SERVICE) {
         return Err(Stop::NotMine);
     }
+    // Sixteenths, up to 100 both.
+    if Bits::le(10, 2).signed().number(data) > Some(1600)
+        || Bits::le(12, 2).number(data) > Some(1600)
+    {
+        return Err(Stop::Malformed);
+    }
     Field::le(Q::TemperatureC, 10, 2).signed().per(16).read(data, measured);
     Field::le(Q::HumidityPercent, 12, 2).per(16).read(data, measured);
     Field::le(Q::BatteryV, 8, 2).per(1000).read(data, measured);

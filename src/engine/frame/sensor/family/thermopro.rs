@@ -61,6 +61,7 @@ pub(super) const DECODERS: &[Decoder] = &[
         .code(climate),
     probe(7),
     probe(13),
+    Decoder::named(FAMILY, &["TP97"]).length(23).models(Model::ByName(MODELS)).code(three_in_one),
 ];
 
 const fn probe(octets: usize) -> Decoder {
@@ -89,8 +90,29 @@ fn spike(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop
     let probe = data.first().map_or(0, |probe| probe.saturating_mul(2));
     measured.push_at(Q::TemperatureC, probe, exact(number(1)? - 30));
     measured.push_at(Q::TemperatureC, probe.saturating_add(1), exact(number(5)? - 30));
+    measured.push_at(Q::BatteryPercent, probe / 2, charge(number(3)?));
+    Ok(())
+}
+
+fn charge(millivolts: i64) -> f64 {
     let charge = 52.317_286_f64
-        .mul_add((exact(number(3)?) / 273.624_277_936 - 8.764_854_394_39).tanh(), 51.069_25);
-    measured.push_at(Q::BatteryPercent, probe / 2, charge.clamp(0.0, 100.0).round());
+        .mul_add((exact(millivolts) / 273.624_277_936 - 8.764_854_394_39).tanh(), 51.069_25);
+    charge.clamp(0.0, 100.0).round()
+}
+
+/// At the tip, in the middle and at the end, then around it, all in °F over -54; the first three are
+/// numbers of single precision.
+fn three_in_one(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let number = |at| Bits::le(at, 2).number(data).ok_or(Stop::Malformed);
+    let first = data.first().map_or(0, |probe| probe.saturating_mul(4));
+    let celsius = |fahrenheit: f64| ((fahrenheit - 54.0 - 32.0) * 50.0 / 9.0).round() / 10.0;
+    for (probe, at) in [(0, 5), (1, 9), (2, 13)] {
+        let octets = data.get(at..).and_then(<[u8]>::first_chunk).ok_or(Stop::Malformed)?;
+        let inside = celsius(f64::from(f32::from_le_bytes(*octets)));
+        measured.push_at(Q::TemperatureC, first.saturating_add(probe), inside);
+    }
+    let around = celsius(exact(number(1)?)).trunc();
+    measured.push_at(Q::TemperatureC, first.saturating_add(3), around);
+    measured.push_at(Q::BatteryPercent, first / 4, charge(number(3)?));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The objects of `MiBeacon` frames: what the sensors say.
 
+use super::later;
 use crate::engine::frame::{
     Action, Quantity as Q,
     reading::exact,
@@ -44,12 +45,6 @@ pub(super) fn object(id: u16, value: &[u8], measured: &mut Measured) {
             Field::octet(Q::Tamper, 0).map(&[(4, 1.0)]),
         ],
         (0x1001, 3) => return button(model, value, measured),
-        (0x4a0c | 0x4e0c, _) => return pressed(Action::Press, value, measured),
-        (0x4a0d | 0x4e0d, _) => return pressed(Action::DoublePress, value, measured),
-        (0x4a0e | 0x4e0e, _) => return pressed(Action::LongPress, value, measured),
-        (0x4a13, 1..) if value.starts_with(&[1]) => {
-            return pressed(Action::Press, &[], measured);
-        }
         (0x1004, 2) => &[TENTHS_CELSIUS],
         (0x1005, 2) => &[Field::octet(Q::PowerOn, 0).not_zero(), Field::octet(Q::TemperatureC, 1)],
         // Of these two the last digit means nothing.
@@ -103,14 +98,14 @@ pub(super) fn object(id: u16, value: &[u8], measured: &mut Measured) {
         (0x4a08, 4) => {
             measured.event = true;
             measured.flag(Q::Motion, true);
-            return float(Q::IlluminanceLx, value, 1.0, measured);
+            return float(Q::IlluminanceLx, value, 100.0, measured);
         }
-        (0x4805, 4) => return float(Q::IlluminanceLx, value, 1.0, measured),
+        (0x4805, 4) => return float(Q::IlluminanceLx, value, 100.0, measured),
         (0x4801, 4) => return float(Q::TemperatureC, value, 10.0, measured),
         (0x4c01, 4) => return float(Q::TemperatureC, value, 100.0, measured),
         (0x4808, 4) => return float(Q::HumidityPercent, value, 10.0, measured),
         (0x4c08, 4) => return float(Q::HumidityPercent, value, 100.0, measured),
-        _ => &[],
+        _ => return later::object(id, value, measured),
     };
     Field::read_all(fields, value, measured);
 }
@@ -174,24 +169,6 @@ fn button(model: Option<&str>, value: &[u8], measured: &mut Measured) {
         return measured.action(Q::Button, number, action);
     }
     for button in together {
-        measured.action(Q::Button, *button, action);
-    }
-}
-
-/// An object for each way to press; which button it was, is told by those that have more than one.
-fn pressed(action: Action, value: &[u8], measured: &mut Measured) {
-    let (buttons, action): (&[u8], _) = match (measured.model, value) {
-        (Some("XMWXKG01YL"), [1, ..]) => (&[0], action),
-        (Some("XMWXKG01YL"), [2, ..]) => (&[1], action),
-        (Some("XMWXKG01YL"), [3, ..]) => (&[0, 1], action),
-        (Some("K9BB-1BTN"), [1, ..]) => (&[0], Action::Press),
-        (Some("K9BB-1BTN"), [8, ..]) => (&[0], Action::LongPress),
-        (Some("K9BB-1BTN"), [15, ..]) => (&[0], Action::DoublePress),
-        (Some("XMWXKG01YL" | "K9BB-1BTN"), _) => return,
-        _ => (&[0], action),
-    };
-    measured.event = true;
-    for button in buttons {
         measured.action(Q::Button, *button, action);
     }
 }
