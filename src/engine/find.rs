@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     Advertisement, DeviceAddress, Engine, FixtureIndex, Resolution,
     advertisement::AddressKind,
+    fixture::known,
     frame::{
         self, Frame, Quantity, Reading, Undecoded,
         sensor::{Heard, Refusal, SerialNumber, serials},
@@ -28,6 +29,8 @@ pub struct HeardSensor<'a> {
     pub model: Option<&'static str>,
     /// Its local name as sent; empty where the advertisement has none.
     pub name: &'a [u8],
+    /// The name is whole, so that a fixture can be known by it.
+    pub name_is_complete: bool,
     /// What it tells, or why that cannot be read.
     pub told: Result<ArrayVec<Reading, MOST>, Refusal>,
     address: DeviceAddress,
@@ -148,23 +151,43 @@ impl Engine {
                 None
             }
         };
-        let name = Heard::new(data).name();
+        let heard = Heard::new(data);
+        let (name, name_is_complete) = match heard.complete_name() {
+            Some(name) => (name, true),
+            None => (heard.name(), false),
+        };
+        let of = |family, model, told| {
+            let serial = serials(data, |of| of == family).next();
+            Some(HeardSensor {
+                fixture,
+                family,
+                model,
+                name,
+                name_is_complete,
+                told,
+                address,
+                serial,
+            })
+        };
+        let listed = fixture.and_then(|index| self.identity.registry().fixture(index));
+        let decoded = match listed.and_then(|it| Some((it, it.key.as_ref()?))) {
+            Some((fixture, key)) => {
+                let address = fixture.address().or(known(address));
+                let context = frame::Context { address, key: Some(key), ..self.identity.context() };
+                frame::decode_in(data, context)
+            }
+            None => decoded,
+        };
+        let frames = decoded.as_deref().unwrap_or_default();
         if let Err(Undecoded::Encrypted { family, why }) = decoded {
-            let (told, model) = (Err(why), None);
-            let serial = serial_of(data, family);
-            return Some(HeardSensor { fixture, family, model, name, told, address, serial });
+            return of(family, None, Err(why));
         }
         let first = frames.iter().find(|frame| is_sensors(frame, frames))?;
         let told = frames.iter().filter(|frame| is_sensors(frame, frames));
         let told = Ok(told.flat_map(Frame::readings).take(MOST).collect());
         let (family, model) = (first.family(), frames.iter().find_map(Frame::model));
-        let serial = serial_of(data, family);
-        Some(HeardSensor { fixture, family, model, name, told, address, serial })
+        of(family, model, told)
     }
-}
-
-fn serial_of(data: &[u8], family: &'static str) -> Option<SerialNumber> {
-    serials(data, |of| of == family).next()
 }
 
 /// Whether a frame makes its sender a sensor.

@@ -53,6 +53,8 @@ struct Found {
     families: Vec<&'static str>,
     model: Option<&'static str>,
     name: Option<String>,
+    /// The name was heard whole: a fixture can be known by it.
+    name_is_complete: bool,
     address: Option<Unveiled>,
     encrypted: Option<Refusal>,
     readings: BTreeMap<(Quantity, u8), Reading>,
@@ -113,7 +115,10 @@ impl Finder {
             return;
         }
         let found = self.sensors.entry(key).or_insert_with(|| Found::new(advertisement.heard));
-        found.name = name.or(found.name.take());
+        // A shortened name does not take the place of a whole one.
+        if name.is_some() && (sensor.name_is_complete || !found.name_is_complete) {
+            (found.name, found.name_is_complete) = (name, sensor.name_is_complete);
+        }
         found.address = address.or(found.address.take());
         found.hear(advertisement, sensor);
     }
@@ -135,6 +140,7 @@ impl Found {
             families: Vec::new(),
             model: None,
             name: None,
+            name_is_complete: false,
             address: None,
             encrypted: None,
             readings: BTreeMap::new(),

@@ -30,13 +30,13 @@ pub(super) fn lines(
         (Some(address), _) if address.lasting().is_lasting() => {
             format!("address = \"{}\"\n", address.as_str())
         }
-        (_, Some(name)) => format!("name = {}\n", quoted(name)),
-        (Some(address), None) => format!(
-            "# Such an address may change, and the sensor has no name: look again in an hour.\n\
+        (_, Some(name)) if found.name_is_complete => format!("name = {}\n", quoted(name)),
+        (Some(address), _) => format!(
+            "# Such an address may change, and the sensor tells no whole name: look again in an hour.\n\
              address = \"{}\"\n",
             address.as_str()
         ),
-        (None, None) => return None,
+        (None, _) => return None,
     };
     let id = shop.free_id(found, taken);
     let zone = match shop.zones.as_slice() {

@@ -148,6 +148,17 @@ fn an_address_that_changes_is_not_pasted_where_frames_tell_a_number() {
 }
 
 #[test]
+fn a_name_that_was_cut_short_is_shown_and_does_not_make_a_sensor_known() {
+    let mut scan = Scan::new();
+    let (short, bthome): (&[u8], &[u8]) =
+        (&[4, 0x08, b'A', b'B', b'C'], &[6, 0x16, 0xd2, 0xfc, 0x40, 0x01, 0x5d]);
+    scan.hear(0, (HIDDEN, Random), -50, &[short, bthome]);
+    let blocks = scan.blocks();
+    assert!(scan.table().contains("ABC") && !blocks.contains("name ="), "{blocks}");
+    assert!(blocks.contains("may change") && blocks.contains("address = \"5F:"), "{blocks}");
+}
+
+#[test]
 fn an_encrypted_sensor_says_what_it_needs_and_where_the_key_goes() {
     let mut scan = Scan::new();
     scan.hear(0, (NEW, Public), -50, &[ENCRYPTED]);
