@@ -7,7 +7,7 @@ use crate::engine::frame::{
 
 /// Reads an object that the older products do not have.
 pub(super) fn object(id: u16, value: &[u8], measured: &mut Measured) {
-    let Some(&first) = value.first() else { return };
+    let first = value.first().copied().unwrap_or_default();
     match (id, value.len()) {
         // 0 open, 1 shut, the other way round than others.
         (0x480c, 1) => {
@@ -29,9 +29,9 @@ pub(super) fn object(id: u16, value: &[u8], measured: &mut Measured) {
         (0x5413, 1..) if measured.model == Some("ES5BB") => {
             Field::octet(Q::Occupancy, 0).not_zero().instance(1).read(value, measured);
         }
-        (0x4a0c | 0x4e0c | 0x560c, 1..) => press(first, Action::Press, measured),
-        (0x4a0d | 0x4e0d | 0x560d, 1..) => press(first, Action::DoublePress, measured),
-        (0x4a0e | 0x4e0e | 0x560e, 1..) => press(first, Action::LongPress, measured),
+        (0x4a0c | 0x4e0c | 0x560c, _) => press(first, Action::Press, measured),
+        (0x4a0d | 0x4e0d | 0x560d, _) => press(first, Action::DoublePress, measured),
+        (0x4a0e | 0x4e0e | 0x560e, _) => press(first, Action::LongPress, measured),
         (0x4a13, 1..) if first == 1 => press(0, Action::Press, measured),
         _ => {}
     }
