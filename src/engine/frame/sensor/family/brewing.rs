@@ -100,7 +100,7 @@ pub(super) const DECODERS: &[Decoder] = &[
     // An iBeacon whose UUID is one of eight, and whose major and minor are the values.
     Decoder::company(TILT, 0x004c)
         .at_least(23)
-        .when(&[Test::is(0, 0x02), Test::is(2, 0xa4), Test::is(3, 0x95), Test::is(4, 0xbb)])
+        .when(TILT_UUID)
         .models(Model::ByOctet(5, COLOURS))
         .code(tilt),
     // "RA" stands where the company identifier should be.
@@ -109,17 +109,60 @@ pub(super) const DECODERS: &[Decoder] = &[
         .when(&[Test::is(0, b'P'), Test::is(1, b'T')])
         .model("RAPT Pill")
         .code(rapt),
-    Decoder::company(KEGTRON, 0xffff).length(27).when(&[Test::bits(6, 0xae, 0)]).code(kegtron),
+    Decoder::company(KEGTRON, 0xffff).length(27).when(KEGTRON_NAME).code(kegtron),
 ];
 
-/// What follows the colour in the UUID.
-const TILT_UUID: [u8; 12] =
-    [0xc5, 0xb1, 0x4b, 0x44, 0xb5, 0x12, 0x13, 0x70, 0xf0, 0x2d, 0x74, 0xde];
+/// Kind and length; then the UUID, in which one octet says the colour.
+const TILT_UUID: &[Test] = &[
+    Test::is(0, 0x02),
+    Test::is(1, 0x15),
+    Test::is(2, 0xa4),
+    Test::is(3, 0x95),
+    Test::is(4, 0xbb),
+    Test::bits(5, 0x0f, 0),
+    Test::is(6, 0xc5),
+    Test::is(7, 0xb1),
+    Test::is(8, 0x4b),
+    Test::is(9, 0x44),
+    Test::is(10, 0xb5),
+    Test::is(11, 0x12),
+    Test::is(12, 0x13),
+    Test::is(13, 0x70),
+    Test::is(14, 0xf0),
+    Test::is(15, 0x2d),
+    Test::is(16, 0x74),
+    Test::is(17, 0xde),
+];
+
+/// ASCII, and one of two taps.
+const KEGTRON_NAME: &[Test] = &[
+    Test::bits(6, 0xae, 0),
+    Test::bits(7, 0x80, 0),
+    Test::bits(8, 0x80, 0),
+    Test::bits(9, 0x80, 0),
+    Test::bits(10, 0x80, 0),
+    Test::bits(11, 0x80, 0),
+    Test::bits(12, 0x80, 0),
+    Test::bits(13, 0x80, 0),
+    Test::bits(14, 0x80, 0),
+    Test::bits(15, 0x80, 0),
+    Test::bits(16, 0x80, 0),
+    Test::bits(17, 0x80, 0),
+    Test::bits(18, 0x80, 0),
+    Test::bits(19, 0x80, 0),
+    Test::bits(20, 0x80, 0),
+    Test::bits(21, 0x80, 0),
+    Test::bits(22, 0x80, 0),
+    Test::bits(23, 0x80, 0),
+    Test::bits(24, 0x80, 0),
+    Test::bits(25, 0x80, 0),
+    Test::bits(26, 0x80, 0),
+];
 
 /// Degrees Fahrenheit and thousandths; ten times as fine from a Tilt Pro, whose numbers are larger than
 /// any of the others.
 fn tilt(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
-    if measured.model.is_none() || data.get(6..18) != Some(&TILT_UUID) {
+    if measured.model.is_none() {
         return Err(Stop::NotMine);
     }
     let number = |at| Bits::be(at, 2).signed().number(data).ok_or(Stop::Malformed);
@@ -161,7 +204,7 @@ fn kegtron(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), St
     let name = data.get(7..).unwrap_or_default();
     let text = name.iter().take_while(|octet| matches!(octet, b' '..=b'~')).count();
     if name.get(text..).is_none_or(|rest| rest.iter().any(|octet| *octet != 0)) {
-        return Err(Stop::NotMine);
+        return Err(Stop::Malformed);
     }
     let number = |at| Bits::be(at, 2).number(data).ok_or(Stop::Malformed);
     let (started, dispensed) = (number(2)?, number(4)?);

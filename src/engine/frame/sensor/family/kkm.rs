@@ -59,7 +59,7 @@ fn by_mask(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), St
     let mut next = |octets: usize| {
         let here = at;
         at += octets;
-        data.get(here..at).ok_or(Stop::NotMine)
+        data.get(here..at).ok_or(Stop::Malformed)
     };
     let battery = next(2)?;
     let temperature = if has(1) { Some(next(2)?) } else { None };
@@ -76,7 +76,7 @@ fn by_mask(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), St
         next(3)?;
     }
     if at != data.len() {
-        return Err(Stop::NotMine);
+        return Err(Stop::Malformed);
     }
     // A negative humidity says that the temperature is of a probe beyond 127 °C, or of none.
     let probe = humidity.and_then(<[u8]>::first).is_some_and(|whole| *whole > 127);
@@ -128,8 +128,8 @@ fn gas(value: Option<&[u8]>, measured: &mut Measured) {
 fn items(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
     let mut rest = data.get(5..).unwrap_or_default();
     while let [length, kind, tail @ ..] = rest {
-        let octets = usize::from(*length).checked_sub(1).ok_or(Stop::NotMine)?;
-        let (value, tail) = tail.split_at_checked(octets).ok_or(Stop::NotMine)?;
+        let octets = usize::from(*length).checked_sub(1).ok_or(Stop::Malformed)?;
+        let (value, tail) = tail.split_at_checked(octets).ok_or(Stop::Malformed)?;
         let value = Some(value);
         match kind {
             0x02 => {
@@ -149,7 +149,7 @@ fn items(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop
         rest = tail;
     }
     if !rest.is_empty() {
-        return Err(Stop::NotMine);
+        return Err(Stop::Malformed);
     }
     Field::be(Q::BatteryV, 2, 2).per(1000).read(data, measured);
     Ok(())

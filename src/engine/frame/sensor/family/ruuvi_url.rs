@@ -18,26 +18,36 @@ const SERVICE: u16 = 0xfeaa;
 pub(super) const DECODERS: &[Decoder] = &[Decoder::service(FAMILY, SERVICE)
     .at_least(18)
     // A URL, its power, `https://`.
-    .when(&[Test::is(0, 0x10), Test::is(2, 0x03)])
+    .when(LINK)
     .model("RuuviTag")
     .code(link)];
 
-const HOST: &[u8] = b"ruu.vi/#";
+const LINK: &[Test] = &[
+    Test::is(0, 0x10),
+    Test::is(2, 0x03),
+    Test::is(3, b'r'),
+    Test::is(4, b'u'),
+    Test::is(5, b'u'),
+    Test::is(6, b'.'),
+    Test::is(7, b'v'),
+    Test::is(8, b'i'),
+    Test::is(9, b'/'),
+    Test::is(10, b'#'),
+];
 
 /// Format, humidity in half percents, temperature, pressure over 500 hPa; and an identifier, of which
 /// one letter is there in format 4.
 fn link(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
-    let text = data.get(3..).and_then(|url| url.strip_prefix(HOST)).ok_or(Stop::NotMine)?;
-    let letters = text.get(..8).ok_or(Stop::NotMine)?;
+    let letters = data.get(11..19).ok_or(Stop::Malformed)?;
     let mut packed = 0_u64;
     for letter in letters {
-        packed = packed << 6 | u64::from(sextet(*letter).ok_or(Stop::NotMine)?);
+        packed = packed << 6 | u64::from(sextet(*letter).ok_or(Stop::Malformed)?);
     }
     // 48 bits in the last six of eight octets.
     let octets = packed.to_be_bytes();
     let octets = octets.get(2..).unwrap_or_default();
     if !matches!(octets.first(), Some(2 | 4)) {
-        return Err(Stop::NotMine);
+        return Err(Stop::Malformed);
     }
     let number = |bits: Bits| bits.number(octets).map(exact).ok_or(Stop::Malformed);
     // The sign is a bit of its own; the second octet counts hundredths, and these formats have none.
