@@ -33,8 +33,6 @@ mod table;
 pub use table::{Bits, Carrier, Code, Decoder, Field, Model, Read, Sign, Test, Value};
 
 #[cfg(test)]
-mod published;
-#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod totality;

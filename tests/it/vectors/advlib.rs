@@ -23,7 +23,7 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
         "bthome" if is_encrypted_bthome(payload) => {
             ("", encrypted(&service_data("fcd2", payload), "bthome", "BTHome v2, encrypted"))
         }
-        "bthome" => ("BTHome v2", compare(case, &service_data("fcd2", payload))),
+        "bthome" => ("bthome", compare(case, &service_data("fcd2", payload))),
         "eddystone" if payload.starts_with("2001") => (
             "",
             encrypted(&service_data("feaa", payload), "eddystone_tlm", "Eddystone-TLM, encrypted"),
@@ -31,14 +31,14 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
         "eddystone" if payload.starts_with('4') => {
             ("", unknown(&service_data("feaa", payload), "Find Hub (Eddystone's UUID)"))
         }
-        "eddystone" => ("Eddystone", compare(case, &service_data("feaa", payload))),
+        "eddystone" => ("eddystone", compare(case, &service_data("feaa", payload))),
         "advlibbleservices" => {
             let line = match args[..] {
                 [] => json!({ "service_data": {} }),
                 [service] => json!({ "service_data": { service: "" } }),
                 [service, payload, ..] => json!({ "service_data": { service: payload } }),
             };
-            ("Eddystone", compare(case, &answer(&line)))
+            ("eddystone", compare(case, &answer(&line)))
         }
         "advlibblemanufacturers" => {
             let company = case["args"][0].as_u64().map(|company| format!("{company:04x}"));
@@ -48,10 +48,10 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
                     json!({ "manufacturer_data": { company: payload.copied().unwrap_or_default() } })
                 }
             };
-            ("iBeacon", compare(case, &answer(&line)))
+            ("ibeacon", compare(case, &answer(&line)))
         }
-        "apple" => ("iBeacon", compare(case, &manufacturer_data("004c", payload))),
-        "ruuvi" => ("Ruuvi", compare(case, &manufacturer_data("0499", payload))),
+        "apple" => ("ibeacon", compare(case, &manufacturer_data("004c", payload))),
+        "ruuvi" => ("ruuvi", compare(case, &manufacturer_data("0499", payload))),
         "exposurenotification" => {
             ("", unknown(&service_data("fd6f", payload), "Exposure Notification, never processed"))
         }
@@ -59,10 +59,8 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
             [_, "2a37" | "2a67" | "2aa2"] => {
                 not_covered("GATT: heart rate, location and language, which are a person's")
             }
-            [payload, uuid] => {
-                ("GATT characteristics", compare(case, &service_data(uuid, payload)))
-            }
-            _ => ("GATT characteristics", compare(case, &service_data("2a6e", payload))),
+            [payload, uuid] => ("gatt", compare(case, &service_data(uuid, payload))),
+            _ => ("gatt", compare(case, &service_data("2a6e", payload))),
         },
         "hewlettpackardenterprise" => {
             not_covered("Hewlett Packard Enterprise, where an access point is")
@@ -71,27 +69,23 @@ pub(super) fn check(case: &Value) -> (&'static str, Outcome) {
             not_covered("Minew, photoresistance, a number of no unit")
         }
         "minew" if case["file"].as_str().is_some_and(|file| file.contains("services")) => {
-            ("Minew", compare(case, &service_data("ffe1", payload)))
+            ("minew", compare(case, &service_data("ffe1", payload)))
         }
-        "minew" => ("Minew", compare(case, &manufacturer_data("0639", payload))),
+        "minew" => ("minew", compare(case, &manufacturer_data("0639", payload))),
         "wiliot" => not_covered("Wiliot, sealed for their cloud"),
         "codebluecommunications" => not_covered("Code Blue Communications, who is near whom"),
-        "efento" => ("Efento", compare(case, &manufacturer_data("026c", payload))),
+        "efento" => ("efento", compare(case, &manufacturer_data("026c", payload))),
         "elainnovation" if payload.starts_with("06") => not_covered("ELA Innovation, identifiers"),
-        "elainnovation" => ("ELA Innovation", compare(case, &manufacturer_data("0757", payload))),
-        "enocean" => ("EnOcean", compare(case, &manufacturer_data("03da", payload))),
+        "elainnovation" => ("ela", compare(case, &manufacturer_data("0757", payload))),
+        "enocean" => ("enocean", compare(case, &manufacturer_data("03da", payload))),
         "lairdconnectivity" if payload.starts_with("81ff") => {
             not_covered("Laird Connectivity, contact tracing of people")
         }
-        "lairdconnectivity" => {
-            ("Laird Connectivity", compare(case, &manufacturer_data("0077", payload)))
-        }
-        "mokotechnology" => ("MOKO Technology", compare(case, &manufacturer_data("0a62", payload))),
-        "nordicsemiconductor" => {
-            ("MOKO Technology", compare(case, &manufacturer_data("0059", payload)))
-        }
+        "lairdconnectivity" => ("laird", compare(case, &manufacturer_data("0077", payload))),
+        "mokotechnology" => ("moko", compare(case, &manufacturer_data("0a62", payload))),
+        "nordicsemiconductor" => ("moko", compare(case, &manufacturer_data("0059", payload))),
         "pur3ltd" => not_covered("Pur3, a name"),
-        "smartsensordevices" => ("HibouAir", compare(case, &manufacturer_data("075b", payload))),
+        "smartsensordevices" => ("hibouair", compare(case, &manufacturer_data("075b", payload))),
         _ => not_covered("a family that these tests have never met"),
     }
 }

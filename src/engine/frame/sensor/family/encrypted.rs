@@ -38,6 +38,7 @@ fn bthome(heard: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(),
     let counter = u32::from_le_bytes(*counter);
     (measured.sealed, measured.freshness) = (true, Some(counter));
     let bthome = BtHome::decrypted(info, &plain).ok_or(Stop::Malformed)?;
+    measured.model = bthome::shelly::model(&heard);
     measured.counter = bthome.packet_id().map(u32::from).or(Some(counter));
     for reading in bthome.readings() {
         measured.event |= reading.quantity.kind() == Kind::Event;
