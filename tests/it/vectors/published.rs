@@ -54,8 +54,8 @@ fn told(heard: &str) -> String {
     }
     let context = Context { address, key: key.as_ref(), ..Context::default() };
     let frames = decode_in(&data, context).unwrap_or_default();
-    let sensors = |frame: &&Frame<'_>| matches!(frame, Frame::Sensor(_) | Frame::BtHome(_));
-    let Some(frame) = frames.iter().find(sensors) else { return "nothing".to_owned() };
+    let tells = |frame: &&Frame<'_>| frame.readings().next().is_some();
+    let Some(frame) = frames.iter().find(tells) else { return "nothing".to_owned() };
     let mut told = format!("{} {}", frame.family(), frame.model().unwrap_or("-"));
     for reading in frame.readings() {
         write!(told, ", {}", reading.quantity.name()).expect("text has room");
