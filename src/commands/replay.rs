@@ -345,10 +345,13 @@ impl Player {
             (irk_checks, "identity resolving keys tried"),
             (irk_untried, "addresses not tried: the allowance was spent"),
             (implausible_doubles, "implausible doubles of subjects"),
-            (fixtures_refused.total(), "frames of fixtures refused"),
             (fixture_values_dropped, "values of fixtures out of bounds"),
+            (fixtures_refused.total(), "frames of fixtures refused"),
         ] {
             writeln!(out, "  {count:>9}  {what}")?;
+        }
+        for (why, count) in fixtures_refused.iter().filter(|(_, count)| *count > 0) {
+            writeln!(out, "  {count:>9}    {}", why.word().replace('_', " "))?;
         }
         writeln!(
             out,
