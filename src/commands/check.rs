@@ -89,6 +89,7 @@ fn findings(common: &Common) -> Result<Vec<Finding>, Failure> {
     found.push(registry(&settings));
     found.extend(super::registry::findings(&settings));
     found.extend(keys(&settings));
+    found.extend(decoders(&settings));
     found.extend(calibration(&settings));
     found.push(state_dir(&settings.gateway.state_dir));
     found.push(clock(settings.gateway.clock));
@@ -330,6 +331,14 @@ fn keys(settings: &Settings) -> Option<Finding> {
         keyed.join(", ")
     );
     (!keyed.is_empty()).then(|| good("fixtures", &told))
+}
+
+/// The operator's own decoders. What is wrong with one was found with the configuration.
+fn decoders(settings: &Settings) -> Option<Finding> {
+    let count = settings.own_decoders.count();
+    let folder = settings.identity.decoders.display();
+    let told = format!("{count} of your own are asked before the built-in ones: `{folder}`");
+    (count > 0).then(|| good("decoders", &told))
 }
 
 /// Whether the gateway could keep anything: the directory, or where it would be made, is writable.

@@ -113,6 +113,26 @@ fn the_check_says_which_fixtures_have_a_key_and_nothing_of_it() {
     assert!(!said.contains("5e5e5e"), "{said}");
 }
 
+#[test]
+fn the_check_says_how_many_decoders_of_ones_own_there_are() {
+    let shop = Shop::new();
+    let decoder = "[[decoder]]\nfamily = \"shop_fridge\"\ncompany = 0xfff0\nlength = 2\n\
+                   [[decoder.field]]\nquantity = \"temperature_c\"\nat = 0\n";
+    let path = shop.write("fridge.toml", decoder);
+    let folder = path.parent().unwrap().join("decoders.d");
+    fs::create_dir(&folder).unwrap();
+    fs::rename(&path, folder.join("fridge.toml")).unwrap();
+    let output = shop
+        .command("check")
+        .arg("--set")
+        .arg(format!("identity.decoders={}", folder.display()))
+        .output()
+        .unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("1 of your own are asked before the built-in ones"), "{said}");
+}
+
 /// What is broken, and words that the message must have: where, what was found, what is allowed.
 type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 

@@ -81,6 +81,11 @@ impl OwnDecoders {
     pub const fn new(decoders: &'static [Decoder]) -> Self {
         Self(decoders)
     }
+
+    /// How many there are.
+    pub const fn count(self) -> usize {
+        self.0.len()
+    }
 }
 
 impl<'a> Sensor<'a> {
