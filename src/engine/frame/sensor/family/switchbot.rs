@@ -134,7 +134,10 @@ fn climate(
     // Both halves say it, where both have room for it.
     let values = if service.len() >= 6 { service.get(3..) } else { maker.get(8..) };
     thermometer(values.unwrap_or_default(), measured);
-    BATTERY.read(service, measured);
+    // A meter that knows nothing yet says nothing of its battery, either.
+    if !matches!(service.get(2..), Some([0, 0, 0, 0, ..])) {
+        BATTERY.read(service, measured);
+    }
     model
 }
 
