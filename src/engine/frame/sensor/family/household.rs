@@ -19,6 +19,7 @@ const ALMENDO: &str = "almendo";
 const HORMANN: &str = "hormann";
 const JINOU: &str = "jinou";
 const ORAS: &str = "oras";
+const GARNET: &str = "garnet";
 
 const fn about(
     family: &'static str,
@@ -83,6 +84,12 @@ pub(super) const ABOUT: &[About] = &[
     ),
     about(JINOU, "Jinou", &["BEC07-5"], &[Q::TemperatureC, Q::HumidityPercent]),
     about(ORAS, "Oras", &["Electra Washbasin Faucet"], &[Q::BatteryPercent]),
+    about(
+        GARNET,
+        "Garnet SeeLevel (tanks of vehicles)",
+        &["SeeLevel 709-BT"],
+        &[Q::LevelPercent, Q::VoltageV, Q::Problem],
+    ),
 ];
 
 pub(super) const DECODERS: &[Decoder] = &[
@@ -126,6 +133,7 @@ pub(super) const DECODERS: &[Decoder] = &[
         .length(18)
         .model("Electra Washbasin Faucet")
         .fields(&[Field::octet(Q::BatteryPercent, 1)]),
+    Decoder::company(GARNET, 0x0131).length(14).model("SeeLevel 709-BT").code(garnet),
 ];
 
 // Protocol, counter, battery, the values, address. Version 2 of the protocol has hundredths.
@@ -188,5 +196,28 @@ fn jinou(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop
     measured.push(Q::TemperatureC, exact(if sign == 1 { -celsius } else { celsius }) / 10.0);
     let humidity = i64::from(percent) * 10 + i64::from(percent_tenths);
     measured.push(Q::HumidityPercent, exact(humidity) / 10.0);
+    Ok(())
+}
+
+/// Its identifier, which sensor, then digits: value, volume, total, alarm. The instance is the sensor's
+/// number: 0 fresh, 1 black, 2 grey, 3 and 4 gas, 5 and 6 galley, 11 and 12 chemical.
+fn garnet(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop> {
+    let [_, _, _, sensor @ 0..=13, a, b, c, volumes @ .., alarm @ b'0'..=b'9'] = data else {
+        return Err(Stop::NotMine);
+    };
+    if !volumes.iter().all(|octet| matches!(octet, b' ' | b'0'..=b'9')) {
+        return Err(Stop::NotMine);
+    }
+    // Letters where the sensor has failed.
+    let value = [*a, *b, *c];
+    let value = str::from_utf8(&value).ok().and_then(|digits| digits.trim().parse::<i16>().ok());
+    let value = f64::from(value.ok_or(Stop::Malformed)?);
+    match *sensor {
+        0..=6 | 11 | 12 => measured.push_at(Q::LevelPercent, *sensor, value),
+        13 => measured.push(Q::VoltageV, value / 10.0),
+        // Temperatures, whose unit is not published.
+        _ => {}
+    }
+    measured.push_at(Q::Problem, *sensor, f64::from(u8::from(*alarm != b'0')));
     Ok(())
 }

@@ -67,7 +67,8 @@ fn tank(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), Stop>
         measured.push(Q::DistanceM, millimetres / 1000.0);
     }
     measured.push(Q::TemperatureC, celsius - 40.0);
-    let battery = number(Bits::le(1, 1))?;
+    // The highest bit is reserved.
+    let battery = number(Bits::le(1, 1).part(0, 7))?;
     measured.push(Q::BatteryV, battery / 32.0);
     let percent = ((battery / 32.0 - 2.2) / 0.65 * 100.0).clamp(0.0, 100.0);
     measured.push(Q::BatteryPercent, (percent * 10.0).round() / 10.0);

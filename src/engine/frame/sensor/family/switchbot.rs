@@ -31,8 +31,15 @@ pub(super) const ABOUT: About = About {
         "HubMini Matter",
         "Plug Mini (US)",
         "Plug Mini (JP)",
+        "Plug Mini (EU)",
+        "Relay Switch 1",
+        "Relay Switch 1PM",
+        "Relay Switch 2PM",
+        "Garage Door Opener",
         "Remote",
         "Weather Station",
+        "Climate Panel",
+        "Smart Thermostat Radiator",
     ],
     quantities: &[
         Q::TemperatureC,
@@ -41,6 +48,7 @@ pub(super) const ABOUT: About = About {
         Q::BatteryPercent,
         Q::BatteryLow,
         Q::DoorOpen,
+        Q::GarageDoorOpen,
         Q::Motion,
         Q::Light,
         Q::LightLevel,
@@ -90,6 +98,11 @@ fn product(heard: &Heard<'_>, service: &[u8], measured: &mut Measured) -> Result
         }
         b'G' | b'g' => plug(maker, "Plug Mini (US)", measured)?,
         b'J' | b'j' => plug(maker, "Plug Mini (JP)", measured)?,
+        b'?' => relay(maker, "Plug Mini (EU)", &[ON, POWER], measured)?,
+        b';' => relay(maker, "Relay Switch 1", &[ON], measured)?,
+        b'<' => relay(maker, "Relay Switch 1PM", &[ON, POWER], measured)?,
+        b'=' => relay(maker, "Relay Switch 2PM", &[ON, POWER, ON_2, POWER_2], measured)?,
+        b'>' => relay(maker, "Garage Door Opener", &[DOOR], measured)?,
         b'B' | b'b' => {
             BATTERY.read(service, measured);
             "Remote"
@@ -120,6 +133,23 @@ fn by_suffix(service: &[u8], maker: &[u8], measured: &mut Measured) -> Result<&'
         Field::octet(Q::BatteryPercent, 7).part(0, 7).read(maker, measured);
         return Ok("Weather Station");
     }
+    if ends(&[0x10, 0xf3, 0xd8]) && maker.len() >= 16 {
+        measured.counter = maker.get(6).map(|number| u32::from(*number));
+        thermometer(maker.get(8..).unwrap_or_default(), measured);
+        Field::octet(Q::BatteryPercent, 7).part(0, 7).read(maker, measured);
+        Field::bit(Q::Motion, 15, 7).read(maker, measured);
+        Field::octet(Q::Light, 15).part(1, 2).one_of(&[2]).read(maker, measured);
+        return Ok("Climate Panel");
+    }
+    if ends(&[0x11, 0x36, 0x40]) {
+        let [tenths, degrees] = *maker.get(8..10).unwrap_or_default() else {
+            return Err(Stop::NotMine);
+        };
+        measured.counter = maker.get(6).map(|number| u32::from(*number));
+        measured.push(Q::TemperatureC, celsius(tenths, degrees));
+        Field::octet(Q::BatteryPercent, 7).part(0, 7).read(maker, measured);
+        return Ok("Smart Thermostat Radiator");
+    }
     Err(Stop::NotMine)
 }
 
@@ -134,22 +164,28 @@ fn climate(
     // Both halves say it, where both have room for it.
     let values = if service.len() >= 6 { service.get(3..) } else { maker.get(8..) };
     thermometer(values.unwrap_or_default(), measured);
-    BATTERY.read(service, measured);
+    // A meter that knows nothing yet says nothing of its battery, either.
+    if !matches!(service.get(2..), Some([0, 0, 0, 0, ..])) {
+        BATTERY.read(service, measured);
+    }
     model
 }
 
 /// Three octets: tenths, sign (1 is plus) and degrees, humidity.
 fn thermometer(data: &[u8], measured: &mut Measured) {
     let [tenths, degrees, humidity, ..] = *data else { return };
-    let magnitude = i64::from(degrees & 0x7f) * 10 + i64::from(tenths & 0x0f);
     let humidity = humidity & 0x7f;
     // Both 0: it has not measured yet.
-    if (magnitude, humidity) == (0, 0) {
+    if (tenths & 0x0f, degrees & 0x7f, humidity) == (0, 0, 0) {
         return;
     }
-    let signed = if degrees & 0x80 == 0 { -magnitude } else { magnitude };
-    measured.push(Q::TemperatureC, exact(signed) / 10.0);
+    measured.push(Q::TemperatureC, celsius(tenths, degrees));
     measured.push(Q::HumidityPercent, f64::from(humidity));
+}
+
+fn celsius(tenths: u8, degrees: u8) -> f64 {
+    let magnitude = i64::from(degrees & 0x7f) * 10 + i64::from(tenths & 0x0f);
+    exact(if degrees & 0x80 == 0 { -magnitude } else { magnitude }) / 10.0
 }
 
 fn contact(service: &[u8], maker: &[u8], measured: &mut Measured) -> Result<&'static str, Stop> {
@@ -235,5 +271,27 @@ fn plug(maker: &[u8], model: &'static str, measured: &mut Measured) -> Result<&'
     }
     Field::octet(Q::PowerOn, 7).one_of(&[0x80]).read(maker, measured);
     Field::be(Q::PowerW, 10, 2).part(0, 15).per(10).read(maker, measured);
+    Ok(model)
+}
+
+const ON: Field = Field::bit(Q::PowerOn, 7, 7);
+const ON_2: Field = Field::bit(Q::PowerOn, 7, 6).instance(1);
+const POWER: Field = Field::be(Q::PowerW, 10, 2);
+const POWER_2: Field = Field::be(Q::PowerW, 12, 2).instance(1);
+/// A set bit says that it is shut.
+const DOOR: Field = Field::octet(Q::GarageDoorOpen, 7).part(5, 1).one_of(&[0]);
+
+/// Counter, states, then powers in watts.
+fn relay(
+    maker: &[u8],
+    model: &'static str,
+    fields: &[Field],
+    measured: &mut Measured,
+) -> Result<&'static str, Stop> {
+    if maker.len() < 14 {
+        return Err(Stop::NotMine);
+    }
+    measured.counter = maker.get(6).map(|number| u32::from(*number));
+    Field::read_all(fields, maker, measured);
     Ok(model)
 }
