@@ -133,7 +133,7 @@ pub(super) const DECODERS: &[Decoder] = &[
             acceleration(Q::AccelerationXMS2, 10),
             acceleration(Q::AccelerationYMS2, 11),
             acceleration(Q::AccelerationZMS2, 12),
-            Field::octet(Q::Moving, 15).part(0, 2).map(&[(0, 0.0), (1, 1.0)]),
+            Field::octet(Q::Moving, 15).part(0, 2).one_of(&[1]),
         ]),
     Decoder::service(ESTIMOTE, 0xfe9a)
         .length(20)
@@ -330,7 +330,10 @@ fn estimote(_: &Heard<'_>, data: &[u8], measured: &mut Measured) -> Result<(), S
     };
     // A power of two, times a mantissa, times 0.72 lx.
     let (power, mantissa) = (part(13, 1, 4, 4)?, part(13, 1, 0, 4)?);
-    measured.push(Q::IlluminanceLx, exact((mantissa << power) * 72) / 100.0);
+    // All ones: this beacon does not measure it.
+    if (power, mantissa) != (15, 15) {
+        measured.push(Q::IlluminanceLx, exact((mantissa << power) * 72) / 100.0);
+    }
     let celsius = Bits::le(15, 3).part(6, 12).signed().number(data).ok_or(Stop::Malformed)?;
     measured.push(Q::TemperatureC, exact(celsius) / 16.0);
     let millivolts = part(17, 2, 2, 14)?;
