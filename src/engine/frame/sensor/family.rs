@@ -80,6 +80,18 @@ pub enum ActiveScan {
     Yes,
 }
 
+/// Of a family that encrypts nothing and that a passive receiver hears.
+const fn about(
+    family: &'static str,
+    name: &'static str,
+    models: &'static [&'static str],
+    quantities: &'static [Quantity],
+    source: &'static str,
+) -> About {
+    let (encryption, active_scan) = (Encryption::Never, ActiveScan::No);
+    About { family, name, models, quantities, encryption, active_scan, source }
+}
+
 const TABLES: &[&[Decoder]] = &[
     air::DECODERS,
     aranet::DECODERS,

@@ -4,7 +4,7 @@
 //! `github.com/omron-devhub/2jciebl-bu-ble-raspberrypi` and the user's manual of the 2JCIE-BU (A279), Data
 //! types; Ratoc, Air Mier and Logtta, the parsers of obniz (MIT, npmjs.com/package/obniz).
 
-use super::{About, ActiveScan, Encryption};
+use super::{About, ActiveScan, about};
 use crate::engine::frame::{
     Quantity as Q,
     reading::exact,
@@ -17,24 +17,6 @@ const RELSIB: &str = "relsib";
 const RATOC: &str = "ratoc";
 const AIR_MIER: &str = "air_mier";
 const LOGTTA: &str = "logtta";
-
-const fn about(
-    family: &'static str,
-    name: &'static str,
-    models: &'static [&'static str],
-    quantities: &'static [Q],
-    source: &'static str,
-) -> About {
-    About {
-        family,
-        name,
-        models,
-        quantities,
-        encryption: Encryption::Never,
-        active_scan: ActiveScan::No,
-        source,
-    }
-}
 
 pub(super) const ABOUT: &[About] = &[
     about(

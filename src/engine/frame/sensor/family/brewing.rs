@@ -3,7 +3,7 @@
 //! Sources: the parsers of Home Assistant (pypi.org/project/tilt-ble, pypi.org/project/rapt-ble,
 //! pypi.org/project/kegtron-ble), for Kegtron also that of `github.com/custom-components/ble_monitor`.
 
-use super::{About, ActiveScan, Encryption};
+use super::{About, about};
 use crate::engine::frame::{
     Quantity as Q,
     reading::exact,
@@ -13,24 +13,6 @@ use crate::engine::frame::{
 const TILT: &str = "tilt";
 const RAPT: &str = "rapt";
 const KEGTRON: &str = "kegtron";
-
-const fn about(
-    family: &'static str,
-    name: &'static str,
-    models: &'static [&'static str],
-    quantities: &'static [Q],
-    source: &'static str,
-) -> About {
-    About {
-        family,
-        name,
-        models,
-        quantities,
-        encryption: Encryption::Never,
-        active_scan: ActiveScan::No,
-        source,
-    }
-}
 
 pub(super) const ABOUT: &[About] = &[
     about(

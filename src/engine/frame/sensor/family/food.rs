@@ -4,7 +4,7 @@
 //! `github.com/combustion-inc/combustion-documentation` (`probe_ble_specification`); T&D, the parsers of obniz
 //! (MIT, npmjs.com/package/obniz).
 
-use super::{About, ActiveScan, Encryption};
+use super::{About, ActiveScan, about};
 use crate::engine::frame::{
     Quantity as Q,
     reading::exact,
@@ -15,24 +15,6 @@ const MOCREO: &str = "mocreo";
 const CHEF_IQ: &str = "chef_iq";
 const COMBUSTION: &str = "combustion";
 const T_AND_D: &str = "t_and_d";
-
-const fn about(
-    family: &'static str,
-    name: &'static str,
-    models: &'static [&'static str],
-    quantities: &'static [Q],
-    source: &'static str,
-) -> About {
-    About {
-        family,
-        name,
-        models,
-        quantities,
-        encryption: Encryption::Never,
-        active_scan: ActiveScan::No,
-        source,
-    }
-}
 
 pub(super) const ABOUT: &[About] = &[
     about(

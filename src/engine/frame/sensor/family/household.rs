@@ -3,7 +3,7 @@
 //! Source: the parsers of `github.com/custom-components/ble_monitor`, and for b-parasite
 //! `github.com/rbaron/b-parasite` (docs).
 
-use super::{About, ActiveScan, Encryption};
+use super::{About, about};
 use crate::engine::frame::{
     Quantity as Q,
     reading::exact,
@@ -21,43 +21,35 @@ const JINOU: &str = "jinou";
 const ORAS: &str = "oras";
 const GARNET: &str = "garnet";
 
-const fn about(
-    family: &'static str,
-    name: &'static str,
-    models: &'static [&'static str],
-    quantities: &'static [Q],
-) -> About {
-    About {
-        family,
-        name,
-        models,
-        quantities,
-        encryption: Encryption::Never,
-        active_scan: ActiveScan::No,
-        source: "ble_monitor",
-    }
-}
-
 pub(super) const ABOUT: &[About] = &[
     about(
         B_PARASITE,
         "b-parasite",
         &["b-parasite V1.0.0", "b-parasite V1.1.0"],
         &[Q::TemperatureC, Q::HumidityPercent, Q::MoisturePercent, Q::IlluminanceLx, Q::BatteryV],
+        "ble_monitor",
     ),
     about(
         MOAT,
         "Moat",
         &["S2"],
         &[Q::TemperatureC, Q::HumidityPercent, Q::BatteryV, Q::BatteryPercent],
+        "ble_monitor",
     ),
     about(
         SMARTDRY,
         "SmartDry",
         &["SmartDry cloth dryer"],
         &[Q::TemperatureC, Q::HumidityPercent, Q::Running],
+        "ble_monitor",
     ),
-    about(BLUSTREAM, "Blustream", &["Blustream"], &[Q::TemperatureC, Q::HumidityPercent]),
+    about(
+        BLUSTREAM,
+        "Blustream",
+        &["Blustream"],
+        &[Q::TemperatureC, Q::HumidityPercent],
+        "ble_monitor",
+    ),
     about(
         HHCC,
         "HHCC Flower Care (Tuya)",
@@ -69,26 +61,30 @@ pub(super) const ABOUT: &[About] = &[
             Q::ConductivityUsCm,
             Q::BatteryPercent,
         ],
+        "ble_monitor",
     ),
     about(
         ALMENDO,
         "Almendo bluSensor",
         &["bluSensor Mini"],
         &[Q::TemperatureC, Q::HumidityPercent, Q::Co2Ppm, Q::VocPpb],
+        "ble_monitor",
     ),
     about(
         HORMANN,
         "Hörmann garage doors",
         &["Supramatic E4 BS"],
         &[Q::GarageDoorOpen, Q::LevelPercent],
+        "ble_monitor",
     ),
-    about(JINOU, "Jinou", &["BEC07-5"], &[Q::TemperatureC, Q::HumidityPercent]),
-    about(ORAS, "Oras", &["Electra Washbasin Faucet"], &[Q::BatteryPercent]),
+    about(JINOU, "Jinou", &["BEC07-5"], &[Q::TemperatureC, Q::HumidityPercent], "ble_monitor"),
+    about(ORAS, "Oras", &["Electra Washbasin Faucet"], &[Q::BatteryPercent], "ble_monitor"),
     about(
         GARNET,
         "Garnet SeeLevel (tanks of vehicles)",
         &["SeeLevel 709-BT"],
         &[Q::LevelPercent, Q::VoltageV, Q::Problem],
+        "ble_monitor",
     ),
 ];
 

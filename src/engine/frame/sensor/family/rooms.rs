@@ -4,7 +4,7 @@
 //! `github.com/eigger/hass-gicisky` (MIT); Kontakt.io, developer.kontakt.io, Packets, Telemetry; SG Wireless,
 //! `github.com/particle-iot/beacon-scanner-library` (Apache-2.0).
 
-use super::{About, ActiveScan, Encryption};
+use super::{About, ActiveScan, about};
 use crate::engine::frame::{
     Quantity as Q,
     sensor::{Bits, Decoder, Field, Heard, Measured, Model, Stop, Test},
@@ -15,24 +15,6 @@ const GRUNDFOS: &str = "grundfos";
 const GICISKY: &str = "gicisky";
 const KONTAKT: &str = "kontakt";
 const SG_WIRELESS: &str = "sg_wireless";
-
-const fn about(
-    family: &'static str,
-    name: &'static str,
-    models: &'static [&'static str],
-    quantities: &'static [Q],
-    source: &'static str,
-) -> About {
-    About {
-        family,
-        name,
-        models,
-        quantities,
-        encryption: Encryption::Never,
-        active_scan: ActiveScan::No,
-        source,
-    }
-}
 
 pub(super) const ABOUT: &[About] = &[
     about(
