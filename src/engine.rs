@@ -139,7 +139,8 @@ pub struct Engine {
     canaries: BTreeMap<ReceiverId, Uptime>,
     /// What each fixture is: family and model.
     products: BTreeMap<String, Product>,
-    /// A stranger's advertisement was looked at since the stack was last cleared.
+    /// An advertisement was looked at since the stack was last cleared: a stranger's, or that of
+    /// somebody who may withdraw.
     soiled: bool,
 }
 
@@ -223,10 +224,11 @@ impl Engine {
         (decoded, resolution)
     }
 
-    /// Counts an advertisement, and sees to what a stranger's leaves on the stack.
+    /// Counts an advertisement, and sees to what looking at it left on the stack.
     fn tally(&mut self, decoded: &Result<Frames<'_>, Undecoded>, resolution: Resolution) {
+        self.soiled = true;
         match resolution {
-            Resolution::Anonymous => self.soiled = true,
+            Resolution::Anonymous => {}
             Resolution::Subject(_) | Resolution::Fixture(_) => self.clean(),
         }
         let counts = &mut self.counts;
@@ -257,6 +259,7 @@ impl Engine {
 
     /// Counts a device among everybody. Its address goes no further than the salt.
     fn count(&mut self, advertisement: &Advertisement) {
+        self.soiled = true;
         let told = !advertisement.address().is_unknown();
         if let Some(footfall) = self.footfall.as_mut().filter(|_| told) {
             let Advertisement { receiver, rssi, .. } = advertisement;
@@ -526,6 +529,9 @@ impl Engine {
     /// Time never runs backwards in here, whatever the shell says.
     fn advance(&mut self, now: Uptime) -> Uptime {
         self.now = self.now.max(now);
+        if self.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.clean();
+        }
         if let Some(footfall) = &mut self.footfall {
             self.situations.counted(footfall.turn(self.now, &self.wall));
         }
@@ -534,7 +540,7 @@ impl Engine {
         self.now
     }
 
-    /// Clears what a stranger left on the stack, before anything is made that lasts.
+    /// Clears what an advertisement left on the stack, before anything is made that lasts.
     fn clean(&mut self) {
         if std::mem::take(&mut self.soiled) {
             forget::burn_stack();
@@ -544,14 +550,15 @@ impl Engine {
     /// Carries what presence found on to the next room.
     fn settle(&mut self) {
         let transitions = self.presence.take_transitions();
-        if !transitions.is_empty() {
+        let checkpoints = self.presence.take_checkpoints();
+        if !transitions.is_empty() || !checkpoints.is_empty() {
             self.clean();
         }
         for transition in transitions {
             let clock = (self.now, &self.wall);
             self.situations.observe(transition, &self.identity, &self.sensors, clock);
         }
-        for index in self.presence.take_checkpoints() {
+        for index in checkpoints {
             self.checkpoint(index);
         }
     }

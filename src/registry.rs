@@ -250,7 +250,6 @@ fn read_subject(line: &str) -> Result<Subject, LineProblem> {
     if line.identifiers.is_empty() {
         return Err(LineProblem::NoIdentifier);
     }
-    let identifiers = line.identifiers.iter().map(identifier).collect::<Result<_, _>>()?;
     let consent = line.consent.map(consent).transpose()?;
     let kind = match line.kind {
         KindWord::Customer => SubjectKind::Customer,
@@ -260,6 +259,9 @@ fn read_subject(line: &str) -> Result<Subject, LineProblem> {
     if consent.is_none() && kind != SubjectKind::Asset {
         return Err(LineProblem::NoConsent);
     }
+    // Last, so that nothing of them was on the stack when the rest was made: a consent is kept where
+    // identifiers are not.
+    let identifiers = line.identifiers.iter().map(identifier).collect::<Result<_, _>>()?;
     Ok(Subject { pseudonym, kind, identifiers, consent })
 }
 

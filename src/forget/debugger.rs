@@ -23,10 +23,12 @@ const PIECE: usize = 1 << 16;
 /// Reads this process's memory past all types.
 pub(crate) struct Debugger(File);
 
-/// Octets to look for, eight at a time. Kept inverted: they are not to be found here.
+/// Octets to look for, eight at a time, and addresses of six. Kept inverted: they are not to be found
+/// here.
 #[derive(Default)]
 pub(crate) struct Sought {
     inverted: HashSet<u64>,
+    inverted_addresses: HashSet<u64>,
     /// Which first two octets there are: most of memory is passed over by this.
     heads: Vec<bool>,
 }
@@ -100,21 +102,40 @@ impl Sought {
         }
     }
 
+    /// Adds an address, in both orders of its octets.
+    pub(crate) fn add_address(&mut self, octets: [u8; 6]) {
+        self.heads.resize(1 << 16, false);
+        let [a, b, c, d, e, f] = octets;
+        for order in [octets, [f, e, d, c, b, a]] {
+            let [first, second, ..] = order;
+            self.inverted_addresses.insert(!address(order));
+            self.heads[usize::from(u16::from_le_bytes([first, second]))] = true;
+        }
+    }
+
     fn count(&self, octets: &[u8]) -> usize {
         let (mut found, mut at) = (0, 0);
         while let Some(eight) = octets.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let [first, second, ..] = *eight;
+            let [first, second, c, d, e, f, ..] = *eight;
             let head = u16::from_le_bytes([first, second]);
             if head == 0 && *eight == [0; 8] {
                 at += 8;
                 continue;
             }
-            let is_head = self.heads[usize::from(head)];
-            found += usize::from(is_head && self.inverted.contains(&!u64::from_le_bytes(*eight)));
+            if self.heads[usize::from(head)] {
+                let six = !address([first, second, c, d, e, f]);
+                let is_sought = self.inverted.contains(&!u64::from_le_bytes(*eight));
+                found += usize::from(is_sought || self.inverted_addresses.contains(&six));
+            }
             at += 1;
         }
         found
     }
+}
+
+/// An address as a number.
+fn address([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 /// The range of a line of `/proc/self/maps`, if it may be written.
