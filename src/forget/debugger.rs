@@ -105,8 +105,9 @@ impl Sought {
     /// Adds an address, in both orders of its octets.
     pub(crate) fn add_address(&mut self, octets: [u8; 6]) {
         self.heads.resize(1 << 16, false);
-        let [a, b, c, d, e, f] = octets;
-        for order in [octets, [f, e, d, c, b, a]] {
+        let mut backwards = octets;
+        backwards.reverse();
+        for order in [octets, backwards] {
             let [first, second, ..] = order;
             self.inverted_addresses.insert(!address(order));
             self.heads[usize::from(u16::from_le_bytes([first, second]))] = true;
@@ -116,16 +117,17 @@ impl Sought {
     fn count(&self, octets: &[u8]) -> usize {
         let (mut found, mut at) = (0, 0);
         while let Some(eight) = octets.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let [first, second, c, d, e, f, ..] = *eight;
+            let [six @ .., _, _] = *eight;
+            let [first, second, ..] = six;
             let head = u16::from_le_bytes([first, second]);
             if head == 0 && *eight == [0; 8] {
                 at += 8;
                 continue;
             }
             if self.heads[usize::from(head)] {
-                let six = !address([first, second, c, d, e, f]);
                 let is_sought = self.inverted.contains(&!u64::from_le_bytes(*eight));
-                found += usize::from(is_sought || self.inverted_addresses.contains(&six));
+                let is_address = self.inverted_addresses.contains(&!address(six));
+                found += usize::from(is_sought || is_address);
             }
             at += 1;
         }
@@ -134,8 +136,8 @@ impl Sought {
 }
 
 /// An address as a number.
-fn address([a, b, c, d, e, f]: [u8; 6]) -> u64 {
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+fn address(octets: [u8; 6]) -> u64 {
+    octets.iter().fold(0, |number, octet| number << 8 | u64::from(*octet))
 }
 
 /// The range of a line of `/proc/self/maps`, if it may be written.
