@@ -5,6 +5,7 @@
 //! runs with its defaults, and starts anew for each walk knowing nothing but where the receivers hang.
 
 mod contender;
+mod faults;
 pub(crate) mod plot;
 mod rivals;
 mod score;
@@ -13,10 +14,11 @@ mod table;
 mod walk;
 
 pub use contender::{Contender, METHODS, MethodName, Run, Stay};
+pub use faults::{Cost, FAULTS, Fault, befall};
 pub use plot::draw;
 pub use score::{Bin, Score};
-pub use simulated::{Layout, Outcome, SHOPS, Spot, Still, simulate, still};
-pub use table::write;
+pub use simulated::{Layout, Outcome, SHOPS, Spot, Still, simulate, simulate_faults, still};
+pub use table::{write, write_faults};
 pub use walk::{Reading, Walk, WalkError, parse_walks, read_dev, read_par, read_walks};
 
 use crate::engine::{

@@ -1,16 +1,18 @@
 //! `zones`: how well people can be placed in this shop, and what helps.
 
 mod calibrate;
+mod faults;
 mod listen;
 mod simulated;
 
 use std::{
     fs::File,
-    io::{BufWriter, Write},
+    io::{self, BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::{Common, Failure, broken_pipe, say};
@@ -20,7 +22,8 @@ use crate::{
         place::{Extent, FloorPlan, FloorZone, Method, Point, Polygon, Shape, ZoneKind},
     },
     evaluate::{
-        Evaluation, Score, Walk, WalkError, draw, evaluate, read_dev, read_par, read_walks, write,
+        Evaluation, FAULTS, Score, Walk, WalkError, befall, draw, evaluate, read_dev, read_par,
+        read_walks, write,
     },
     gateway::chain,
     settings::{Floor, Invalid, Settings},
@@ -57,6 +60,10 @@ struct EvaluateOptions {
     /// Let twenty tags lie still in made-up shops for so many hours each as well.
     #[arg(long, value_name = "HOURS", value_parser = hours, requires = "simulated")]
     still: Option<f32>,
+    /// Show besides what it costs when a receiver dies, is dead for a while, is late, or hears 8 dB less
+    /// or more: each receiver in turn, or one of each made-up shop.
+    #[arg(long)]
+    faults: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -101,7 +108,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 fn run_evaluate(options: &EvaluateOptions) -> Result<(), Failure> {
     if options.simulated {
-        return simulated::run(options.seeds, options.still, options.json);
+        return simulated::run(options);
     }
     let (Floor { plan, zones }, settings) = options.plan.floor(Settings::floor)?;
     if let Some(advice) = settings.as_ref().and_then(Settings::calibration_advice) {
@@ -122,13 +129,39 @@ fn run_evaluate(options: &EvaluateOptions) -> Result<(), Failure> {
     if let Some(path) = &options.plot {
         draw_to(path, draw(&evaluation, &plan, &walks))?;
     }
+    let costs = options.faults.then(|| {
+        let faults = bar(FAULTS.len(), "faults", options.json);
+        let costs = befall(&plan, &walks, || faults.inc(1));
+        faults.finish_and_clear();
+        costs
+    });
+    let name = |place: usize| {
+        let receiver = plan.receivers.get(place);
+        receiver.map_or_else(String::new, |receiver| receiver.id.as_str().to_owned())
+    };
     let mut out = BufWriter::new(anstream::stdout().lock());
     let written = if options.json {
-        writeln!(out, "{:#}", document(&evaluation))
+        let mut document = document(&evaluation);
+        if let Some((costs, fields)) = costs.as_ref().zip(document.as_object_mut()) {
+            fields.insert("faults".to_owned(), faults::document(costs, name));
+        }
+        writeln!(out, "{document:#}")
     } else {
-        write(&mut out, &evaluation)
+        let told = write(&mut out, &evaluation);
+        told.and_then(|()| faults::write(&mut out, costs.as_deref(), name))
     };
     written.and_then(|()| out.flush()).or_else(broken_pipe)
+}
+
+/// A bar that fills, on a terminal.
+fn bar(total: usize, what: &str, quiet: bool) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let form = format!("{{bar:40}} {{pos}}/{{len}} {what} ({{eta}})");
+    let style =
+        ProgressStyle::with_template(&form).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(u64::try_from(total).unwrap_or(u64::MAX)).with_style(style)
 }
 
 /// Writes a picture, if there is one.

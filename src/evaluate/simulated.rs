@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use shop::{Layout, SHOPS};
 pub use still::{Spot, Still, still};
 
-use super::{Contender, METHODS, MethodName, Reading, Score, Walk};
+use super::{Contender, Cost, FAULTS, METHODS, MethodName, Reading, Score, Walk, faults};
 use crate::engine::{
     Uptime,
     place::{FloorPlan, Model, Point},
@@ -88,6 +88,26 @@ pub fn simulate(seeds: u32, seconds: u32, mut done: impl FnMut()) -> Vec<Outcome
     outcomes
 }
 
+/// Lets a receiver fail in each way on one walk of so many seconds in each of the twelve shops for
+/// each seed from 0, another receiver with each seed. `done` is told of each walk that was looked at.
+pub fn simulate_faults(seeds: u32, seconds: u32, mut done: impl FnMut()) -> Vec<Cost> {
+    let mut costs = FAULTS.map(|fault| Cost { fault, all: Score::default(), worst: None });
+    for seed in 0..seeds {
+        for (n, layout) in (0_u64..).zip(&SHOPS) {
+            let mut scene = Scene::new(*layout, u64::from(seed) * 1000 + n);
+            let walk = scene.walk(seconds);
+            let receivers = scene.plan.receivers.len().max(1);
+            let receiver = usize::try_from(seed).unwrap_or(0) % receivers;
+            for cost in &mut costs {
+                let score = faults::own(&scene.plan, &cost.fault.befall(&walk, receiver));
+                cost.all = std::mem::take(&mut cost.all).and(&score);
+            }
+            done();
+        }
+    }
+    costs.into()
+}
+
 impl Scene {
     pub(super) fn new(layout: Layout, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
@@ -103,12 +123,6 @@ impl Scene {
     /// A tag that lies somewhere instead of one that is carried.
     pub(super) fn lay_down(&mut self, at: Point) {
         self.person = Person::lying(at);
-    }
-
-    /// Makes a receiver hear more from now on, in dB.
-    #[cfg(test)]
-    pub(super) fn shift(&mut self, receiver: usize, db: f32) {
-        self.air.shift(receiver, db);
     }
 
     pub(super) fn now(&self) -> Uptime {

@@ -2,15 +2,15 @@
 
 use std::io::{self, Write};
 
-use super::{Evaluation, Score};
+use super::{Cost, Evaluation, Score};
 
 /// Heads of the columns, and how wide each is.
 const COLUMNS: [(&str, usize); 9] = [
     ("right", 7),
     ("dated", 7),
     ("unknown", 8),
-    ("changes", 10),
-    ("missed", 8),
+    ("changes", 13),
+    ("missed", 11),
     ("invented", 9),
     ("delay 50/95%", 14),
     ("error mean/90%", 16),
@@ -18,6 +18,9 @@ const COLUMNS: [(&str, usize); 9] = [
 ];
 
 const NAME: usize = 24;
+
+/// How wide the names of faults are.
+const FAULT: usize = 33;
 
 /// What the columns mean.
 const LEGEND: &str = "\
@@ -70,7 +73,33 @@ pub fn write(out: &mut impl Write, evaluation: &Evaluation) -> io::Result<()> {
     writeln!(out, "\n{LEGEND}")
 }
 
+/// Writes what faults of receivers cost. `name` says what a receiver is called by its place on the plan.
+pub fn write_faults(
+    out: &mut impl Write,
+    costs: &[Cost],
+    name: impl Fn(usize) -> String,
+) -> io::Result<()> {
+    write!(out, "{:<FAULT$}", "a receiver that")?;
+    for (head, width) in COLUMNS {
+        write!(out, "{head:>width$}")?;
+    }
+    writeln!(out)?;
+    for Cost { fault, all, worst } in costs {
+        cells(out, (fault.name(), FAULT), all)?;
+        if let Some((receiver, right)) = worst {
+            write!(out, "  {:.1} % with {}", 100.0 * right, name(*receiver))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
 fn row(out: &mut impl Write, name: &str, score: &Score) -> io::Result<()> {
+    cells(out, (name, NAME), score)?;
+    writeln!(out)
+}
+
+fn cells(out: &mut impl Write, (name, width): (&str, usize), score: &Score) -> io::Result<()> {
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     let pair = |first: Option<f64>, second: Option<f64>| match first.zip(second) {
         Some((first, second)) => format!("{first:.2} / {second:.2}"),
@@ -87,9 +116,6 @@ fn row(out: &mut impl Write, name: &str, score: &Score) -> io::Result<()> {
         pair(score.error_mean(), score.error(0.9)),
         score.calibration_error().map_or_else(|| "-".to_owned(), |error| format!("{error:.2}")),
     ];
-    write!(out, "{name:<NAME$}")?;
-    for (cell, (_, width)) in cells.iter().zip(COLUMNS) {
-        write!(out, "{cell:>width$}")?;
-    }
-    writeln!(out)
+    write!(out, "{name:<width$}")?;
+    cells.iter().zip(COLUMNS).try_for_each(|(cell, (_, width))| write!(out, "{cell:>width$}"))
 }

@@ -37,16 +37,22 @@ fn walks() -> Option<PathBuf> {
     None
 }
 
-/// The result of one method on all recorded walks.
-fn on_walks(zones: &str) -> Option<Vec<(String, Value)>> {
+/// What is said of all recorded walks.
+fn of_walks(zones: &str, more: &[&str]) -> Option<Value> {
     let folder = walks()?;
     let file = |name: &str| folder.join(name).display().to_string();
     let recorded: Vec<String> =
         (1..=3).map(|n| file(&format!("straight_0{n}_all_sensors.mbd"))).collect();
     let receivers = file("tetam.dev");
-    let mut arguments = vec!["--receivers", &receivers, "--zones", zones, "--walk"];
+    let mut arguments =
+        [&["--receivers", &receivers, "--zones", zones], more, &["--walk"]].concat();
     arguments.extend(recorded.iter().map(String::as_str));
-    let document = json(&arguments);
+    Some(json(&arguments))
+}
+
+/// The result of each method on all recorded walks.
+fn on_walks(zones: &str) -> Option<Vec<(String, Value)>> {
+    let document = of_walks(zones, &[])?;
     let methods = document.get("methods")?.as_array()?.iter();
     let named = methods.map(|method| {
         let name = method.get("method").and_then(Value::as_str).unwrap().to_owned();
@@ -84,6 +90,27 @@ fn four_quadrants_are_told_apart_on_recorded_walks() {
 #[test]
 fn twelve_small_zones_are_told_apart_on_recorded_walks() {
     hold("nearest", 0.70);
+}
+
+#[test]
+fn on_recorded_walks_no_fault_of_a_receiver_costs_much() {
+    for zones in ["quadrants:10.3,8.8", "nearest"] {
+        let Some(document) = of_walks(zones, &["--faults"]) else { return };
+        let faults = document.get("faults").and_then(Value::as_array).unwrap();
+        let (works, others) = faults.split_first().unwrap();
+        assert_eq!(works.get("receiver_that"), Some(&Value::from("works")));
+        assert_eq!(
+            works.get("all"),
+            document.pointer("/methods/0/all"),
+            "nothing is wrong with it"
+        );
+        assert_eq!(others.len(), 5);
+        for fault in others {
+            let right = number(fault, "/all/right");
+            assert!(number(works, "/all/right") - right < 0.08, "{fault}");
+            assert!(number(fault, "/worst/right") <= right, "{fault}");
+        }
+    }
 }
 
 /// A shop with a plan, and somebody who walks from the left zone to the right one.
@@ -134,9 +161,12 @@ fn a_walk_of_our_own_form_is_followed_on_the_configured_plan_and_drawn() {
 fn the_table_names_every_method_and_says_that_nothing_is_fitted() {
     let directory = tempfile::tempdir().unwrap();
     let (config, walk) = shop(directory.path());
-    let output = evaluate(&["--config", &config, "--walk", &walk]);
+    let output = evaluate(&["--config", &config, "--walk", &walk, "--faults"]);
     let table = String::from_utf8(output.stdout).unwrap();
-    for part in ["beacon-gateway", "ESPresense", "Bermuda", "room-assistant", "Nothing is fitted"] {
+    let methods =
+        ["beacon-gateway", "ESPresense", "Bermuda", "room-assistant", "Nothing is fitted"];
+    let faults = ["dies after half the time", "is 3 s late", "hears 8 dB more", " % with "];
+    for part in methods.into_iter().chain(faults) {
         assert!(table.contains(part), "{part}: {table}");
     }
 }

@@ -1,14 +1,13 @@
 //! `zones evaluate --simulated`: the twelve made-up shops as a table or as JSON.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, Write};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::{numbers, round};
+use super::{EvaluateOptions, bar, faults, numbers, round};
 use crate::{
     commands::{Failure, broken_pipe},
-    evaluate::{Outcome, SHOPS, Score, Still, simulate, still},
+    evaluate::{Outcome, SHOPS, Score, Still, simulate, simulate_faults, still},
 };
 
 /// How long each walk is, in seconds.
@@ -17,34 +16,34 @@ const WALK_SECONDS: u32 = 600;
 /// How many tags lie still.
 const SPOTS: u32 = 20;
 
-pub(super) fn run(seeds: u32, hours: Option<f32>, as_json: bool) -> Result<(), Failure> {
-    let shops = u64::try_from(SHOPS.len()).unwrap_or(u64::MAX);
-    let walks = bar(u64::from(seeds) * shops, "walks", as_json);
+pub(super) fn run(options: &EvaluateOptions) -> Result<(), Failure> {
+    let &EvaluateOptions { seeds, still: hours, json: as_json, .. } = options;
+    let walks_in_all = usize::try_from(seeds).unwrap_or(usize::MAX).saturating_mul(SHOPS.len());
+    let walks = bar(walks_in_all, "walks", as_json);
     let outcomes = simulate(seeds, WALK_SECONDS, || walks.inc(1));
     walks.finish_and_clear();
+    let costs = options.faults.then(|| {
+        let walks = bar(walks_in_all, "walks with faults", as_json);
+        let costs = simulate_faults(seeds, WALK_SECONDS, || walks.inc(1));
+        walks.finish_and_clear();
+        costs
+    });
     let lain = hours.map(|hours| {
-        let spots = bar(u64::from(SPOTS), "tags that lie still", as_json);
+        let spots = bar(usize::try_from(SPOTS).unwrap_or(0), "tags that lie still", as_json);
         let lain = still(SPOTS, hours, || spots.inc(1));
         spots.finish_and_clear();
         lain
     });
     let mut out = BufWriter::new(anstream::stdout().lock());
+    let nobody = |_| String::new();
     let written = if as_json {
-        writeln!(out, "{:#}", document(&outcomes, lain.as_ref()))
+        let costs = costs.as_ref().map(|costs| faults::document(costs, nobody));
+        writeln!(out, "{:#}", document(&outcomes, costs, lain.as_ref()))
     } else {
-        write(&mut out, seeds, &outcomes, lain.as_ref())
+        let told = write(&mut out, seeds, &outcomes, lain.as_ref());
+        told.and_then(|()| faults::write(&mut out, costs.as_deref(), nobody))
     };
     written.and_then(|()| out.flush()).or_else(broken_pipe)
-}
-
-fn bar(total: u64, what: &str, quiet: bool) -> ProgressBar {
-    if quiet || !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let form = format!("{{bar:40}} {{pos}}/{{len}} {what} ({{eta}})");
-    let style =
-        ProgressStyle::with_template(&form).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(total).with_style(style)
 }
 
 fn write(
@@ -153,7 +152,7 @@ fn sum(scores: &[Score]) -> Score {
     scores.iter().fold(Score::default(), Score::and)
 }
 
-fn document(outcomes: &[Outcome], lain: Option<&Still>) -> Value {
+fn document(outcomes: &[Outcome], costs: Option<Value>, lain: Option<&Still>) -> Value {
     let methods = outcomes.iter().map(|outcome| {
         let shops = SHOPS.iter().zip(&outcome.shops).map(|(layout, score)| {
             let mut document = numbers(score);
@@ -192,6 +191,7 @@ fn document(outcomes: &[Outcome], lain: Option<&Still>) -> Value {
         "shops": SHOPS.map(|layout| layout.name),
         "walk_seconds": WALK_SECONDS,
         "methods": methods.collect::<Vec<_>>(),
+        "faults": costs,
         "still": lain,
     })
 }

@@ -94,14 +94,6 @@ impl Air {
         }
     }
 
-    /// Makes a receiver hear more from now on, in dB.
-    #[cfg(test)]
-    pub(super) fn shift(&mut self, receiver: usize, db: f32) {
-        if let Some(link) = self.links.get_mut(receiver) {
-            link.gain_db += db;
-        }
-    }
-
     /// What each receiver hears of one advertisement, `seconds` after the last.
     pub(super) fn hear(
         &mut self,

@@ -2,51 +2,30 @@
 //! leave room above what was seen (`design/0004-where-in-the-shop.md`).
 
 use super::*;
+use crate::evaluate::Fault;
 
 /// Four shops, three seeds each, a minute and a half each: what the estimator makes of them, cold,
 /// when something is wrong with the first receiver.
-fn right_with(prepare: impl Fn(&mut Scene), spoil: impl Fn(&mut Walk)) -> f64 {
+fn right_with(fault: Fault) -> f64 {
     let mut all = Score::default();
     for (n, layout) in SHOPS.iter().enumerate().filter(|(n, _)| [2, 3, 5, 6].contains(n)) {
         for seed in 0..3 {
             let mut scene = Scene::new(*layout, seed * 100 + n as u64);
-            prepare(&mut scene);
-            let mut walk = scene.walk(90);
-            spoil(&mut walk);
-            walk.readings.sort_by_key(|reading| reading.at);
-            let own = Contender::new(MethodName::Gateway, &scene.plan, &Model::default());
-            all = all.and(&Score::of(&own.run(&scene.plan, &walk), &scene.plan, &walk));
+            let walk = fault.befall(&scene.walk(90), 0);
+            all = all.and(&faults::own(&scene.plan, &walk));
         }
     }
     all.share_right()
 }
 
-fn at(seconds: u64) -> Uptime {
-    Uptime::ZERO + Duration::from_secs(seconds)
-}
-
 #[test]
 fn what_befalls_a_receiver_costs_little() {
-    let silent = |walk: &mut Walk, from: u64, to: u64| {
-        let dead = |it: &Reading| it.receiver == 0 && (at(from)..at(to)).contains(&it.at);
-        walk.readings.retain(|it| !dead(it));
-    };
-    let late = |walk: &mut Walk| {
-        for reading in walk.readings.iter_mut().filter(|it| it.receiver == 0) {
-            reading.at = reading.at + Duration::from_secs(3);
-        }
-    };
-    let clean = right_with(|_| {}, |_| {});
-    let faults = [
-        ("dies", right_with(|_| {}, |walk| silent(walk, 45, 90))),
-        ("dies and returns", right_with(|_| {}, |walk| silent(walk, 30, 60))),
-        ("is 3 s late", right_with(|_| {}, late)),
-        ("hears 8 dB less", right_with(|scene| scene.shift(0, -8.0), |_| {})),
-        ("hears 8 dB more", right_with(|scene| scene.shift(0, 8.0), |_| {})),
-    ];
+    let clean = right_with(Fault::None);
     assert!(clean > 0.55, "{clean} of the seconds are right without a fault");
-    for (fault, right) in faults {
-        assert!(clean - right < 0.15, "a receiver that {fault}: {right} instead of {clean}");
+    for fault in FAULTS {
+        let right = right_with(fault);
+        let name = fault.name();
+        assert!(clean - right < 0.15, "a receiver that {name}: {right} instead of {clean}");
     }
 }
 
