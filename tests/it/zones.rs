@@ -94,22 +94,16 @@ fn twelve_small_zones_are_told_apart_on_recorded_walks() {
 
 #[test]
 fn on_recorded_walks_no_fault_of_a_receiver_costs_much() {
-    for zones in ["quadrants:10.3,8.8", "nearest"] {
-        let Some(document) = of_walks(zones, &["--faults"]) else { return };
-        let faults = document.get("faults").and_then(Value::as_array).unwrap();
-        let (works, others) = faults.split_first().unwrap();
-        assert_eq!(works.get("receiver_that"), Some(&Value::from("works")));
-        assert_eq!(
-            works.get("all"),
-            document.pointer("/methods/0/all"),
-            "nothing is wrong with it"
-        );
-        assert_eq!(others.len(), 5);
-        for fault in others {
-            let right = number(fault, "/all/right");
-            assert!(number(works, "/all/right") - right < 0.08, "{fault}");
-            assert!(number(fault, "/worst/right") <= right, "{fault}");
-        }
+    let Some(document) = of_walks("quadrants:10.3,8.8", &["--faults"]) else { return };
+    let faults = document.get("faults").and_then(Value::as_array).unwrap();
+    let (works, others) = faults.split_first().unwrap();
+    assert_eq!(works.get("receiver_that"), Some(&Value::from("works")));
+    assert_eq!(works.get("all"), document.pointer("/methods/0/all"), "nothing is wrong with it");
+    assert_eq!(others.len(), 5);
+    for fault in others {
+        let right = number(fault, "/all/right");
+        assert!(number(works, "/all/right") - right < 0.08, "{fault}");
+        assert!(number(fault, "/worst/right") <= right, "{fault}");
     }
 }
 

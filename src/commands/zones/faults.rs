@@ -14,7 +14,12 @@ pub(super) fn write(
     name: impl Fn(usize) -> String,
 ) -> io::Result<()> {
     let Some(costs) = costs else { return Ok(()) };
-    writeln!(out, "\nOne receiver at a time, and behind it the one whose fault costs most:\n")?;
+    let behind = if costs.iter().any(|cost| cost.worst.is_some()) {
+        "each in turn, and behind it the one whose fault costs most"
+    } else {
+        "another with each seed"
+    };
+    writeln!(out, "\nOne receiver at a time, {behind}:\n")?;
     write_faults(out, costs, name)
 }
 
