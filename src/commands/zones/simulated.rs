@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{EvaluateOptions, bar, faults, numbers, round};
 use crate::{
     commands::{Failure, broken_pipe},
-    evaluate::{Outcome, SHOPS, Score, Still, simulate, simulate_faults, still},
+    evaluate::{Cost, Outcome, SHOPS, Score, Still, simulate, simulate_faults, still},
 };
 
 /// How long each walk is, in seconds.
@@ -35,10 +35,8 @@ pub(super) fn run(options: &EvaluateOptions) -> Result<(), Failure> {
         lain
     });
     let mut out = BufWriter::new(anstream::stdout().lock());
-    let nobody = |_| String::new();
     let written = if as_json {
-        let costs = costs.as_ref().map(|costs| faults::document(costs, nobody));
-        writeln!(out, "{:#}", document(&outcomes, costs, lain.as_ref()))
+        writeln!(out, "{:#}", document(&outcomes, costs.as_deref(), lain.as_ref()))
     } else {
         let told = write(&mut out, seeds, &outcomes, lain.as_ref());
         told.and_then(|()| faults::write(&mut out, costs.as_deref(), nobody))
@@ -116,6 +114,11 @@ fn write(
     )
 }
 
+/// Which receiver it was differs from shop to shop.
+fn nobody(_: usize) -> String {
+    String::new()
+}
+
 /// A mean with its standard deviation.
 struct Spread {
     mean: f64,
@@ -152,7 +155,7 @@ fn sum(scores: &[Score]) -> Score {
     scores.iter().fold(Score::default(), Score::and)
 }
 
-fn document(outcomes: &[Outcome], costs: Option<Value>, lain: Option<&Still>) -> Value {
+fn document(outcomes: &[Outcome], costs: Option<&[Cost]>, lain: Option<&Still>) -> Value {
     let methods = outcomes.iter().map(|outcome| {
         let shops = SHOPS.iter().zip(&outcome.shops).map(|(layout, score)| {
             let mut document = numbers(score);
@@ -191,7 +194,7 @@ fn document(outcomes: &[Outcome], costs: Option<Value>, lain: Option<&Still>) ->
         "shops": SHOPS.map(|layout| layout.name),
         "walk_seconds": WALK_SECONDS,
         "methods": methods.collect::<Vec<_>>(),
-        "faults": costs,
+        "faults": costs.map(|costs| faults::document(costs, nobody)),
         "still": lain,
     })
 }
