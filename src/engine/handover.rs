@@ -125,7 +125,7 @@ impl Engine {
         self.advance(now);
         let given = self.presence.give_up();
         // Fixtures are not listened to from now on: that is no silence of theirs.
-        self.sensors.forget();
+        self.sensors.rest();
         self.situations.recount(&self.presence, &self.identity);
         let registry = self.identity.registry();
         let named = |(index, visit)| Some((registry.subject(index)?.pseudonym.clone(), visit));

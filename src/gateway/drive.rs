@@ -134,6 +134,11 @@ impl Drive {
         let mut inbox = Vec::with_capacity(TOGETHER);
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        if let Some(board) = &self.board {
+            for (fixture, alerts) in engine.standing_alerts() {
+                board.recall(fixture, &alerts);
+            }
+        }
         self.deliver(&mut engine).await?;
         loop {
             if !self.pair.as_ref().is_some_and(Pair::has_left_over) {
@@ -269,7 +274,7 @@ impl Drive {
 
     /// Hands what the engine made to the outbox; waits while the disk is behind.
     async fn deliver(&mut self, engine: &mut Engine) -> Result<(), OutboxGone> {
-        let (mut records, mut changes) = (Vec::new(), Vec::new());
+        let (mut records, mut changes, mut fixtures) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
             if let (Some(board), What::Sensor { fixture, said, .. }) =
@@ -283,14 +288,18 @@ impl Drive {
             changes.push(change);
         }
         let wall = self.clock.wall();
+        while let Some(change) = engine.poll_fixture() {
+            fixtures.extend(checkpoint::fixture::write(&change, &wall, self.run));
+        }
         if let Some(pair) = &mut self.pair {
             // It is told the other gateway first.
-            pair.partner.keep(self.clock.now(), &wall, records, changes);
+            pair.partner.keep(self.clock.now(), &wall, records, (changes, fixtures));
             pair.tell();
             return self.hand_on().await;
         }
         let mut writes: Vec<Write> = records.into_iter().map(append).collect();
         writes.extend(changes.iter().map(|change| checkpoint::write(change, &wall, self.run)));
+        writes.extend(fixtures);
         self.keep(writes).await
     }
 

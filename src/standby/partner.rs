@@ -347,7 +347,7 @@ impl Partner {
         now: Uptime,
         wall: &WallClock,
         records: Vec<Record>,
-        changes: Vec<Checkpoint>,
+        (changes, fixtures): (Vec<Checkpoint>, Vec<Write>),
     ) {
         let mut change = Change::default();
         let mut writes = Vec::new();
@@ -369,6 +369,7 @@ impl Partner {
             }
             writes.push(write);
         }
+        writes.extend(fixtures);
         if writes.is_empty() {
             return;
         }

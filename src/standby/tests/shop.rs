@@ -422,7 +422,7 @@ impl Shop {
             records.push(Record::of(&situation, alive.run, &wall));
         }
         let changes = std::iter::from_fn(|| alive.engine.poll_checkpoint()).collect();
-        alive.partner.keep(at, &wall, records, changes);
+        alive.partner.keep(at, &wall, records, (changes, Vec::new()));
         while let Some(writes) = alive.partner.poll_writes() {
             let incarnation = self.nodes[which].incarnation;
             let due = self.nodes[which].committed.max(now + self.rng.i64(1..30));
