@@ -52,7 +52,7 @@ impl Engine {
             }
         }
         for (id, record) in states {
-            self.recall(now, id, record);
+            self.recall(now, &id, record);
         }
         for (id, record) in batteries {
             match same_device(self.identity.registry(), &id, record.device) {
@@ -82,24 +82,21 @@ impl Engine {
         all
     }
 
-    fn recall(&mut self, now: Uptime, id: String, record: FixtureRecord) {
+    fn recall(&mut self, now: Uptime, id: &str, record: FixtureRecord) {
         let registry = self.identity.registry();
-        let (zone, over) = match same_device(registry, &id, record.device) {
-            Some((index, fixture)) => {
-                let over = self.sensors.recall(now, (index, fixture), record);
-                if !over.is_empty() {
-                    self.sensors.turned(index);
-                }
-                (fixture.zone.clone(), over)
+        let zone = registry.fixture_named(id).and_then(|(_, fixture)| fixture.zone.clone());
+        let over = if let Some(same) = same_device(registry, id, record.device) {
+            let over = self.sensors.recall(now, same, record);
+            if !over.is_empty() {
+                self.sensors.turned(same.0);
             }
-            None => {
-                let fixture = registry.fixture_named(&id);
-                self.fixtures_gone.insert(id.clone());
-                (fixture.and_then(|(_, fixture)| fixture.zone.clone()), record.alerts)
-            }
+            over
+        } else {
+            self.fixtures_gone.insert(id.to_owned());
+            record.alerts
         };
         for alert in over {
-            self.situations.said(now, id.clone(), zone.clone(), alert.ended(now));
+            self.situations.said(now, id.to_owned(), zone.clone(), alert.ended(now));
         }
     }
 }

@@ -286,10 +286,9 @@ impl Sensors {
     ) -> bool {
         let StandingAlert { rule, condition, quantity, told } = alert;
         if rule == "refused" {
-            let reason = Rejection::from_word(condition);
-            let trust = self.trust.entry(index).or_default();
-            reason.into_iter().for_each(|reason| trust.recall_alarm(now, reason, *told));
-            return reason.is_some();
+            let Some(reason) = Rejection::from_word(condition) else { return false };
+            self.trust.entry(index).or_default().recall_alarm(now, reason, *told);
+            return true;
         }
         if rule == "silent" && *condition == "never_heard" {
             self.unheard.recall(index, *told);
