@@ -442,7 +442,7 @@ impl Engine {
         for index in open {
             self.checkpoint(index);
         }
-        self.sensors.write_all();
+        self.sensors.write_last();
     }
 
     /// When [`Engine::handle_timeout`] should next be called.

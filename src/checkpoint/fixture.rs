@@ -127,6 +127,22 @@ pub fn restore(kept: &[Kept], known: (&Timeline, RunId), now: &WallClock) -> Fix
     fixtures
 }
 
+/// Reads what another gateway has just handed over: `here` tells from its uptimes which uptimes those are
+/// here, whatever either wall clock says.
+pub fn carried(
+    slot: &[u8],
+    value: &[u8],
+    here: impl Fn(Uptime) -> Uptime,
+) -> Option<(String, Remembered)> {
+    let (fixture, is_battery) = name(slot)?;
+    let end = Uptime::from_micros(i64::MAX);
+    let shift_us = |clocks: &Clocks| {
+        let at = clocks.wall().at;
+        here(at).as_micros().saturating_sub(at.as_micros())
+    };
+    Some((fixture.to_owned(), read(is_battery, value, shift_us, end).ok()?))
+}
+
 fn slot(prefix: &str, fixture: &str) -> Vec<u8> {
     [prefix.as_bytes(), fixture.as_bytes()].concat()
 }

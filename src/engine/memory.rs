@@ -43,6 +43,9 @@ impl Engine {
     /// Goes on with what an earlier run has written down of fixtures, in uptimes of this one. That nobody
     /// listened meanwhile is no silence of theirs.
     pub fn handle_remembered(&mut self, now: Uptime, remembered: Vec<(String, Remembered)>) {
+        if remembered.is_empty() {
+            return;
+        }
         let now = self.advance(now);
         let (mut states, mut batteries) = (Vec::new(), Vec::new());
         for (id, remembered) in remembered {
@@ -60,6 +63,21 @@ impl Engine {
                 None => drop(self.fixtures_gone.insert(id)),
             }
         }
+    }
+
+    /// Goes on with what another gateway knows of fixtures; of those that are not the same device here nothing is
+    /// made. Whoever follows this one is to know all of it.
+    pub(super) fn adopt_fixtures(&mut self, now: Uptime, fixtures: Vec<(String, Remembered)>) {
+        let is_here = |(id, remembered): &(String, Remembered)| {
+            let device = match remembered {
+                Remembered::State(record) => record.device,
+                Remembered::Battery(record) => record.device,
+            };
+            same_device(self.identity.registry(), id, device).is_some()
+        };
+        let here = fixtures.into_iter().filter(is_here).collect();
+        self.handle_remembered(now, here);
+        self.sensors.write_all();
     }
 
     /// The alerts that stand, by fixture.

@@ -159,7 +159,7 @@ impl Sensors {
     /// Forgets fixtures that are others from now on.
     pub(super) fn replace(&mut self) {
         let (before, mut unheard) = (self.refused(), std::mem::take(&mut self.unheard));
-        unheard.end();
+        unheard.replace();
         *self = Self { unheard, before, ..Self::default() };
     }
 

@@ -311,7 +311,9 @@ fn a_refusal_that_stood_is_not_told_again_and_is_over_after_ten_quiet_minutes() 
 
 #[test]
 fn the_forecast_of_a_battery_goes_on() {
-    let mut shop = Shop::new(fixture(None));
+    let mut fixture = fixture(None);
+    fixture.report.silent_after = Some(Duration::ZERO);
+    let mut shop = Shop::new(fixture);
     let day = 24 * HOUR;
     for hour in 0..24 * 22 {
         let percent = 60 - u8::try_from(hour / 12).unwrap();

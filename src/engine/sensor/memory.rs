@@ -175,11 +175,16 @@ impl Sensors {
         self.diary.states.insert(index);
     }
 
-    /// Everything is to be written down, unless nothing was listened to.
+    /// Everything is to be written down.
     pub(in crate::engine) fn write_all(&mut self) {
+        self.diary.states.extend(self.fixtures.keys().chain(self.trust.keys()));
+        self.diary.batteries.extend(self.fixtures.keys());
+    }
+
+    /// Everything is to be written down for the last time; nothing has changed if nothing was listened to.
+    pub(in crate::engine) fn write_last(&mut self) {
         if self.unheard.is_listening() {
-            self.diary.states.extend(self.fixtures.keys().chain(self.trust.keys()));
-            self.diary.batteries.extend(self.fixtures.keys());
+            self.write_all();
         }
     }
 
@@ -248,8 +253,8 @@ impl Sensors {
         alerts
     }
 
-    /// Goes on with what an earlier run has written down of a fixture. Returns the alerts for which nobody
-    /// watches any more.
+    /// Goes on with what an earlier run, or another gateway, has written down of a fixture; what stood here is
+    /// not so any more. Returns the alerts for which nobody watches any more.
     pub(in crate::engine) fn recall(
         &mut self,
         now: Uptime,
@@ -257,13 +262,16 @@ impl Sensors {
         record: FixtureRecord,
     ) -> Vec<StandingAlert> {
         let FixtureRecord { alerts, counter, rhythm, .. } = record;
+        let before = self.fixtures.remove(&index);
         if let Some(record) = rhythm {
             let mut known = Known::new(now, &record.receiver);
             known.rhythm = Rhythm::recalled(&record);
+            known.batteries = before.map(|before| before.batteries).unwrap_or_default();
             self.fixtures.insert(index, known);
         }
+        self.unheard.forget(index);
         self.diary.wrote(now, index, counter);
-        if counter.is_some() {
+        if counter.is_some() || self.trust.contains_key(&index) {
             self.trust.entry(index).or_default().recall(now, counter);
         }
         let over = |alert: &StandingAlert| !self.watch_again(now, (index, fixture), alert);

@@ -194,6 +194,14 @@ impl Unheard {
         begins
     }
 
+    /// What was told of a fixture is not so any more.
+    pub(super) fn forget(&mut self, index: FixtureIndex) {
+        self.recalled.remove(&index);
+        if let Some((_, told)) = self.fixtures.as_mut().and_then(|it| it.get_mut(&index)) {
+            *told = None;
+        }
+    }
+
     /// Goes on with what an earlier run has told of a fixture.
     pub(super) fn recall(&mut self, index: FixtureIndex, told: Uptime) {
         self.recalled.insert(index, told);
@@ -213,6 +221,12 @@ impl Unheard {
     /// Whether it is known that a receiver cannot hear.
     pub(super) fn is_deaf(&self, receiver: &ReceiverId) -> bool {
         self.deaf.contains(receiver)
+    }
+
+    /// The fixtures are others from now on.
+    pub(super) fn replace(&mut self) {
+        self.fixtures = None;
+        self.recalled.clear();
     }
 
     /// Nothing is listened to any more; what was told stands.

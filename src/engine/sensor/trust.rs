@@ -281,10 +281,13 @@ impl Trust {
         standings.filter_map(|(reason, standing)| Some((*reason, standing.alerted?)))
     }
 
-    /// Goes on from the counter of an earlier run. For how long there was nothing newer while nobody
-    /// listened nobody knows, so that time does not count.
+    /// Goes on from the counter of an earlier run, without an alarm. For how long there was nothing newer while
+    /// nobody listened nobody knows, so that time does not count.
     pub(super) fn recall(&mut self, now: Uptime, counter: Option<u32>) {
-        self.newest = counter.map(|counter| Newest { counter, at: now, readings: None });
+        self.standings.clear();
+        if let Some(counter) = counter {
+            self.newest = Some(Newest { counter, at: now, readings: None });
+        }
     }
 
     /// Goes on with an alarm that an earlier run told; as if its reason had just been there.
