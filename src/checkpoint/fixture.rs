@@ -412,6 +412,22 @@ mod tests {
     }
 
     #[test]
+    fn whatever_is_on_the_disk_is_read_or_refused() {
+        let then = wall(s(1000), NOW, ClockQuality::Synced);
+        for remembered in [Remembered::State(state()), Remembered::Battery(battery(9))] {
+            let mut kept = kept(remembered, &then);
+            for place in 0..kept[0].value.len() {
+                for bit in 0..8 {
+                    kept[0].value[place] ^= 1 << bit;
+                    let Fixtures { remembered, later, damaged } = found(&kept, &then);
+                    assert_eq!(remembered.len() + later + damaged.len(), 1, "{place} {bit}");
+                    kept[0].value[place] ^= 1 << bit;
+                }
+            }
+        }
+    }
+
+    #[test]
     fn an_alert_of_a_word_that_this_version_does_not_know_is_left_out() {
         let stored = StoredAlert {
             rule: "x".to_owned(),

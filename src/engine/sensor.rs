@@ -254,7 +254,8 @@ impl Sensors {
     /// A receiver hears again: the silence of what it heard counts from now on.
     pub(super) fn hears(&mut self, now: Uptime, receiver: &ReceiverId) {
         let mut again = self.unheard.hears(now, receiver);
-        for known in self.fixtures.values_mut() {
+        let listens = self.unheard.is_listening();
+        for known in self.fixtures.values_mut().filter(|_| listens) {
             if known.receiver == *receiver && known.rhythm.paused {
                 known.rhythm.resume(now);
                 again = true;

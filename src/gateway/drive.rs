@@ -97,6 +97,8 @@ pub(super) struct Drive {
     pub(super) pair: Option<Pair>,
     /// Where the latest of every fixture is shown, if anybody looks.
     pub(super) board: Option<Board>,
+    /// It made events when it last looked.
+    pub(super) acted: bool,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
 }
@@ -134,11 +136,6 @@ impl Drive {
         let mut inbox = Vec::with_capacity(TOGETHER);
         let mut ticks = interval_at(self.instant(self.clock.now() + TICK), TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        if let Some(board) = &self.board {
-            for (fixture, alerts) in engine.standing_alerts() {
-                board.recall(fixture, &alerts);
-            }
-        }
         self.deliver(&mut engine).await?;
         loop {
             if !self.pair.as_ref().is_some_and(Pair::has_left_over) {
@@ -274,6 +271,7 @@ impl Drive {
 
     /// Hands what the engine made to the outbox; waits while the disk is behind.
     async fn deliver(&mut self, engine: &mut Engine) -> Result<(), OutboxGone> {
+        self.recall(engine);
         let (mut records, mut changes, mut fixtures) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
@@ -301,6 +299,17 @@ impl Drive {
         writes.extend(changes.iter().map(|change| checkpoint::write(change, &wall, self.run)));
         writes.extend(fixtures);
         self.keep(writes).await
+    }
+
+    /// As it begins to make events: shows the alerts that stand since before.
+    fn recall(&mut self, engine: &Engine) {
+        let acts = self.pair.as_ref().is_none_or(|pair| pair.partner.is_acting());
+        let acted = std::mem::replace(&mut self.acted, acts);
+        if let Some(board) = self.board.as_ref().filter(|_| acts && !acted) {
+            for (fixture, alerts) in engine.standing_alerts() {
+                board.recall(fixture, &alerts);
+            }
+        }
     }
 
     /// Hands what the other gateway has, or nobody waits for, to the outbox.
@@ -413,8 +422,8 @@ const fn advice(rejection: Rejection) -> &'static str {
         }
         Rejection::Truncated => "it is cut off; look at the sensor, and at who else is near",
         Rejection::Replayed => {
-            "its counter does not grow: somebody repeats what it sent, or it began anew; if it did, start \
-             the gateway again"
+            "its counter does not grow: somebody repeats what it sent, or it began anew; if it did, give the \
+             fixture another `id`, or start once without it"
         }
         Rejection::Plain => {
             "it is not encrypted although there is a key; encrypt at the sensor, or take the key out"

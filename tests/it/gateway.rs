@@ -148,6 +148,9 @@ async fn a_restart_goes_on_with_an_alert_and_clears_it_when_it_is_over() {
     }
     let kinds = subscriber.messages();
     let kinds: Vec<&str> = kinds.iter().map(|it| it.topic.rsplit('/').next().unwrap()).collect();
+    let over: Value = serde_json::from_str(&subscriber.messages()[12].payload).unwrap();
+    let (what, value) = (&over["data"]["quantity"], &over["data"]["value"]);
+    assert_eq!((what.as_str(), value.is_null()), (Some("temperature_c"), true));
     assert_eq!(kinds[8..], ["started", "measured", "alerted", "started", "cleared", "started"]);
 }
 

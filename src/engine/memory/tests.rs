@@ -88,15 +88,12 @@ impl Shop {
     fn keep(&mut self) {
         while let Some(FixtureCheckpoint { fixture, remembered }) = self.engine.poll_fixture() {
             self.writes += 1;
-            match remembered {
-                Some(Remembered::Battery(_)) => {
-                    drop(self.kept.insert((fixture, true), remembered.unwrap()))
-                }
-                Some(Remembered::State(_)) => {
-                    drop(self.kept.insert((fixture, false), remembered.unwrap()))
-                }
-                None => self.kept.retain(|(id, _), _| *id != fixture),
-            }
+            let Some(remembered) = remembered else {
+                self.kept.retain(|(id, _), _| *id != fixture);
+                continue;
+            };
+            let is_battery = matches!(remembered, Remembered::Battery(_));
+            self.kept.insert((fixture, is_battery), remembered);
         }
     }
 
@@ -395,6 +392,22 @@ fn while_the_receiver_that_heard_it_is_deaf_after_the_start_nothing_is_made_of_s
     assert_eq!(shop.said(), [""; 0]);
     shop.engine.handle_radio(s(HOUR), &ReceiverId::new("local"), RadioState::Hearing);
     shop.wait(HOUR + 240);
+    assert_eq!(shop.said(), ["silent since 0"]);
+}
+
+#[test]
+fn nothing_is_made_of_silence_while_another_gateway_makes_the_events() {
+    let mut shop = Shop::new(of_interval(60));
+    shop.hear(0, &told(4, 80));
+    shop.engine.give_up(s(10));
+    let radio = ReceiverId::new("local");
+    let cause = DeafCause::Silence;
+    shop.engine.handle_radio(s(100), &radio, RadioState::Deaf { since: s(90), cause });
+    shop.engine.handle_radio(s(200), &radio, RadioState::Hearing);
+    shop.wait(2 * HOUR);
+    assert_eq!(shop.said(), [""; 0]);
+    shop.hear_others(2 * HOUR);
+    shop.wait(2 * HOUR + 240);
     assert_eq!(shop.said(), ["silent since 0"]);
 }
 
