@@ -290,14 +290,12 @@ fn play(seed: u64, hours: u32, stops: &[Range]) -> (Vec<Fridge>, Told, Disk) {
         } else if now == deaf.end / 10 * 10 + 10 {
             engine.handle_radio(s(now), &local, RadioState::Hearing);
         }
-        let off = stops.iter().position(|off| off.contains(&now));
-        if let Some(place) = off.filter(|place| stops[*place].start == now) {
-            // Every other time it stops in good order; else the power is cut.
-            if place % 2 == 0 {
-                engine.handle_stop(s(now));
-                told.take(&mut engine);
-                disk.take(now, &mut engine);
-            }
+        let off = stops.iter().any(|off| off.contains(&now));
+        // Every other time it stops in good order; else the power is cut.
+        if stops.iter().step_by(2).any(|off| off.start == now) {
+            engine.handle_stop(s(now));
+            told.take(&mut engine);
+            disk.take(now, &mut engine);
         }
         if stops.iter().any(|off| off.end == now) {
             engine = self::engine();
@@ -305,9 +303,7 @@ fn play(seed: u64, hours: u32, stops: &[Range]) -> (Vec<Fridge>, Told, Disk) {
             disk.restore(now, &mut engine);
             engine.handle_radio(s(now), &local, RadioState::Hearing);
         }
-        while off.is_none()
-            && let Some(due) = engine.poll_timeout().filter(|due| *due <= s(now))
-        {
+        while !off && let Some(due) = engine.poll_timeout().filter(|due| *due <= s(now)) {
             engine.handle_timeout(due);
         }
         for (n, fridge) in (0..).zip(&mut fridges) {
@@ -315,7 +311,7 @@ fn play(seed: u64, hours: u32, stops: &[Range]) -> (Vec<Fridge>, Told, Disk) {
             let turn = (now + u32::from(n) * 10) % INTERVAL_S == 0;
             let door = fridge.is_open(now) != fridge.sent_door;
             let lost = rng.f64() < 0.2 && !door;
-            if !(turn || door) || lost || deaf.contains(&now) || off.is_some() {
+            if !(turn || door) || lost || deaf.contains(&now) || off {
                 continue;
             }
             if fridge.dies.is_some_and(|at| now >= at) {
