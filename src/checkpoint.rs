@@ -4,6 +4,8 @@
 //! with every run, with a reading of both clocks of the run that wrote them: wall time may have
 //! been wrong. The slot's name is the subject's pseudonym.
 
+pub mod fixture;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -142,11 +144,8 @@ pub fn restore(
     resumed_within: Duration,
 ) -> Option<Restored> {
     let (subject, open) = decode(slot, value)?;
-    let Clocks { run, uptime_us, unix_ms, synced } = open.clocks;
-    let run = RunId(run);
-    let quality = if synced { ClockQuality::Synced } else { ClockQuality::Unsynced };
-    let (at, unix) = (Uptime::from_micros(uptime_us), UnixTime::from_millis(unix_ms));
-    let wall = WallClock { at, unix, quality };
+    let (run, wall) = (RunId(open.clocks.run), open.clocks.wall());
+    let synced = wall.quality == ClockQuality::Synced;
     let theirs = |ms: i64| wall.uptime_of(UnixTime::from_millis(ms));
     if timeline.uptime_here(run, Uptime::ZERO).is_some() {
         let here = |ms: i64| timeline.uptime_here(run, theirs(ms)).unwrap_or_default().min(now.at);
@@ -217,6 +216,25 @@ fn encode(visit: &VisitRecord, wall: &WallClock, run: RunId) -> Vec<u8> {
     }
 }
 
+impl Clocks {
+    fn of(wall: &WallClock, run: RunId) -> Self {
+        Self {
+            run: run.0,
+            uptime_us: wall.at.as_micros(),
+            unix_ms: wall.unix.as_millis(),
+            synced: wall.quality == ClockQuality::Synced,
+        }
+    }
+
+    fn wall(&self) -> WallClock {
+        WallClock {
+            at: Uptime::from_micros(self.uptime_us),
+            unix: UnixTime::from_millis(self.unix_ms),
+            quality: if self.synced { ClockQuality::Synced } else { ClockQuality::Unsynced },
+        }
+    }
+}
+
 impl Earlier {
     /// When something happened that lies at this uptime here.
     pub fn told(&self, at: Uptime) -> Told {
@@ -251,12 +269,7 @@ impl OpenVisit {
             mean_rssi: visit.quality.mean_rssi,
             longest_gap_ms: millis(visit.quality.longest_gap),
             wide_window: visit.quality.wide_window,
-            clocks: Clocks {
-                run: run.0,
-                uptime_us: wall.at.as_micros(),
-                unix_ms: wall.unix.as_millis(),
-                synced: wall.quality == ClockQuality::Synced,
-            },
+            clocks: Clocks::of(wall, run),
             left: match visit.left {
                 None => Left::Not,
                 Some(ExitReason::Faded) => Left::Faded,

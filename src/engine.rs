@@ -2,8 +2,8 @@
 //!
 //! Nothing here reads a clock, touches a socket or a file, spawns a task, or draws a random number;
 //! `tests/it/tidy.rs` holds that line. The protocol for driving it is quinn-proto's: call a
-//! `handle_*` method, then drain [`Engine::poll_event`] and [`Engine::poll_checkpoint`], then sleep
-//! until [`Engine::poll_timeout`].
+//! `handle_*` method, then drain [`Engine::poll_event`], [`Engine::poll_checkpoint`] and
+//! [`Engine::poll_fixture`], then sleep until [`Engine::poll_timeout`].
 
 mod advertisement;
 pub use advertisement::{
@@ -25,12 +25,15 @@ pub use handover::{Overheard, Takeover};
 
 mod identity;
 pub use identity::{
-    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, EPOCH_SECONDS, Enrolment,
+    AddressSeed, AmbiguousRegistry, Consent, ConsentLedger, DeviceMark, EPOCH_SECONDS, Enrolment,
     EnrolmentReport, Fixture, FixtureIdentifier, FixtureIndex, Grant, Hangs, Identifier, Identity,
     IdentitySettings, Key, MemberKey, Pseudonym, Purpose, Purposes, Recognition, Refusal, Registry,
     RegistryBuilder, ReportPolicy, Resolution, RollingForm, Standing, Subject, SubjectIndex,
     SubjectKind, Tenant, ephemeral_id,
 };
+
+mod memory;
+pub use memory::FixtureCheckpoint;
 
 pub mod place;
 
@@ -48,7 +51,8 @@ pub use relayed::{LONGEST_FIXTURE_DATA, Relayed, Spotted, Whose};
 
 mod sensor;
 pub use sensor::{
-    Alarm, AlertRule, Condition, FixtureTally, Readings, Rejection, Rejections, Said,
+    Alarm, AlertRule, BatteryDays, BatteryRecord, Condition, FixtureRecord, FixtureTally, Readings,
+    Rejection, Rejections, Remembered, RhythmRecord, Said, StandingAlert,
 };
 
 mod situation;
@@ -133,6 +137,8 @@ pub struct Engine {
     situations: SituationRoom,
     footfall: Option<Footfall>,
     checkpoints: VecDeque<Checkpoint>,
+    /// Of which nothing is to be remembered any more.
+    fixtures_gone: BTreeSet<String>,
     wall: WallClock,
     now: Uptime,
     counts: Counts,
@@ -154,6 +160,7 @@ impl Engine {
             situations: SituationRoom::default(),
             footfall: None,
             checkpoints: VecDeque::new(),
+            fixtures_gone: BTreeSet::new(),
             wall: WallClock::default(),
             now: Uptime::from_micros(i64::MIN),
             counts: Counts::default(),
@@ -347,9 +354,11 @@ impl Engine {
         // Fixtures are the configuration's, so they hardly ever change with who is enrolled.
         let other_fixtures =
             before.len() != now_there.len() || !before.iter().zip(now_there).all(same);
+        let remembered = if other_fixtures { self.remember_fixtures() } else { Vec::new() };
         self.identity.replace(registry);
         if other_fixtures {
             self.sensors.replace();
+            self.handle_remembered(now, remembered);
             self.products.clear();
             self.presence.forget_beacons();
         }
@@ -422,7 +431,7 @@ impl Engine {
         self.settle();
     }
 
-    /// The gateway is about to stop: what is known of every open visit should be remembered, and
+    /// The gateway is about to stop: what is known of every open visit and of fixtures should be remembered, and
     /// what was counted of everybody is told, because it cannot be.
     pub fn handle_stop(&mut self, now: Uptime) {
         let now = self.advance(now);
@@ -433,6 +442,7 @@ impl Engine {
         for index in open {
             self.checkpoint(index);
         }
+        self.sensors.write_last();
     }
 
     /// When [`Engine::handle_timeout`] should next be called.

@@ -341,6 +341,7 @@ pub async fn run_with(
         spotter,
         pair,
         board,
+        acted: false,
         appended: 0,
     };
     rooms.spawn(async move { RoomEnd::Engine(drive.run(engine, records).await) });

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::engine::{
-    self, Alarm, Said,
+    self, Alarm, Said, StandingAlert,
     frame::{Quantity, sensor::families},
 };
 
@@ -58,6 +58,17 @@ impl Board {
         self.0.send_modify(|latest| {
             let told = latest.entry(fixture.to_owned()).or_default();
             Arc::make_mut(told).take(said, product);
+        });
+    }
+
+    /// Alerts of an earlier run stand about a fixture, which was not heard yet.
+    pub fn recall(&self, fixture: &str, alerts: &[StandingAlert]) {
+        self.0.send_modify(|latest| {
+            let told = Arc::make_mut(latest.entry(fixture.to_owned()).or_default());
+            told.silent = true;
+            for alert in alerts.iter().filter(|alert| alert.rule != SILENT) {
+                told.alerts.entry(alert.rule.clone()).or_default().insert(alert.quantity);
+            }
         });
     }
 }
@@ -120,6 +131,25 @@ mod tests {
             since: Uptime::ZERO,
             days_left: None,
         }
+    }
+
+    #[test]
+    fn an_alert_of_an_earlier_run_stands_from_the_start_of_a_fixture_that_is_yet_to_be_heard() {
+        let (board, receiver) = Board::new();
+        let standing = |rule: &str, quantity| StandingAlert {
+            rule: rule.to_owned(),
+            condition: "above",
+            quantity,
+            told: Uptime::ZERO,
+        };
+        let warm = Some((Quantity::TemperatureC, 0));
+        board.recall("fridge", &[standing("warm", warm), standing("silent", None)]);
+        let told = || Told::clone(&receiver.borrow()["fridge"]);
+        assert_eq!(told().alerts, [("warm".to_owned(), [warm].into())].into());
+        assert!(told().silent);
+        let cleared = Said::Cleared { alarm: alarm("warm", warm), lasted: Duration::ZERO };
+        board.note("fridge", &cleared, None);
+        assert!(told().alerts["warm"].is_empty() && !told().silent);
     }
 
     #[test]

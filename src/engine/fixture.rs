@@ -6,7 +6,7 @@
 use super::{
     DeviceAddress, Engine, FixtureIndex, FixtureTally, ReceiverId, Rssi, Uptime, forget,
     frame::{self, Frames, Undecoded},
-    sensor::{Belief, News, Told},
+    sensor::{Belief, News, Said, Told},
 };
 
 /// What a fixture sent.
@@ -74,6 +74,9 @@ impl Engine {
     pub(super) fn tell_of_sensors(&mut self, news: Vec<News>) {
         for (at, index, said) in news {
             if let Some(fixture) = self.identity.registry().fixture(index) {
+                if matches!(said, Said::Alerted(_) | Said::Cleared { .. } | Said::Silent { .. }) {
+                    self.sensors.turned(index);
+                }
                 self.situations.said(at, fixture.id.clone(), fixture.zone.clone(), said);
             }
         }

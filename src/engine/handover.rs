@@ -1,14 +1,14 @@
 //! What an engine does that stands by for another: it resolves and makes nothing, and one day goes on with the
 //! other's visits.
 //!
-//! In: open visits of another gateway, in uptimes of this one, and what was heard and resolved since they were
+//! In: open visits and what is remembered of fixtures of another gateway, in uptimes of this one, and what was heard and resolved since they were
 //! told; out: situations, as if this engine had made the visits from the start. Promises that whoever
 //! is not enrolled here, or has no live consent, is nobody; that what was heard is dated to when it was heard;
 //! and that a visit is given up without an event.
 
 use super::{
-    Checkpoint, Engine, Pseudonym, ReceiverId, Relayed, Sent, Sighting, Spotted, Uptime,
-    VisitRecord, Whose, frame,
+    Checkpoint, Engine, Pseudonym, ReceiverId, Relayed, Remembered, Sent, Sighting, Spotted,
+    Uptime, VisitRecord, Whose, frame,
 };
 
 /// A sighting that was resolved while this engine made nothing of it.
@@ -27,6 +27,8 @@ pub struct Takeover {
     pub since: Uptime,
     /// Open visits to go on with; those too long ago end, as after a restart.
     pub open: Vec<(Pseudonym, VisitRecord)>,
+    /// What is remembered of fixtures there.
+    pub fixtures: Vec<(String, Remembered)>,
     /// What was heard since, in the order of time.
     pub heard: Vec<Overheard>,
 }
@@ -72,6 +74,7 @@ impl Engine {
         }
         self.situations.recount(&self.presence, &self.identity);
         self.settle();
+        self.adopt_fixtures(now, takeover.fixtures);
         for Overheard { receiver, spotted } in takeover.heard {
             let at = spotted.heard.min(now);
             self.presence.heard(at, &receiver);
@@ -125,7 +128,7 @@ impl Engine {
         self.advance(now);
         let given = self.presence.give_up();
         // Fixtures are not listened to from now on: that is no silence of theirs.
-        self.sensors.forget();
+        self.sensors.rest();
         self.situations.recount(&self.presence, &self.identity);
         let registry = self.identity.registry();
         let named = |(index, visit)| Some((registry.subject(index)?.pseudonym.clone(), visit));

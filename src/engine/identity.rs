@@ -19,9 +19,9 @@ pub use consent::{Consent, ConsentLedger, Grant, Purpose, Purposes, Standing};
 pub use eid::ephemeral_id;
 pub use irk::AddressSeed;
 pub use registry::{
-    AmbiguousRegistry, Enrolment, EnrolmentReport, Fixture, FixtureIdentifier, FixtureIndex, Hangs,
-    Identifier, Refusal, Registry, RegistryBuilder, ReportPolicy, Subject, SubjectIndex,
-    SubjectKind,
+    AmbiguousRegistry, DeviceMark, Enrolment, EnrolmentReport, Fixture, FixtureIdentifier,
+    FixtureIndex, Hangs, Identifier, Refusal, Registry, RegistryBuilder, ReportPolicy, Subject,
+    SubjectIndex, SubjectKind,
 };
 pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 

@@ -97,6 +97,8 @@ pub(super) struct Drive {
     pub(super) pair: Option<Pair>,
     /// Where the latest of every fixture is shown, if anybody looks.
     pub(super) board: Option<Board>,
+    /// It made events when it last looked.
+    pub(super) acted: bool,
     /// Records handed to the outbox so far.
     pub(super) appended: u64,
 }
@@ -269,7 +271,8 @@ impl Drive {
 
     /// Hands what the engine made to the outbox; waits while the disk is behind.
     async fn deliver(&mut self, engine: &mut Engine) -> Result<(), OutboxGone> {
-        let (mut records, mut changes) = (Vec::new(), Vec::new());
+        self.recall(engine);
+        let (mut records, mut changes, mut fixtures) = (Vec::new(), Vec::new(), Vec::new());
         while let Some(situation) = engine.poll_event() {
             tell(&situation);
             if let (Some(board), What::Sensor { fixture, said, .. }) =
@@ -283,15 +286,30 @@ impl Drive {
             changes.push(change);
         }
         let wall = self.clock.wall();
+        while let Some(change) = engine.poll_fixture() {
+            fixtures.extend(checkpoint::fixture::write(&change, &wall, self.run));
+        }
         if let Some(pair) = &mut self.pair {
             // It is told the other gateway first.
-            pair.partner.keep(self.clock.now(), &wall, records, changes);
+            pair.partner.keep(self.clock.now(), &wall, records, (changes, fixtures));
             pair.tell();
             return self.hand_on().await;
         }
         let mut writes: Vec<Write> = records.into_iter().map(append).collect();
         writes.extend(changes.iter().map(|change| checkpoint::write(change, &wall, self.run)));
+        writes.extend(fixtures);
         self.keep(writes).await
+    }
+
+    /// As it begins to make events: shows the alerts that stand since before.
+    fn recall(&mut self, engine: &Engine) {
+        let acts = self.pair.as_ref().is_none_or(|pair| pair.partner.is_acting());
+        let acted = std::mem::replace(&mut self.acted, acts);
+        if let Some(board) = self.board.as_ref().filter(|_| acts && !acted) {
+            for (fixture, alerts) in engine.standing_alerts() {
+                board.recall(fixture, &alerts);
+            }
+        }
     }
 
     /// Hands what the other gateway has, or nobody waits for, to the outbox.
@@ -404,8 +422,8 @@ const fn advice(rejection: Rejection) -> &'static str {
         }
         Rejection::Truncated => "it is cut off; look at the sensor, and at who else is near",
         Rejection::Replayed => {
-            "its counter does not grow: somebody repeats what it sent, or it began anew; if it did, start \
-             the gateway again"
+            "its counter does not grow: somebody repeats what it sent, or it began anew; if it did, give the \
+             fixture another `id`, or start once without it"
         }
         Rejection::Plain => {
             "it is not encrypted although there is a key; encrypt at the sensor, or take the key out"

@@ -19,7 +19,7 @@ use super::{
     with_footfall,
 };
 use crate::{
-    checkpoint::{self, Restored},
+    checkpoint::{self, Restored, fixture::Fixtures},
     clock::Clock,
     command::{self, Command},
     discovery::{self, Discovery, DiscoveryCounters},
@@ -122,7 +122,8 @@ impl House {
         let next_visit = VisitId { epoch: self.opening.epoch, run: self.first_sequence, number: 1 };
         let identity = identity(&self.settings, registry);
         let mut presence = self.settings.presence();
-        if self.settings.gateway.role == Role::Receiver {
+        let is_receiver = self.settings.gateway.role == Role::Receiver;
+        if is_receiver {
             // It makes no visits, so what it had open when it was no receiver is over.
             presence.resume_within = Duration::ZERO;
         }
@@ -131,6 +132,9 @@ impl House {
         engine.handle_clock(self.wall);
         let visits = restored.into_iter().map(|Restored { subject, visit, .. }| (subject, visit));
         engine.handle_restored(self.clock.now(), visits.collect());
+        if !is_receiver {
+            engine.handle_remembered(self.clock.now(), self.remembered().remembered);
+        }
         engine
     }
 
@@ -143,6 +147,12 @@ impl House {
             checkpoint::restore(&kept.slot, &kept.value, known, &self.wall, within)
         })
         .collect()
+    }
+
+    /// What is remembered of fixtures.
+    pub(super) fn remembered(&self) -> Fixtures {
+        let known = (&self.timeline, self.run);
+        checkpoint::fixture::restore(&self.opening.kept, known, &self.wall)
     }
 
     /// What the gateway says first.

@@ -9,11 +9,11 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{GatewayError, house::House, registrar::Cause};
 use crate::{
-    checkpoint,
+    checkpoint::{self, fixture::Fixtures},
     outbox::{
         Erased, Judge, OutboxError, Tag, Verdict, Write,
         record::{Body, Receipt, Record},
@@ -37,6 +37,7 @@ pub(super) async fn sweep(
     writes: &mpsc::Sender<Write>,
 ) -> Result<Vec<Record>, GatewayError> {
     forget_visits(house, writes).await?;
+    forget_damaged(house, writes).await?;
     let tally = Tally::default();
     let erased = erase(writes, None, counting(house, Arc::clone(&tally))?).await?;
     if erased.erased + erased.narrowed > 0 {
@@ -70,6 +71,20 @@ async fn forget_visits(house: &House, writes: &mpsc::Sender<Write>) -> Result<()
     if !gone.is_empty() {
         // Their records are counted by the sweep; this owes the scrub.
         erase(writes, Some(gone), Judge::new(|_| Verdict::Keep)).await?;
+    }
+    Ok(())
+}
+
+/// What makes no sense of fixtures is not kept for the next start; what is of a later version is.
+async fn forget_damaged(house: &House, writes: &mpsc::Sender<Write>) -> Result<(), GatewayError> {
+    let Fixtures { later, damaged, .. } = house.remembered();
+    if later > 0 || !damaged.is_empty() {
+        let damaged = damaged.len();
+        let what = "What is remembered of some fixtures is of a later version, or damaged; it is learned anew.";
+        warn!(later, damaged, "{what}");
+    }
+    for slot in damaged {
+        writes.send(Write::Keep { slot, value: None }).await.map_err(|_| OutboxError::Died)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::form::{Key, Message};
 use crate::{
     checkpoint,
-    engine::{ClockQuality, Pseudonym, Uptime, VisitRecord, WallClock},
+    engine::{ClockQuality, Pseudonym, Remembered, Uptime, VisitRecord, WallClock},
     outbox::record::{Body, Change, Record, RunId},
     relay::Run,
     timeline::Told,
@@ -48,6 +48,8 @@ pub(super) struct Ours {
 pub(super) struct Pages {
     pub(super) visits: BTreeMap<Pseudonym, (Key, VisitRecord)>,
     pub(super) closed: VecDeque<Key>,
+    /// What is remembered of fixtures, by slot.
+    pub(super) fixtures: BTreeMap<Vec<u8>, (String, Remembered)>,
     /// Numbered, in order, dated by this gateway's clocks.
     pub(super) records: VecDeque<(u64, Record)>,
 }
@@ -297,6 +299,16 @@ impl Pages {
             let key = ours.key(&visit);
             let before = self.visits.insert(name, (key.clone(), visit));
             self.close(before.map(|(before, _)| before).filter(|before| *before != key));
+        }
+        for (slot, value) in &message.fixtures {
+            let Some(value) = value else {
+                self.fixtures.remove(slot);
+                continue;
+            };
+            match checkpoint::fixture::carried(slot, value, &here) {
+                Some(it) => drop(self.fixtures.insert(slot.clone(), it)),
+                None => unread += 1,
+            }
         }
         for (subject, at_us) in &message.seen {
             let at = here(Uptime::from_micros(*at_us));

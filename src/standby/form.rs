@@ -1,7 +1,7 @@
 //! How a message between two gateways looks: what one tells in, sealed bytes out, and back.
 //!
 //! Sealed as `seal.rs` says (XChaCha20-Poly1305, draft-irtf-cfrg-xchacha-03), for the *bond* as its place: a
-//! label and the topic, which has tenant, store and the sender's name. Inside is one byte, the form (1), and
+//! label and the topic, which has tenant, store and the sender's name. Inside is one byte, the form (2), and
 //! a stamp and a message in postcard's encoding (postcard wire format 1.0), with nothing behind.
 //!
 //! Pure and total: any bytes are read, or refused for a reason that repeats nothing of them.
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    outbox::record::MAX_BYTES,
+    outbox::{MAX_SLOT, record::MAX_BYTES},
     relay::Run,
     seal::{SealError, Sealer},
     uplink::{Topic, Topics},
@@ -26,7 +26,7 @@ pub const LARGEST: usize = 64 * 1024;
 const LONGEST_NAME: usize = 256;
 
 /// The form described above.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// What a message is sealed for, before the topic.
 const LABEL: &[u8] = b"beacon-gateway handover 1\0";
@@ -88,6 +88,8 @@ pub struct Message {
     pub delivered: u64,
     /// Visits that the receiver of this may have begun, and that are over.
     pub closed: Vec<Key>,
+    /// What is remembered of fixtures, by the slot of each, as it is kept; without a value, nothing any more.
+    pub fixtures: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 /// Why a message cannot be read.
@@ -131,9 +133,11 @@ impl Bond {
 // === impl Message ===
 
 impl Message {
-    /// Whether it says anything about visits.
+    /// Whether it says anything about visits or fixtures.
     pub fn has_content(&self) -> bool {
-        self.base || self.whole || !(self.visits.is_empty() && self.records.is_empty())
+        let is_empty =
+            self.visits.is_empty() && self.records.is_empty() && self.fixtures.is_empty();
+        self.base || self.whole || !is_empty
     }
 
     /// The sender's start.
@@ -174,6 +178,9 @@ impl Message {
             && self.seen.iter().all(|(subject, _)| name(subject))
             && self.records.iter().all(|(_, record)| value(record))
             && self.closed.iter().all(|key| name(&key.gateway))
+            && self.fixtures.iter().all(|(slot, record)| {
+                (1..=MAX_SLOT).contains(&slot.len()) && record.iter().all(value)
+            })
     }
 }
 
@@ -215,6 +222,7 @@ mod tests {
             seen: vec![("someone".to_owned(), -7)],
             records: vec![(1, vec![3])],
             closed: vec![Key { gateway: "gw2".to_owned(), visit: (1, 2, 3) }],
+            fixtures: vec![(b"fixture/x".to_vec(), Some(vec![4])), (b"fixture/y".to_vec(), None)],
             ..Message::default()
         }
     }

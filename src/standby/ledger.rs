@@ -23,6 +23,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     visits: BTreeMap<Pseudonym, Kept>,
+    /// What is remembered of fixtures, by slot.
+    fixtures: BTreeMap<Vec<u8>, Vec<u8>>,
     records: VecDeque<Unsent>,
     number: u64,
     delivered: u64,
@@ -45,11 +47,13 @@ type Kept = (Key, Vec<u8>);
 pub(super) struct Change {
     pub(super) visits: Vec<(Pseudonym, Option<Kept>)>,
     pub(super) records: Vec<Vec<u8>>,
+    /// What is remembered of fixtures, by slot.
+    pub(super) fixtures: Vec<(Vec<u8>, Option<Vec<u8>>)>,
 }
 
 impl Change {
     pub(super) fn is_empty(&self) -> bool {
-        self.visits.is_empty() && self.records.is_empty()
+        self.visits.is_empty() && self.records.is_empty() && self.fixtures.is_empty()
     }
 }
 
@@ -73,6 +77,13 @@ impl Ledger {
                 None => drop(self.visits.remove(&subject)),
             }
         }
+        for (slot, record) in change.fixtures {
+            parts.fixture(&slot, record.as_ref());
+            match record {
+                Some(record) => drop(self.fixtures.insert(slot, record)),
+                None => drop(self.fixtures.remove(&slot)),
+            }
+        }
         parts.into()
     }
 
@@ -93,6 +104,9 @@ impl Ledger {
         let mut parts = Parts::default();
         for (subject, (_, value)) in &self.visits {
             parts.visit(subject, Some(value));
+        }
+        for (slot, record) in &self.fixtures {
+            parts.fixture(slot, Some(record));
         }
         for unsent in &self.records {
             parts.record(unsent.number, &unsent.bytes);
@@ -126,6 +140,7 @@ impl Ledger {
     /// Forgets everything, as the other one goes on. Numbers go on, too.
     pub(super) fn clear(&mut self) {
         self.visits.clear();
+        self.fixtures.clear();
         self.records.clear();
         self.known.clear();
         self.delivered = self.number;
@@ -144,6 +159,11 @@ impl Parts {
         let name = subject.as_str().to_owned();
         let room = name.len() + value.map_or(0, Vec::len) + 8;
         self.part(room).visits.push((name, value.cloned()));
+    }
+
+    fn fixture(&mut self, slot: &[u8], record: Option<&Vec<u8>>) {
+        let room = slot.len() + record.map_or(0, Vec::len) + 8;
+        self.part(room).fixtures.push((slot.to_vec(), record.cloned()));
     }
 
     fn record(&mut self, number: u64, bytes: &[u8]) {
@@ -195,6 +215,7 @@ mod tests {
         Change {
             visits: vec![(subject, Some((key(number), vec![1; bytes])))],
             records: vec![vec![2; bytes]],
+            fixtures: vec![(b"fixture/x".to_vec(), Some(vec![3; bytes]))],
         }
     }
 
@@ -211,6 +232,7 @@ mod tests {
         assert_eq!((marks[0], marks[marks.len() - 1]), ((true, false), (false, true)));
         assert!(marks[1..marks.len() - 1].iter().all(|it| *it == (false, false)));
         assert_eq!(picture.iter().map(|it| it.visits.len()).sum::<usize>(), 100);
+        assert_eq!(picture.iter().map(|it| it.fixtures.len()).sum::<usize>(), 1, "of one fixture");
         assert_eq!(picture.iter().map(|it| it.records.len()).sum::<usize>(), 100);
         let largest = picture.iter().map(|it| postcard::to_stdvec(it).unwrap().len()).max();
         assert!(largest < Some(LARGEST / 4), "{largest:?}");

@@ -347,7 +347,7 @@ impl Partner {
         now: Uptime,
         wall: &WallClock,
         records: Vec<Record>,
-        changes: Vec<Checkpoint>,
+        (changes, fixtures): (Vec<Checkpoint>, Vec<Write>),
     ) {
         let mut change = Change::default();
         let mut writes = Vec::new();
@@ -366,6 +366,12 @@ impl Partner {
             let key = checkpoint.visit.as_ref().map(|visit| self.ours.key(visit));
             if let Write::Keep { value, .. } = &write {
                 change.visits.push((checkpoint.subject, key.zip(value.clone())));
+            }
+            writes.push(write);
+        }
+        for write in fixtures {
+            if let Write::Keep { slot, value } = &write {
+                change.fixtures.push((slot.clone(), value.clone()));
             }
             writes.push(write);
         }
@@ -459,12 +465,14 @@ impl Partner {
     /// Goes on with what the other one has told, or else with what is left over.
     fn act(&mut self, now: Uptime, engine: &mut Engine, why: Why) {
         self.tallies.takeovers += 1;
+        let mut fixtures = Vec::new();
         let (open, since, records) = if let Some((pages, told)) = self.book.take() {
             self.judge_left_over(now, engine, &known(&pages));
             self.ledger.known = known(&pages);
             // Who lives sends what it has made by itself.
             let records = if why == Why::Gone { pages.records } else { VecDeque::new() };
             let records = records.into_iter().filter_map(|(_, it)| self.nameable(it)).collect();
+            fixtures.extend(pages.fixtures.into_values());
             let open = pages.visits.into_iter().map(|(name, (_, visit))| (name, visit));
             (open.collect(), told, records)
         } else {
@@ -476,7 +484,7 @@ impl Partner {
         self.tallies.adopted += u64::try_from(visits).unwrap_or(u64::MAX);
         self.tallies.retold += u64::try_from(told).unwrap_or(u64::MAX);
         self.retold = records;
-        engine.take_over(now, Takeover { since, open, heard });
+        engine.take_over(now, Takeover { since, open, fixtures, heard });
         let note = Note::Acts { why, visits, records: told, heard: meanwhile, dropped };
         self.notes.push_back(note);
     }

@@ -388,10 +388,16 @@ fn summary_data(summary: &VisitSummary, end: UnixTime) -> Map<String, Value> {
 }
 
 fn alert_data(alert: &Alerted, unix: UnixTime) -> Map<String, Value> {
-    let mut data = match (&alert.quantity, alert.value) {
-        (Some((quantity, instance)), Some(value)) => object(reading(quantity, *instance, value)),
-        _ => Map::new(),
+    let mut data = match &alert.quantity {
+        Some((quantity, instance)) => {
+            object(reading(quantity, *instance, alert.value.unwrap_or_default()))
+        }
+        None => Map::new(),
     };
+    if alert.value.is_none() {
+        // Nobody remembers it of an alert that ends because nobody watches any more.
+        data.remove("value");
+    }
     data.insert("fixture".into(), alert.fixture.clone().into());
     data.insert("zone".into(), alert.zone.clone().into());
     data.insert("alert".into(), alert.rule.clone().into());

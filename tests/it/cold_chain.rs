@@ -2,14 +2,23 @@
 //! doors, sensors that are heard badly or die, and a few fridges that truly fail. What is alerted and
 //! cleared is held against what truly was.
 //!
+//! The same with the gateway's power cut, or the gateway stopped, a few times a day: no alert may be told twice
+//! or be left standing.
+//!
 //! `COLD_CHAIN_HOURS` says how long (24), `COLD_CHAIN_SEEDS` how often (2).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use beacon_gateway::engine::{
-    AddressKind, AddressSeed, Advertisement, AlertRule, Condition, DeafCause, DeviceAddress,
-    Engine, Fixture, Identifier, Identity, IdentitySettings, PresenceSettings, RadioState,
-    ReceiverId, Registry, ReportPolicy, Rssi, Said, Uptime, VisitId, What, ZoneId, frame::Quantity,
+use beacon_gateway::{
+    checkpoint,
+    engine::{
+        AddressKind, AddressSeed, Advertisement, AlertRule, ClockQuality, Condition, DeafCause,
+        DeviceAddress, Engine, Fixture, Identifier, Identity, IdentitySettings, PresenceSettings,
+        RadioState, ReceiverId, Registry, ReportPolicy, Rssi, Said, UnixTime, Uptime, VisitId,
+        WallClock, What, ZoneId, frame::Quantity,
+    },
+    outbox::{Kept, Write, record::RunId},
+    timeline::Timeline,
 };
 
 const FRIDGES: u8 = 40;
@@ -25,6 +34,9 @@ const DOOR_FOR: Duration = Duration::from_mins(5);
 
 /// How late an alert may come: noise, and advertisements that were not heard.
 const LATE: Duration = Duration::from_mins(6);
+
+/// From one second to another.
+type Range = std::ops::Range<u32>;
 
 fn number(name: &str, or: u32) -> u32 {
     std::env::var(name).map_or(or, |text| text.parse().expect("a number"))
@@ -201,27 +213,76 @@ fn deaf(hours: u32) -> std::ops::Range<u32> {
 }
 
 /// When something that began at a second has lasted long enough, at the earliest and at the latest:
-/// nobody vouches for it before a radio that was deaf hears again.
-fn known_after(from: u32, hours: u32) -> (Uptime, Uptime) {
-    let deaf = deaf(hours);
+/// nobody vouches for it before a radio that was deaf hears again, or the gateway runs.
+fn known_after(from: u32, unheard: &[Range]) -> (Uptime, Uptime) {
     let due = s(from) + FOR;
-    let unheard = from < deaf.end && due + LATE > s(deaf.start);
-    (due, if unheard { s(deaf.end) + FOR } else { due } + LATE)
+    let passed_over = |gap: &&Range| from < gap.end && due + LATE > s(gap.start);
+    let gap = unheard.iter().rfind(passed_over);
+    (due, gap.map_or(due, |gap| s(gap.end) + FOR) + LATE)
 }
 
-fn play(seed: u64, hours: u32) -> (Vec<Fridge>, Told) {
+/// When the gateway is off: once in four hours, for ten seconds to three minutes.
+fn stops(seed: u64, hours: u32) -> Vec<Range> {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let end = hours * 3600;
-    let mut fridges: Vec<_> = (0..FRIDGES).map(|n| Fridge::new(n, &mut rng, end)).collect();
+    let deaf = deaf(hours);
+    let off = (0..hours / 4).map(|turn| {
+        let from = turn * 4 * 3600 + rng.u32(600..4 * 3600 - 600) / 10 * 10;
+        from..from + rng.u32(1..19) * 10
+    });
+    off.filter(|off| off.end + 600 < deaf.start || deaf.end + 600 < off.start).collect()
+}
+
+/// What is left on the disk.
+#[derive(Default)]
+struct Disk {
+    kept: BTreeMap<Vec<u8>, Vec<u8>>,
+    writes: u32,
+}
+
+impl Disk {
+    fn take(&mut self, now: u32, engine: &mut Engine) {
+        while let Some(change) = engine.poll_fixture() {
+            for write in checkpoint::fixture::write(&change, &wall(now), RunId(1)) {
+                let Write::Keep { slot, value: Some(value) } = write else { panic!("{write:?}") };
+                self.writes += 1;
+                self.kept.insert(slot, value);
+            }
+        }
+    }
+
+    fn restore(&self, now: u32, engine: &mut Engine) {
+        let kept = self.kept.iter();
+        let kept: Vec<_> =
+            kept.map(|(slot, value)| Kept { slot: slot.clone(), value: value.clone() }).collect();
+        let known = (&Timeline::default(), RunId(2));
+        let found = checkpoint::fixture::restore(&kept, known, &wall(now));
+        assert_eq!((found.later, found.damaged.len()), (0, 0));
+        engine.handle_remembered(s(now), found.remembered);
+    }
+}
+
+fn wall(now: u32) -> WallClock {
+    let unix = UnixTime::from_millis(1_795_255_200_000 + i64::from(now) * 1000);
+    WallClock { at: s(now), unix, quality: ClockQuality::Synced }
+}
+
+fn engine() -> Engine {
     let registry = Registry::new(vec![], (0..FRIDGES).map(fixture).collect()).unwrap();
     let identity = Identity::new(registry, IdentitySettings::default(), AddressSeed::new(1));
     let first = VisitId { epoch: 1, run: 0, number: 1 };
-    let mut engine = Engine::new(identity, PresenceSettings::default(), first);
+    Engine::new(identity, PresenceSettings::default(), first)
+}
+
+fn play(seed: u64, hours: u32, stops: &[Range]) -> (Vec<Fridge>, Told, Disk) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let end = hours * 3600;
+    let mut fridges: Vec<_> = (0..FRIDGES).map(|n| Fridge::new(n, &mut rng, end)).collect();
+    let mut engine = engine();
     let local = ReceiverId::new("local");
     engine.handle_radio(Uptime::ZERO, &local, RadioState::Hearing);
     // It knows it after a minute.
     let deaf = deaf(hours);
-    let mut told = Told::default();
+    let (mut told, mut disk) = (Told::default(), Disk::default());
     for now in (0..end).step_by(10) {
         if now == deaf.start / 10 * 10 + 60 {
             let state = RadioState::Deaf { since: s(deaf.start), cause: DeafCause::Silence };
@@ -229,7 +290,20 @@ fn play(seed: u64, hours: u32) -> (Vec<Fridge>, Told) {
         } else if now == deaf.end / 10 * 10 + 10 {
             engine.handle_radio(s(now), &local, RadioState::Hearing);
         }
-        while let Some(due) = engine.poll_timeout().filter(|due| *due <= s(now)) {
+        let off = stops.iter().any(|off| off.contains(&now));
+        // Every other time it stops in good order; else the power is cut.
+        if stops.iter().step_by(2).any(|off| off.start == now) {
+            engine.handle_stop(s(now));
+            told.take(&mut engine);
+            disk.take(now, &mut engine);
+        }
+        if stops.iter().any(|off| off.end == now) {
+            engine = self::engine();
+            engine.handle_clock(wall(now));
+            disk.restore(now, &mut engine);
+            engine.handle_radio(s(now), &local, RadioState::Hearing);
+        }
+        while !off && let Some(due) = engine.poll_timeout().filter(|due| *due <= s(now)) {
             engine.handle_timeout(due);
         }
         for (n, fridge) in (0..).zip(&mut fridges) {
@@ -237,7 +311,7 @@ fn play(seed: u64, hours: u32) -> (Vec<Fridge>, Told) {
             let turn = (now + u32::from(n) * 10) % INTERVAL_S == 0;
             let door = fridge.is_open(now) != fridge.sent_door;
             let lost = rng.f64() < 0.2 && !door;
-            if !(turn || door) || lost || deaf.contains(&now) {
+            if !(turn || door) || lost || deaf.contains(&now) || off {
                 continue;
             }
             if fridge.dies.is_some_and(|at| now >= at) {
@@ -249,15 +323,29 @@ fn play(seed: u64, hours: u32) -> (Vec<Fridge>, Told) {
             engine.handle_advertisement(s(now), &heard);
         }
         told.take(&mut engine);
+        disk.take(now, &mut engine);
     }
-    (fridges, told)
+    (fridges, told, disk)
 }
 
 #[test]
 fn a_cold_chain_is_alerted_when_it_fails_cleared_when_it_is_cold_again_and_else_let_be() {
+    check(|_, _| Vec::new());
+}
+
+#[test]
+fn a_gateway_that_is_stopped_or_loses_its_power_a_few_times_a_day_alerts_and_clears_the_same() {
+    check(stops);
+}
+
+/// Holds what is told against what was, with the gateway off at times.
+fn check(stops: impl Fn(u64, u32) -> Vec<Range>) {
     let hours = number("COLD_CHAIN_HOURS", 24).max(10);
     for seed in 0..u64::from(number("COLD_CHAIN_SEEDS", 2)) {
-        let (fridges, told) = play(seed, hours);
+        let stops = stops(seed, hours);
+        let (fridges, told, disk) = play(seed, hours, &stops);
+        let mut unheard = [&stops[..], &[deaf(hours)]].concat();
+        unheard.sort_by_key(|gap| gap.start);
         let mut expected = (0, 0);
         for (n, fridge) in fridges.iter().enumerate() {
             let id = format!("fridge-{n}");
@@ -270,13 +358,13 @@ fn a_cold_chain_is_alerted_when_it_fails_cleared_when_it_is_cold_again_and_else_
             let counts = (alerted.len(), cleared.len());
             assert_eq!(counts, (warm.len(), warm.len()), "seed {seed}: {id}");
             for (((from, to), alert), clear) in warm.iter().zip(alerted).zip(cleared) {
-                let (due, latest) = known_after(*from, hours);
+                let (due, latest) = known_after(*from, &unheard);
                 // Noise may pass the limit a little before the air does.
                 assert!(
                     alert + LATE >= due && alert <= latest,
                     "seed {seed}: {id}, warm {from} to {to} s: {alert:?}"
                 );
-                let (over, latest) = known_after(*to, hours);
+                let (over, latest) = known_after(*to, &unheard);
                 assert!(
                     clear + LATE >= over && clear <= latest,
                     "seed {seed}: {id}, warm {from} to {to} s: {clear:?}"
@@ -291,15 +379,18 @@ fn a_cold_chain_is_alerted_when_it_fails_cleared_when_it_is_cold_again_and_else_
             let silent: Vec<_> = silent.map(|(_, at)| *at).collect();
             assert_eq!(silent.len(), usize::from(fridge.dies.is_some()), "seed {seed}: {id}");
             for (dies, at) in fridge.dies.iter().zip(silent) {
-                assert!(
-                    at > s(*dies) && at < s(*dies) + Duration::from_mins(15),
-                    "seed {seed}: {id}"
-                );
+                let quarter = Duration::from_mins(15);
+                let off = |off: &&Range| off.end > *dies && s(off.start) < s(*dies) + quarter;
+                let from = stops.iter().rfind(off).map_or(*dies, |off| off.end.max(*dies));
+                assert!(at > s(*dies) && at < s(from) + quarter, "seed {seed}: {id}");
             }
             let low = of(&told.alerted, "battery").len();
             assert_eq!(low, 0, "seed {seed}: {id} has a good battery");
         }
         assert_eq!(expected.0, 5, "as many as fail");
         assert!(told.measured > 0);
+        // Every hour, at every stop, and what was told.
+        let most = u32::from(FRIDGES) * (hours + 1 + 2 * hours / 4) + 40;
+        assert!(disk.writes <= most, "{} writes, {most} at most", disk.writes);
     }
 }

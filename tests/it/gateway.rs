@@ -103,6 +103,58 @@ async fn a_restart_resumes_the_open_visit_and_the_sequence() {
 }
 
 #[tokio::test]
+async fn a_restart_goes_on_with_an_alert_and_clears_it_when_it_is_over() {
+    let mosquitto = Mosquitto::start("");
+    let subscriber = Subscriber::start(Protocol::V5, mosquitto.port(), EVENTS).await;
+    let shop = Shop::new(1);
+    let fridge = r#"
+        [[fixture]]
+        id = "fridge"
+        address = "C0:00:00:00:00:07"
+        [[fixture.alert]]
+        id = "too_warm"
+        quantity = "temperature_c"
+        above = 8.0
+    "#;
+    std::fs::write(shop.path("fixtures.toml"), fridge).unwrap();
+    let runs = [(vec![bthome(-60, 9)], 3), (vec![bthome(0, 9)], 5), (vec![bthome(0, 4)], 8)];
+    for (heard, events) in runs {
+        let running = shop.start(mosquitto.port(), heard);
+        running.heard_everything().await;
+        eventually("the events of this run", || subscriber.messages().len() >= events).await;
+        running.stop().await.unwrap();
+    }
+    let events: Vec<Value> =
+        subscriber.messages().iter().map(|it| serde_json::from_str(&it.payload).unwrap()).collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|it| it["type"].as_str().unwrap())
+        .map(|kind| kind.strip_prefix("io.beacon-gateway.").unwrap().strip_suffix(".v1").unwrap())
+        .collect();
+    let started = ["gateway.started", "sensor.measured"];
+    let expected = [&started[..], &["sensor.alerted"], &started, &started, &["sensor.cleared"]];
+    assert_eq!(kinds, expected.concat());
+    assert_eq!(events[7]["data"]["alert"], "too_warm");
+
+    // A fixture that is gone from the configuration is told to be over, and forgotten.
+    for (text, heard, events) in
+        [(fridge, vec![bthome(0, 9)], 11), ("", vec![], 13), (fridge, vec![], 14)]
+    {
+        std::fs::write(shop.path("fixtures.toml"), text).unwrap();
+        let running = shop.start(mosquitto.port(), heard);
+        running.heard_everything().await;
+        eventually("the events of this run", || subscriber.messages().len() >= events).await;
+        running.stop().await.unwrap();
+    }
+    let kinds = subscriber.messages();
+    let kinds: Vec<&str> = kinds.iter().map(|it| it.topic.rsplit('/').next().unwrap()).collect();
+    let over: Value = serde_json::from_str(&subscriber.messages()[12].payload).unwrap();
+    let (what, value) = (&over["data"]["quantity"], &over["data"]["value"]);
+    assert_eq!((what.as_str(), value.is_null()), (Some("temperature_c"), true));
+    assert_eq!(kinds[8..], ["started", "measured", "alerted", "started", "cleared", "started"]);
+}
+
+#[tokio::test]
 async fn a_withdrawal_reaches_what_waits_for_the_broker() {
     let mosquitto = Mosquitto::start("");
     let subscriber = Subscriber::start(Protocol::V5, mosquitto.port(), EVENTS).await;
@@ -167,6 +219,15 @@ fn visits(from_s: i64, until_s: i64, step_s: i64, subjects: u16) -> Vec<Advertis
     heard
 }
 
+/// A fridge's thermometer at a second of uptime.
+fn bthome(second: i64, celsius: i16) -> Advertisement {
+    let mut data = vec![2, 1, 6, 7, 0x16, 0xd2, 0xfc, 0x40, 0x02];
+    data.extend((celsius * 100).to_le_bytes());
+    let address = DeviceAddress::new([0xc0, 0, 0, 0, 0, 7], AddressKind::Random);
+    let heard = Uptime::from_micros(second * 1_000_000);
+    Advertisement::new(heard, ReceiverId::default(), address, Some(Rssi(-60)), &data)
+}
+
 fn ibeacon(minor: u16, heard: Uptime) -> Advertisement {
     let mut data = vec![26, 0xff, 0x4c, 0x00, 0x02, 0x15];
     data.extend([0xab; 16]);
@@ -212,7 +273,8 @@ impl Shop {
     }
 
     fn settings(&self, broker: u16) -> Settings {
-        Loader::files([])
+        let fixtures = Some(self.path("fixtures.toml")).filter(|file| file.exists());
+        Loader::files(fixtures)
             .set("gateway.tenant", "t")
             .set("gateway.store", "s")
             .set("gateway.name", "g")

@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod lookup;
+mod mark;
 mod store;
 
 use std::{collections::BTreeMap, fmt, time::Duration};
@@ -11,6 +12,7 @@ use zeroize::Zeroize;
 
 pub use enrolment::{Enrolment, EnrolmentReport, Refusal};
 pub(super) use lookup::{Lookup, Target};
+pub use mark::DeviceMark;
 pub(super) use store::{Leaver, Upserted};
 pub use store::{Registry, RegistryBuilder};
 

@@ -142,6 +142,11 @@ impl Condition {
         }
     }
 
+    /// The condition's word as [`Condition::name`] gives it.
+    pub(super) fn word(name: &str) -> Option<&'static str> {
+        ["above", "below", "is", "rises_by", "falls_by"].into_iter().find(|word| *word == name)
+    }
+
     fn span(self) -> Option<Duration> {
         match self {
             Self::RisesBy { within, .. } | Self::FallsBy { within, .. } => Some(within),
@@ -225,6 +230,19 @@ impl Watch {
             phase => phase,
         };
         self.slices.clear();
+    }
+
+    /// Since when its alert is told, if one stands.
+    pub(super) fn standing(&self) -> Option<Uptime> {
+        match self.phase {
+            Phase::Alerted { at } | Phase::Righting { at, .. } => Some(at),
+            Phase::Right | Phase::Wrong { .. } => None,
+        }
+    }
+
+    /// Goes on with an alert that an earlier run told.
+    pub(super) fn recalled(at: Uptime) -> Self {
+        Self { phase: Phase::Alerted { at }, ..Self::default() }
     }
 
     /// The last value.

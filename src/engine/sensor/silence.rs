@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use super::super::{Fixture, FixtureIndex, ReceiverId, Registry, ReportPolicy, Uptime};
+use super::{
+    super::{Fixture, FixtureIndex, ReceiverId, Registry, ReportPolicy, Uptime},
+    RhythmRecord,
+};
 
 /// When a fixture was heard, and how often it usually is.
 #[derive(Clone, Debug)]
@@ -47,6 +50,9 @@ const LEARNS_MEASURING: Duration = Duration::from_hours(1);
 /// … and of something that only tells what happens.
 const LEARNS_EVENTS: Duration = Duration::from_hours(24);
 
+/// No gap is remembered as longer than this, whatever was on the disk.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 /// The longest gap is halved in so much time without another as long, in seconds: crowds come daily.
 const HALVES_S: f64 = 12.0 * 3600.0;
 
@@ -62,6 +68,21 @@ impl Rhythm {
             paused: false,
             resumed: false,
         }
+    }
+
+    /// Goes on with what an earlier run has learned, as of its last look; nobody listens yet.
+    pub(super) fn recalled(record: &RhythmRecord) -> Self {
+        let RhythmRecord { heard, first, longest, gaps, measures, .. } = *record;
+        let longest = longest.min(LONGEST).as_secs_f64();
+        let (from, paused, resumed) = (heard, true, false);
+        Self { heard, from, first, longest, gaps, measures, paused, resumed }
+    }
+
+    /// What of it outlives a restart, of a fixture that this receiver heard.
+    pub(super) fn record(&self, receiver: &ReceiverId) -> RhythmRecord {
+        let Self { heard, first, longest, gaps, measures, .. } = *self;
+        let longest = Duration::from_secs_f64(longest.max(0.0)).min(LONGEST);
+        RhythmRecord { receiver: receiver.clone(), heard, first, longest, gaps, measures }
     }
 
     /// It was heard; `measures` when it told anything that wanders.
@@ -146,29 +167,79 @@ pub(super) struct Unheard {
     fixtures: Option<BTreeMap<FixtureIndex, (Uptime, Option<Uptime>)>>,
     /// Nobody knows which receiver would hear them, so all must.
     deaf: BTreeSet<ReceiverId>,
+    /// Of which an earlier run has told that they were never heard, and since when.
+    recalled: BTreeMap<FixtureIndex, Uptime>,
 }
 
 impl Unheard {
-    /// Something is listened to from now on.
-    pub(super) fn begin(&mut self, now: Uptime, registry: &Registry) -> bool {
+    /// Something is listened to from now on, which what is known already is not waited for.
+    pub(super) fn begin(
+        &mut self,
+        now: Uptime,
+        registry: &Registry,
+        is_known: impl Fn(FixtureIndex) -> bool,
+    ) -> bool {
         let begins = self.fixtures.is_none();
         if begins {
-            let is_expected =
-                |(_, fixture): &(_, &Fixture)| fixture.report.expected_interval.is_some();
+            let is_expected = |(index, fixture): &(FixtureIndex, &Fixture)| {
+                fixture.report.expected_interval.is_some() && !is_known(*index)
+            };
             let expected = registry.fixtures_by_index().filter(is_expected);
-            self.fixtures = Some(expected.map(|(index, _)| (index, (now, None))).collect());
+            let mut fixtures: BTreeMap<_, _> =
+                expected.map(|(index, _)| (index, (now, None))).collect();
+            let recalled = std::mem::take(&mut self.recalled);
+            fixtures.extend(recalled.into_iter().map(|(index, told)| (index, (now, Some(told)))));
+            self.fixtures = Some(fixtures);
         }
         begins
     }
 
-    /// Nothing is listened to any more.
-    pub(super) fn end(&mut self) {
+    /// What was told of a fixture is not so any more.
+    pub(super) fn forget(&mut self, index: FixtureIndex) {
+        self.recalled.remove(&index);
+        if let Some((_, told)) = self.fixtures.as_mut().and_then(|it| it.get_mut(&index)) {
+            *told = None;
+        }
+    }
+
+    /// Goes on with what an earlier run has told of a fixture.
+    pub(super) fn recall(&mut self, index: FixtureIndex, told: Uptime) {
+        self.recalled.insert(index, told);
+    }
+
+    /// Since when it is told that a fixture was never heard, if it is.
+    pub(super) fn standing(&self, index: FixtureIndex) -> Option<Uptime> {
+        let told = self.fixtures.as_ref().and_then(|fixtures| fixtures.get(&index)?.1);
+        told.or_else(|| self.recalled.get(&index).copied())
+    }
+
+    /// Whether something is listened to.
+    pub(super) fn is_listening(&self) -> bool {
+        self.fixtures.is_some()
+    }
+
+    /// Whether it is known that a receiver cannot hear.
+    pub(super) fn is_deaf(&self, receiver: &ReceiverId) -> bool {
+        self.deaf.contains(receiver)
+    }
+
+    /// The fixtures are others from now on.
+    pub(super) fn replace(&mut self) {
         self.fixtures = None;
+        self.recalled.clear();
+    }
+
+    /// Nothing is listened to any more; what was told stands.
+    pub(super) fn end(&mut self) {
+        let told =
+            |(index, (_, told)): (FixtureIndex, (Uptime, Option<Uptime>))| Some((index, told?));
+        self.recalled.extend(self.fixtures.take().into_iter().flatten().filter_map(told));
     }
 
     /// A fixture was heard; says since when it was told that it never was.
     pub(super) fn heard(&mut self, index: FixtureIndex) -> Option<Uptime> {
-        self.fixtures.as_mut()?.remove(&index)?.1
+        let listed = self.fixtures.as_mut().and_then(|fixtures| fixtures.remove(&index)?.1);
+        self.recalled.remove(&index).or(listed)
     }
 
     /// A receiver cannot hear.

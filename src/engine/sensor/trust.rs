@@ -86,7 +86,8 @@ pub(super) struct Trust {
 struct Newest {
     counter: u32,
     at: Uptime,
-    readings: ArrayVec<Reading, MAX_READINGS>,
+    /// What it measured; nothing is known of that where an earlier run heard it.
+    readings: Option<ArrayVec<Reading, MAX_READINGS>>,
 }
 
 /// How it stands with one reason.
@@ -139,6 +140,11 @@ impl Rejection {
     /// All of them.
     pub const ALL: [Self; 5] =
         [Self::NoKey, Self::WrongKey, Self::Truncated, Self::Replayed, Self::Plain];
+
+    /// The reason of that word.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.word() == word)
+    }
 
     /// The word of payloads and metrics.
     pub const fn word(self) -> &'static str {
@@ -264,9 +270,31 @@ impl Trust {
         (self.refused, self.implausible)
     }
 
-    /// Forgets what was told about it, but not what it must not tell again.
-    pub(super) fn forget_alarms(&mut self) {
+    /// The greatest counter that was believed.
+    pub(super) fn counter(&self) -> Option<u32> {
+        self.newest.as_ref().map(|newest| newest.counter)
+    }
+
+    /// The alarms that stand: for which reasons, and since when that is told.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (Rejection, Uptime)> {
+        let standings = self.standings.iter();
+        standings.filter_map(|(reason, standing)| Some((*reason, standing.alerted?)))
+    }
+
+    /// Goes on from the counter of an earlier run, without an alarm. For how long there was nothing newer while
+    /// nobody listened nobody knows, so that time does not count.
+    pub(super) fn recall(&mut self, now: Uptime, counter: Option<u32>) {
         self.standings.clear();
+        if let Some(counter) = counter {
+            self.newest = Some(Newest { counter, at: now, readings: None });
+        }
+    }
+
+    /// Goes on with an alarm that an earlier run told; as if its reason had just been there.
+    pub(super) fn recall_alarm(&mut self, now: Uptime, reason: Rejection, told: Uptime) {
+        let row = reason.patience();
+        let standing = Standing { row, first: told, last: now, alerted: Some(told) };
+        self.standings.insert(reason, standing);
     }
 
     fn judge(&mut self, now: Uptime, measured: &Measured, silent: Option<bool>) -> Verdict {
@@ -282,7 +310,7 @@ impl Trust {
         {
             let age = now.since(newest.at);
             let behind = newest.counter - counter;
-            if behind == 0 && newest.readings == *readings {
+            if behind == 0 && newest.readings.as_ref().is_none_or(|known| known == readings) {
                 return Verdict::Known;
             }
             let began_anew = behind > 0 && counter < ANEW && silent.unwrap_or(age >= LONG);
@@ -295,7 +323,7 @@ impl Trust {
                 };
             }
         }
-        self.newest = Some(Newest { counter, at: now, readings: readings.clone() });
+        self.newest = Some(Newest { counter, at: now, readings: Some(readings.clone()) });
         Verdict::New
     }
 

@@ -9,17 +9,19 @@ use std::{
 use crate::{
     checkpoint,
     engine::{
-        AddressKind, AddressSeed, Advertisement, ClockQuality, Consent, DeviceAddress, Engine,
-        Enrolment, Identifier, Identity, IdentitySettings, PresenceSettings, Pseudonym, Purposes,
-        RadioState, ReceiverId, Registry, Relayed, Rssi, Spotted, Subject, SubjectKind, UnixTime,
-        Uptime, VisitId, WallClock, Whose, Zone, ZoneId,
+        AddressKind, AddressSeed, Advertisement, AlertRule, ClockQuality, Condition, Consent,
+        DeviceAddress, Engine, Enrolment, Fixture, Identifier, Identity, IdentitySettings,
+        PresenceSettings, Pseudonym, Purposes, RadioState, ReceiverId, Registry, Relayed,
+        ReportPolicy, Rssi, Spotted, Subject, SubjectKind, UnixTime, Uptime, VisitId, WallClock,
+        Whose, Zone, ZoneId, frame::Quantity,
     },
     outbox::{
-        Write,
+        Kept, Write,
         record::{Body, Record, RunId},
     },
     relay::Run,
     standby::{Echo, Message, Names, Note, Part, Partner, PeerState, Terms, Why},
+    timeline::Timeline,
     uplink::payload::{kind_of, visit_name},
 };
 
@@ -28,6 +30,7 @@ pub(super) const LEAD: usize = 0;
 pub(super) const STANDBY: usize = 1;
 
 const NAMES: [&str; 2] = ["gw1", "gw2"];
+const FRIDGE: [u8; 6] = [0xc0, 0, 0, 0, 0, 0xfe];
 const START_MS: i64 = 1_790_000_000_000;
 pub(super) const TAKEOVER_AFTER: i64 = 5000;
 
@@ -89,6 +92,8 @@ pub(super) struct Shop {
     queue: BTreeMap<(i64, u64), Happening>,
     number: u64,
     pub(super) platform: Vec<Event>,
+    /// Alerts and their ends at the platform, with the gateway that told each.
+    pub(super) alerts: Vec<(usize, String)>,
     taken: BTreeSet<(usize, u64)>,
     pub(super) rng: fastrand::Rng,
     /// Whether the broker lets either hear the other one's events.
@@ -148,6 +153,7 @@ impl Shop {
             queue: BTreeMap::new(),
             number: 0,
             platform: Vec::new(),
+            alerts: Vec::new(),
             taken: BTreeSet::new(),
             rng: fastrand::Rng::with_seed(seed),
             echoes: true,
@@ -191,6 +197,11 @@ impl Shop {
         let next = VisitId { epoch: node.epoch, run: node.sequence, number: 1 };
         let mut engine = engine(&node.enrolled, private, next);
         engine.handle_clock(wall);
+        let kept = node.slots.iter();
+        let kept: Vec<_> =
+            kept.map(|(slot, value)| Kept { slot: slot.clone(), value: value.clone() }).collect();
+        let found = checkpoint::fixture::restore(&kept, (&Timeline::default(), run), &wall);
+        engine.handle_remembered(Uptime::ZERO, found.remembered);
         for receiver in ["local", "shelf"] {
             engine.handle_radio(Uptime::ZERO, &ReceiverId::new(receiver), RadioState::Quiet);
         }
@@ -295,6 +306,23 @@ impl Shop {
                     let relayed = Relayed { receiver, sightings, heard_until: Some(at) };
                     alive.partner.hear_relayed(&mut alive.engine, relayed);
                 }
+            });
+        }
+    }
+
+    /// The fridge tells how warm it is, heard by both.
+    pub(super) fn fridge(&mut self, celsius: i16) {
+        let mut data = vec![2, 1, 6, 7, 0x16, 0xd2, 0xfc, 0x40, 0x02];
+        data.extend((celsius * 100).to_le_bytes());
+        for which in [LEAD, STANDBY] {
+            if self.nodes[which].alive.is_none() {
+                continue;
+            }
+            self.with(which, |alive, at| {
+                let address = DeviceAddress::new(FRIDGE, AddressKind::Random);
+                let receiver = ReceiverId::new("local");
+                let heard = Advertisement::new(at, receiver, address, Some(Rssi(-60)), &data);
+                alive.partner.hear(&mut alive.engine, &heard);
             });
         }
     }
@@ -422,7 +450,10 @@ impl Shop {
             records.push(Record::of(&situation, alive.run, &wall));
         }
         let changes = std::iter::from_fn(|| alive.engine.poll_checkpoint()).collect();
-        alive.partner.keep(at, &wall, records, changes);
+        let fixtures = std::iter::from_fn(|| alive.engine.poll_fixture());
+        let fixtures = fixtures.flat_map(|it| checkpoint::fixture::write(&it, &wall, alive.run));
+        let fixtures = fixtures.collect();
+        alive.partner.keep(at, &wall, records, (changes, fixtures));
         while let Some(writes) = alive.partner.poll_writes() {
             let incarnation = self.nodes[which].incarnation;
             let due = self.nodes[which].committed.max(now + self.rng.i64(1..30));
@@ -477,10 +508,17 @@ impl Shop {
             self.nodes[of].pending.remove(&sequence);
         }
         let Some(record) = bytes.and_then(|bytes| Record::decode(&bytes).ok()) else { return };
-        let Body::Presence(presence) = &record.body else { return };
         if !self.taken.insert((of, sequence)) {
             return;
         }
+        let presence = match &record.body {
+            Body::Presence(presence) => presence,
+            Body::Alerted(alert) => return self.alerts.push((of, alert.rule.clone())),
+            Body::Cleared { alert, .. } => {
+                return self.alerts.push((of, format!("{} is over", alert.rule)));
+            }
+            _ => return,
+        };
         let (family, kind) = kind_of(&record.body);
         let named_by = presence.begun_at.as_deref().unwrap_or(NAMES[of]);
         let visit = visit_name("s", named_by, presence.visit);
@@ -537,6 +575,27 @@ fn address(name: &str) -> [u8; 6] {
     [0xC0, 1, a, b, c, d]
 }
 
+/// Above 8 °C for ten seconds is too warm.
+fn fridge() -> Fixture {
+    let hold = Duration::from_secs(10);
+    let rule = AlertRule {
+        id: Arc::from("too_warm"),
+        quantity: Quantity::TemperatureC,
+        condition: Condition::Above { limit: 8.0, hysteresis: 0.5 },
+        hold,
+        clear_after: hold,
+    };
+    Fixture {
+        id: "fridge".to_owned(),
+        zone: None,
+        hangs: None,
+        identifier: Identifier::Address(FRIDGE).into(),
+        key: None,
+        canary: false,
+        report: ReportPolicy { alerts: vec![rule], ..ReportPolicy::default() },
+    }
+}
+
 fn engine(enrolled: &[String], private: Vec<ZoneId>, next: VisitId) -> Engine {
     let subject = |name: &String| Subject {
         pseudonym: Pseudonym::new(name),
@@ -549,7 +608,8 @@ fn engine(enrolled: &[String], private: Vec<ZoneId>, next: VisitId) -> Engine {
             proof: "p".into(),
         }),
     };
-    let registry = Registry::new(enrolled.iter().map(subject).collect(), Vec::new()).unwrap();
+    let subjects = enrolled.iter().map(subject).collect();
+    let registry = Registry::new(subjects, vec![fridge()]).unwrap();
     let identity = Identity::new(registry, IdentitySettings::default(), AddressSeed::new(1));
     let zone = |id: &str, receiver: &str| Zone {
         id: ZoneId::new(id),

@@ -278,3 +278,46 @@ fn in_whichever_moment_of_a_visits_first_the_lead_is_killed_its_start_and_its_en
         }
     }
 }
+
+/// The fridge is so warm for so many seconds.
+fn fridge(shop: &mut Shop, celsius: i16, seconds: i64) {
+    for _ in 0..seconds {
+        shop.fridge(celsius);
+        let next = shop.now + 1000;
+        shop.pass(next);
+    }
+}
+
+#[test]
+fn an_alert_goes_on_at_whichever_makes_events_and_is_told_and_cleared_once() {
+    let mut shop = Shop::new(21, &[]);
+    let mut expected = Vec::new();
+    let mut told = |shop: &Shop, more: &[(usize, &str)]| {
+        expected.extend(more.iter().map(|(of, what)| (*of, (*what).to_owned())));
+        assert_eq!(shop.alerts, expected);
+    };
+    pass(&mut shop, 5);
+    fridge(&mut shop, 9, 30);
+    told(&shop, &[(LEAD, "too_warm")]);
+    shop.kill(LEAD);
+    fridge(&mut shop, 9, 60);
+    assert_eq!(shop.acting(), [false, true]);
+    told(&shop, &[]);
+    fridge(&mut shop, 4, 30);
+    told(&shop, &[(STANDBY, "too_warm is over")]);
+    // What stood when the lead died is over, and does not stand at the lead again.
+    shop.start(LEAD);
+    fridge(&mut shop, 4, 60);
+    assert_eq!(shop.acting(), [true, false]);
+    told(&shop, &[]);
+    fridge(&mut shop, 9, 30);
+    told(&shop, &[(LEAD, "too_warm")]);
+    shop.kill(LEAD);
+    fridge(&mut shop, 9, 60);
+    shop.start(LEAD);
+    fridge(&mut shop, 9, 60);
+    assert_eq!(shop.acting(), [true, false]);
+    told(&shop, &[]);
+    fridge(&mut shop, 4, 30);
+    told(&shop, &[(LEAD, "too_warm is over")]);
+}
