@@ -1,8 +1,8 @@
 //! Chance from a seed: a number in, the same sequence out on every machine and in every version.
 //!
 //! Made-up shops are built from it, those of `simulate` and of evaluation as those of tests, and what
-//! is documented about them holds because the sequence of a seed never changes. Where that does not
-//! matter, `fastrand` is used. Far too weak for keys, salts and whatever else protects anything.
+//! is documented about them holds because the sequence of a seed never changes. The sums of the
+//! outbox's store depend on it, too. Where that does not matter, `fastrand` is used. Far too weak for keys, salts and whatever else protects anything.
 
 use std::f32::consts::TAU;
 
