@@ -88,7 +88,7 @@ pub struct Remote {
 
 #[derive(Debug)]
 struct Line {
-    line: Lasting,
+    lasting: Lasting,
     receivers: Vec<(Receiver, Arc<RemoteCounters>)>,
     openers: Vec<(ReceiverId, Opener)>,
 }
@@ -109,9 +109,9 @@ impl Remote {
             let client_id = format!("{client_id}{CLIENT_SUFFIX}{first}");
             let repeats = Repeats::of("No line to remote receivers")
                 .with_keys_in(own_broker.then_some("remote"));
-            let line = Lasting::load(group.line, credentials, client_id, clock, repeats)?;
+            let lasting = Lasting::load(group.line, credentials, client_id, clock, repeats)?;
             // The uplink says the same of its own broker.
-            for advisory in line.access().advisories().iter().filter(|_| own_broker) {
+            for advisory in lasting.access().advisories().iter().filter(|_| own_broker) {
                 warn!("{advisory}");
             }
             let counted = |receiver: Receiver| {
@@ -122,7 +122,7 @@ impl Remote {
                 (receiver, counters)
             };
             let receivers = group.receivers.into_iter().map(counted).collect();
-            Ok(Line { line, receivers, openers: Vec::new() })
+            Ok(Line { lasting, receivers, openers: Vec::new() })
         };
         Ok(Self { lines: groups.into_iter().map(line).collect::<Result<_, UplinkError>>()?, clock })
     }
@@ -150,14 +150,14 @@ impl Remote {
 pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiver<bool>) {
     let Remote { lines, clock } = remote;
     let mut sessions = JoinSet::new();
-    for Line { line, receivers, openers } in lines {
+    for Line { lasting, receivers, openers } in lines {
         let mut desk = Desk::new(receivers, clock.now());
         desk.handle_clock(clock.wall());
         for (id, opener) in openers {
             desk = desk.opening(&id, opener);
         }
         let session = Session::new(clock, desk, Outlet::new(heard.clone()), stop.clone());
-        sessions.spawn(async move { drop(line.run(session).await) });
+        sessions.spawn(async move { drop(lasting.run(session).await) });
     }
     drop(heard);
     while let Some(end) = sessions.join_next().await {
