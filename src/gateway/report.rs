@@ -15,7 +15,7 @@ use crate::{
     clock::{Account, Basis},
     command,
     discovery::DiscoveryTotals,
-    engine::{ClockQuality, FixtureTally, Rejections, Uptime, WallClock},
+    engine::{ClockQuality, Counts, FixtureTally, Rejections, Uptime, WallClock},
     outbox::{self, DiskState},
     relay::RelayTotals,
     scan::ScanCounters,
@@ -139,22 +139,7 @@ impl Report<'_> {
             },
             "standby": self.pair_counters(),
             "discovery": discovery(self.discovery),
-            "engine": {
-                "received": counts.received,
-                "malformed": counts.malformed,
-                "unknown": counts.unknown,
-                "refused": counts.refused,
-                "decoded": counts.decoded,
-                "subject": counts.subject,
-                "fixture": counts.fixture,
-                "anonymous": counts.anonymous,
-                "situations": counts.situations,
-                "irk_checks": counts.irk_checks,
-                "irk_untried": counts.irk_untried,
-                "implausible_doubles": counts.implausible_doubles,
-                "fixtures_refused": by_reason(&counts.fixtures_refused),
-                "fixture_values_dropped": counts.fixture_values_dropped,
-            },
+            "engine": engine(&counts),
             "fixtures": self.pulse.fixtures.iter().map(fixture).collect::<Value>(),
             "outbox": {
                 "recovered": outbox.recovered,
@@ -332,8 +317,30 @@ fn fixture((id, tally): &(String, FixtureTally)) -> Value {
     })
 }
 
+/// All that the engine counts, by its names.
+pub(crate) fn engine(counts: &Counts) -> Map<String, Value> {
+    let counted = [
+        ("received", counts.received),
+        ("malformed", counts.malformed),
+        ("unknown", counts.unknown),
+        ("refused", counts.refused),
+        ("decoded", counts.decoded),
+        ("subject", counts.subject),
+        ("fixture", counts.fixture),
+        ("anonymous", counts.anonymous),
+        ("situations", counts.situations),
+        ("irk_checks", counts.irk_checks),
+        ("irk_untried", counts.irk_untried),
+        ("implausible_doubles", counts.implausible_doubles),
+        ("fixture_values_dropped", counts.fixture_values_dropped),
+    ];
+    let counted = counted.into_iter().map(|(name, count)| (name.to_owned(), count.into()));
+    let refused = ("fixtures_refused".to_owned(), by_reason(&counts.fixtures_refused));
+    counted.chain([refused]).collect()
+}
+
 /// How much was refused, by the words for why.
-pub(crate) fn by_reason(refused: &Rejections) -> Value {
+fn by_reason(refused: &Rejections) -> Value {
     refused.iter().map(|(reason, count)| (reason.word().to_owned(), Value::from(count))).collect()
 }
 
