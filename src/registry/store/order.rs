@@ -29,7 +29,8 @@ pub struct Order {
     pub source: Source,
     /// The number of the platform's command, if it is one: the last one that was applied.
     pub command: Option<u64>,
-    /// Takes the place of what [`RegistryStore::platform`] gives, at most [`MAX_PLATFORM_STATE`].
+    /// Takes the place of what [`RegistryStore::platform`](super::RegistryStore::platform) gives, at most
+    /// [`MAX_PLATFORM_STATE`](super::MAX_PLATFORM_STATE).
     pub platform: Option<Vec<u8>>,
     /// Whether a replacement enrols also those who withdrew: they agreed anew, somebody says.
     pub again: bool,
