@@ -24,6 +24,7 @@ use aes::{
     cipher::{BlockEncrypt, KeyInit},
 };
 use beacon_gateway::{
+    chance::Rng,
     clock::Clock,
     engine::{
         AddressKind, AddressSeed, Advertisement, ClockQuality, DeviceAddress, Engine, Identifier,
@@ -77,7 +78,8 @@ fn group(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(u64::from(KEYS) * 8));
     group.bench_function("bare AES, eight blocks a key", |bench| bench.iter(|| bare::<8>(&keys)));
     for together in [1, TOGETHER] {
-        let (mut engine, mut strangers) = (many_keys(IdentitySettings::default()), Strangers(1));
+        let (mut engine, mut strangers) =
+            (many_keys(IdentitySettings::default()), Strangers(Rng::new(1)));
         group.throughput(Throughput::Elements(u64::from(KEYS * together)));
         group.bench_function(format!("resolver, {together} addresses together"), |bench| {
             bench.iter(|| engine.look_for(together, &mut strangers));
@@ -89,7 +91,8 @@ fn group(criterion: &mut Criterion) {
 /// The same, interleaved, so that whatever else the machine does meets both alike.
 fn checks_a_second() {
     let keys = schedules();
-    let (mut engine, mut strangers) = (many_keys(IdentitySettings::default()), Strangers(2));
+    let (mut engine, mut strangers) =
+        (many_keys(IdentitySettings::default()), Strangers(Rng::new(2)));
     let mut rates = [const { Vec::new() }; 4];
     // The processor's time and not the wall's, so that a machine with other work tells the same.
     let spent = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
@@ -169,7 +172,7 @@ fn false_recognitions() {
         ..IdentitySettings::default()
     };
     let mut engines = [many_keys(settings(1000.0)), many_keys(settings(0.1))];
-    let mut strangers = Strangers(3);
+    let mut strangers = Strangers(Rng::new(3));
     for _ in 0..days * STRANGERS / TOGETHER {
         let crowd: Vec<Advertisement> = (0..TOGETHER).map(|_| strangers.next()).collect();
         // Three advertisements of each, so that one that fits is heard again.
@@ -289,7 +292,7 @@ fn measure_members(file: &Path) {
     let beacons: Vec<_> =
         (0..100).map(|n| heard([0xc9, 0, 0, 0, 1, low(n)], &ibeacon(n))).collect();
     let eids: Vec<_> = (0..100).map(eid).collect();
-    let mut strangers = Strangers(4);
+    let mut strangers = Strangers(Rng::new(4));
     let phones: Vec<_> = (0..32).map(|_| strangers.next()).collect();
     let costs = [&present, &beacons, &eids, &phones].map(|what| cost(&mut engine, what));
 
@@ -421,22 +424,14 @@ fn many_keys(settings: IdentitySettings) -> Shop {
 }
 
 /// Phones that nobody has enrolled, each with an address that is random all through.
-struct Strangers(u64);
+struct Strangers(Rng);
 
 impl Strangers {
     fn next(&mut self) -> Advertisement {
-        let [_, _, first, octets @ ..] = mixed(self.0).to_be_bytes();
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let [_, _, first, octets @ ..] = self.0.bits().to_be_bytes();
         let [p1, p0, h2, h1, h0] = octets;
         heard([0x40 | first & 0x3f, p1, p0, h2, h1, h0], &[2, 1, 6])
     }
-}
-
-/// The output function of `SplitMix64` (Steele, Lea, Flood 2014).
-fn mixed(state: u64) -> u64 {
-    let z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 fn heard(octets: [u8; 6], data: &[u8]) -> Advertisement {
@@ -454,11 +449,11 @@ fn ibeacon(n: u32) -> Vec<u8> {
 }
 
 fn irk(n: u32) -> [u8; 16] {
-    (u128::from(mixed(u64::from(n))) << 64 | 1).to_be_bytes()
+    (u128::from(Rng::new(u64::from(n)).bits()) << 64 | 1).to_be_bytes()
 }
 
 fn eid_key(n: u32) -> [u8; 16] {
-    (u128::from(mixed(u64::from(n))) << 64 | 2).to_be_bytes()
+    (u128::from(Rng::new(u64::from(n)).bits()) << 64 | 2).to_be_bytes()
 }
 
 fn static_address(n: u32) -> [u8; 6] {

@@ -30,11 +30,7 @@ mod message;
 mod session;
 mod settings;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -50,7 +46,7 @@ use self::{desk::Desk, memory::MemoryFile, session::Session};
 use crate::{
     clock::Clock,
     remote::wire::Lasting,
-    uplink::{self, Access, Repeats, UplinkError},
+    uplink::{self, Repeats, UplinkError},
 };
 
 /// What is put behind the uplink's client identifier: each connection needs its own.
@@ -59,10 +55,9 @@ const CLIENT_SUFFIX: &str = "-discovery";
 /// Everything the room needs of its own.
 #[derive(Debug)]
 pub struct Discovery {
-    line: uplink::Settings,
-    access: Access,
-    credentials: Option<PathBuf>,
-    client_id: String,
+    line: Lasting,
+    /// How long a broker may take for an answer.
+    patience: Duration,
     desk: Desk,
     file: MemoryFile,
     clock: Clock,
@@ -101,29 +96,19 @@ impl Discovery {
         }
         let places: BTreeMap<_, _> =
             places.into_iter().map(|place| (place.id.clone(), place)).collect();
-        let line = uplink.clone();
-        let access = Access::load(&line, credentials)?;
-        let credentials = credentials.map(Path::to_owned);
         let client_id = format!("{client_id}{CLIENT_SUFFIX}");
+        let repeats = Repeats::of("No line for Home Assistant's discovery")
+            .meaning("; events are not concerned");
+        let line = Lasting::load(uplink.clone(), credentials, client_id, clock, repeats)?;
+        let patience = uplink.ack_timeout.0;
         let desk = Desk::new(on, names, places, memory);
-        Ok(Some(Self { line, access, credentials, client_id, desk, file, clock, counters }))
+        Ok(Some(Self { line, patience, desk, file, clock, counters }))
     }
 }
 
 /// Tells what there is until the board is gone.
 pub async fn run(discovery: Discovery, latest: watch::Receiver<Latest>) {
-    let Discovery { line, access, credentials, client_id, desk, file, clock, counters } = discovery;
-    let patience = line.ack_timeout.0;
-    let line = Lasting {
-        settings: line,
-        access,
-        credentials,
-        client_id,
-        clock,
-        chance: fastrand::f64,
-        repeats: Repeats::of("No line for Home Assistant's discovery")
-            .meaning("; events are not concerned"),
-    };
+    let Discovery { line, patience, desk, file, clock, counters } = discovery;
     let session = Session {
         desk,
         file,

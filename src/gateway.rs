@@ -58,7 +58,7 @@ pub use enrolment::{
 pub use error::{Fate, GatewayError, chain};
 pub(crate) use house::{client_id, scan_counters};
 pub use pair::PairView;
-pub(crate) use report::by_reason;
+pub(crate) use report::engine as engine_counts;
 pub use status::{Status, StatusError};
 
 use crate::{

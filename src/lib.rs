@@ -16,7 +16,7 @@
 //!
 //! [`gateway`] is the corridor: it owns every channel between the rooms and closes them in order.
 //! [`clock`] is the only place that reads the time, [`timeline`] dates what happened when the clock
-//! was wrong, [`forget`] clears what is no longer used. [`settings`], [`registry`] and
+//! was wrong, [`forget`] clears what is no longer used, [`chance`] makes shops up. [`settings`], [`registry`] and
 //! [`checkpoint`] are what is read from and written to files; [`telemetry`] and [`health`] are what
 //! the operator is told; [`commands`], [`decode`], [`demo`], [`evaluate`] and
 //! [`calibrate`] are what people start.
@@ -40,6 +40,7 @@ pub mod command;
 pub mod gateway;
 
 pub mod calibrate;
+pub mod chance;
 pub mod checkpoint;
 pub mod clock;
 pub mod forget;

@@ -29,10 +29,7 @@ mod settings;
 #[cfg(test)]
 mod totality;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -52,7 +49,7 @@ use crate::{
     outbox::Sequence,
     remote::wire::Lasting,
     seal::Sealer,
-    uplink::{self, Access, Repeats, Topics, UplinkError},
+    uplink::{self, Repeats, Topics, UplinkError},
 };
 
 /// How many sightings may wait for the room: as many as advertisements may wait for the engine.
@@ -75,11 +72,7 @@ pub struct Item {
 /// Everything the room needs of its own.
 #[derive(Debug)]
 pub struct Relay {
-    line: uplink::Settings,
-    access: Access,
-    credentials: Option<PathBuf>,
-    own_broker: bool,
-    client_id: String,
+    line: Lasting,
     sealer: Sealer,
     topics: Topics,
     clock: Clock,
@@ -126,20 +119,12 @@ impl Relay {
         let line = settings.line(uplink, credentials);
         // The credential that has no name of its own is the platform's.
         let credentials = credentials.filter(|_| !own_broker);
-        let access = Access::load(&line, credentials)?;
-        let credentials = credentials.map(Path::to_owned);
         let client_id = format!("{client_id}{CLIENT_SUFFIX}");
-        Ok(Self {
-            line,
-            access,
-            credentials,
-            own_broker,
-            client_id,
-            sealer,
-            topics,
-            clock,
-            counters,
-        })
+        let repeats = Repeats::of("No line to the lead")
+            .meaning(", which hears nothing from here")
+            .with_keys_in(own_broker.then_some("relay"));
+        let line = Lasting::load(line, credentials, client_id, clock, repeats)?;
+        Ok(Self { line, sealer, topics, clock, counters })
     }
 }
 
@@ -151,20 +136,8 @@ pub async fn run(relay: Relay, mut ends: Ends) {
     if ends.durable.wait_for(beyond).await.is_err() {
         return;
     }
-    let Relay { line, access, credentials, own_broker, client_id, sealer, topics, clock, counters } =
-        relay;
+    let Relay { line, sealer, topics, clock, counters } = relay;
     let batcher = Batcher::new(ends.run, ends.proofs.receivers(), clock.now());
-    let line = Lasting {
-        settings: line,
-        access,
-        credentials,
-        client_id,
-        clock,
-        chance: fastrand::f64,
-        repeats: Repeats::of("No line to the lead")
-            .meaning(", which hears nothing from here")
-            .with_keys_in(own_broker.then_some("relay")),
-    };
     let Ends { items, proofs, .. } = ends;
     let session =
         Session { sealer, topics, clock, counters, batcher, items, proofs, online: false };

@@ -47,10 +47,7 @@ pub(crate) mod wire;
 #[cfg(test)]
 mod totality;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -75,7 +72,7 @@ use crate::{
     engine::ReceiverId,
     relay::KeyError,
     scan::Heard,
-    uplink::{Access, Repeats, UplinkError},
+    uplink::{Repeats, UplinkError},
 };
 
 /// What is put behind the uplink's client identifier, with the name of the line's first receiver: each
@@ -91,11 +88,8 @@ pub struct Remote {
 
 #[derive(Debug)]
 struct Line {
-    group: Group,
-    access: Access,
-    credentials: Option<PathBuf>,
-    client_id: String,
-    counters: Vec<Arc<RemoteCounters>>,
+    lasting: Lasting,
+    receivers: Vec<(Receiver, Arc<RemoteCounters>)>,
     openers: Vec<(ReceiverId, Opener)>,
 }
 
@@ -109,23 +103,26 @@ impl Remote {
         clock: Clock,
     ) -> Result<Self, UplinkError> {
         let line = |group: Group| {
-            let access = group.access(credentials)?;
-            let credentials = group.credentials(credentials).map(Path::to_owned);
-            // The uplink says the same of its own broker.
-            for advisory in access.advisories().iter().filter(|_| group.has_own_broker()) {
-                warn!("{advisory}");
-            }
+            let (credentials, own_broker) =
+                (group.credentials(credentials), group.has_own_broker());
             let first = group.receivers.first().map_or("", |receiver| receiver.id.as_str());
             let client_id = format!("{client_id}{CLIENT_SUFFIX}{first}");
-            let of = |receiver: &Receiver| {
+            let repeats = Repeats::of("No line to remote receivers")
+                .with_keys_in(own_broker.then_some("remote"));
+            let lasting = Lasting::load(group.line, credentials, client_id, clock, repeats)?;
+            // The uplink says the same of its own broker.
+            for advisory in lasting.access().advisories().iter().filter(|_| own_broker) {
+                warn!("{advisory}");
+            }
+            let counted = |receiver: Receiver| {
                 let known = counters.iter().find(|counters| counters.id == receiver.id);
-                known.cloned().unwrap_or_else(|| {
+                let counters = known.cloned().unwrap_or_else(|| {
                     Arc::new(RemoteCounters::new(receiver.id.clone(), receiver.format))
-                })
+                });
+                (receiver, counters)
             };
-            let counters = group.receivers.iter().map(of).collect();
-            let openers = Vec::new();
-            Ok(Line { group, access, credentials, client_id, counters, openers })
+            let receivers = group.receivers.into_iter().map(counted).collect();
+            Ok(Line { lasting, receivers, openers: Vec::new() })
         };
         Ok(Self { lines: groups.into_iter().map(line).collect::<Result<_, UplinkError>>()?, clock })
     }
@@ -139,7 +136,7 @@ impl Remote {
         for line in &mut self.lines {
             for remote in remotes {
                 let id = remote.receiver_id();
-                if line.group.receivers.iter().any(|receiver| receiver.id == id) {
+                if line.receivers.iter().any(|(receiver, _)| receiver.id == id) {
                     let opener = remote.opener(credentials)?;
                     line.openers.extend(opener.map(|opener| (id, opener)));
                 }
@@ -153,26 +150,14 @@ impl Remote {
 pub async fn run(remote: Remote, heard: mpsc::Sender<Heard>, stop: watch::Receiver<bool>) {
     let Remote { lines, clock } = remote;
     let mut sessions = JoinSet::new();
-    for Line { group, access, credentials, client_id, counters, openers } in lines {
-        let own_broker = group.has_own_broker();
-        let receivers = group.receivers.into_iter().zip(counters).collect();
+    for Line { lasting, receivers, openers } in lines {
         let mut desk = Desk::new(receivers, clock.now());
         desk.handle_clock(clock.wall());
         for (id, opener) in openers {
             desk = desk.opening(&id, opener);
         }
-        let line = Lasting {
-            settings: group.line,
-            access,
-            credentials,
-            client_id,
-            clock,
-            chance: fastrand::f64,
-            repeats: Repeats::of("No line to remote receivers")
-                .with_keys_in(own_broker.then_some("remote")),
-        };
         let session = Session::new(clock, desk, Outlet::new(heard.clone()), stop.clone());
-        sessions.spawn(async move { drop(line.run(session).await) });
+        sessions.spawn(async move { drop(lasting.run(session).await) });
     }
     drop(heard);
     while let Some(end) = sessions.join_next().await {

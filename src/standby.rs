@@ -57,8 +57,9 @@ use crate::{
     clock::Clock,
     outbox::Sequence,
     relay::{KeyError, Run, load_key},
+    remote::wire::Lasting,
     seal::Sealer,
-    uplink::{self, Access, Topics, UplinkError},
+    uplink::{self, Repeats, Topics, UplinkError},
 };
 
 /// How many messages may wait, in either direction: a whole picture of a busy shop.
@@ -83,10 +84,7 @@ pub enum Word {
 /// Everything the room needs of its own.
 #[derive(Debug)]
 pub struct Standby {
-    line: uplink::Settings,
-    access: Access,
-    credentials: Option<std::path::PathBuf>,
-    client_id: String,
+    line: Lasting,
     sealer: Sealer,
     ours: Topics,
     theirs: Topics,
@@ -156,18 +154,10 @@ impl Standby {
         counters: Arc<StandbyCounters>,
     ) -> Result<Self, StandbyError> {
         let sealer = load_shared_key(settings, credentials)?;
-        let access = Access::load(line, credentials)?;
-        Ok(Self {
-            line: line.clone(),
-            access,
-            credentials: credentials.map(Path::to_owned),
-            client_id: format!("{client_id}{CLIENT_SUFFIX}"),
-            sealer,
-            ours,
-            theirs,
-            clock,
-            counters,
-        })
+        let client_id = format!("{client_id}{CLIENT_SUFFIX}");
+        let repeats = Repeats::of("No line to the other gateway");
+        let line = Lasting::load(line.clone(), credentials, client_id, clock, repeats)?;
+        Ok(Self { line, sealer, ours, theirs, clock, counters })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     engine::{
         Advertisement, ClockQuality, Counts, Engine, ReceiverId, Uptime, VisitId, WallClock, frame,
     },
-    gateway::{by_reason, chain, identity, load_registry, with_footfall},
+    gateway::{chain, engine_counts, identity, load_registry, with_footfall},
     outbox::{
         Sequence,
         record::{Record, RunId},
@@ -380,26 +380,14 @@ impl Player {
                 })
             })
             .collect();
-        json!({"summary": {
-            "files": files,
-            "by_format": self.formats,
-            "received": counts.received,
-            "malformed": counts.malformed,
-            "unknown": counts.unknown,
-            "refused": counts.refused,
-            "decoded": counts.decoded,
-            "subject": counts.subject,
-            "fixture": counts.fixture,
-            "anonymous": counts.anonymous,
-            "situations": counts.situations,
-            "irk_checks": counts.irk_checks,
-            "irk_untried": counts.irk_untried,
-            "implausible_doubles": counts.implausible_doubles,
-            "fixtures_refused": by_reason(&counts.fixtures_refused),
-            "fixture_values_dropped": counts.fixture_values_dropped,
-            "seconds": elapsed.as_secs_f64(),
-            "per_second": rate(counts.received, elapsed),
-        }})
+        let mut summary = engine_counts(&counts);
+        summary.extend([
+            ("files".to_owned(), json!(files)),
+            ("by_format".to_owned(), json!(self.formats)),
+            ("seconds".to_owned(), json!(elapsed.as_secs_f64())),
+            ("per_second".to_owned(), json!(rate(counts.received, elapsed))),
+        ]);
+        json!({"summary": summary})
     }
 }
 

@@ -7,7 +7,6 @@
 
 mod air;
 mod people;
-mod rng;
 mod shop;
 mod still;
 #[cfg(test)]
@@ -19,13 +18,15 @@ pub use shop::{Layout, SHOPS};
 pub use still::{Spot, Still, still};
 
 use super::{Contender, Cost, FAULTS, METHODS, MethodName, Reading, Score, Walk, faults};
-use crate::engine::{
-    Uptime,
-    place::{FloorPlan, Model, Point},
+use crate::{
+    chance::Rng,
+    engine::{
+        Uptime,
+        place::{FloorPlan, Model, Point},
+    },
 };
 use air::{Air, Tag};
 use people::Person;
-use rng::Rng;
 
 /// What one method made of one seed's shops, and of each shop over all seeds.
 #[derive(Clone, Debug)]
@@ -110,13 +111,13 @@ pub fn simulate_faults(seeds: u32, seconds: u32, mut done: impl FnMut()) -> Vec<
 
 impl Scene {
     pub(super) fn new(layout: Layout, seed: u64) -> Self {
-        let mut rng = Rng::new(seed);
+        let mut rng = Rng::scattered(seed);
         let plan = layout.plan(&mut rng);
         let air = Air::new(&plan, &mut rng);
         let crowd = (0..layout.crowd).map(|_| Person::new(&layout, &mut rng)).collect();
         let person = Person::new(&layout, &mut rng);
         let tag = Tag::new(&mut rng);
-        let interval = Duration::from_secs_f32(rng.between(0.2, 1.0));
+        let interval = Duration::from_secs_f32(rng.between_f32(0.2, 1.0));
         Self { plan, layout, air, crowd, person, tag, interval, now: Uptime::ZERO, rng }
     }
 
@@ -137,7 +138,7 @@ impl Scene {
     pub(super) fn next(&mut self) -> Vec<(usize, f32)> {
         let Self { layout, air, crowd, person, tag, interval, now, rng, .. } = self;
         // Advertisements are up to 10 ms late at random (Core Specification, Vol 6 Part B 4.4.2.2).
-        let wait = *interval + Duration::from_secs_f32(rng.between(0.0, 0.01));
+        let wait = *interval + Duration::from_secs_f32(rng.between_f32(0.0, 0.01));
         let mut left = wait;
         let mut moved = 0.0;
         while !left.is_zero() {

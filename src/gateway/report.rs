@@ -1,21 +1,26 @@
 //! What the gateway says about itself: the retained state document and the metrics.
 
-use std::sync::atomic::Ordering::Relaxed;
+mod pair;
+mod receivers;
+mod wear;
+
+pub(super) use wear::Wear;
 
 use serde_json::{Map, Value, json};
+
+use receivers::receiver;
 
 use super::{Pulse, status::Status};
 use crate::{
     clock::{Account, Basis},
     command,
     discovery::DiscoveryTotals,
-    engine::{ClockQuality, FixtureTally, RadioState, ReceiverId, Rejections, Uptime, WallClock},
+    engine::{ClockQuality, Counts, FixtureTally, Rejections, Uptime, WallClock},
     outbox::{self, DiskState},
     relay::RelayTotals,
-    remote::{Refusal, RemoteCounters},
-    scan::{Plane, ReceiverCounters, ScanCounters, silence::Step},
+    scan::ScanCounters,
     settings::Role,
-    standby::{Refusal as Untaken, StandbyTotals},
+    standby::StandbyTotals,
     uplink::{self, payload::utc},
 };
 
@@ -49,13 +54,6 @@ pub(super) struct Report<'a> {
     pub(super) fixtures: usize,
     pub(super) quarantined: Option<&'a str>,
     pub(super) wear: Wear,
-}
-
-/// What a card bears.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wear {
-    /// Bytes that can be written to it before it wears out.
-    pub(super) endurance: u64,
 }
 
 impl Report<'_> {
@@ -141,22 +139,7 @@ impl Report<'_> {
             },
             "standby": self.pair_counters(),
             "discovery": discovery(self.discovery),
-            "engine": {
-                "received": counts.received,
-                "malformed": counts.malformed,
-                "unknown": counts.unknown,
-                "refused": counts.refused,
-                "decoded": counts.decoded,
-                "subject": counts.subject,
-                "fixture": counts.fixture,
-                "anonymous": counts.anonymous,
-                "situations": counts.situations,
-                "irk_checks": counts.irk_checks,
-                "irk_untried": counts.irk_untried,
-                "implausible_doubles": counts.implausible_doubles,
-                "fixtures_refused": by_reason(&counts.fixtures_refused),
-                "fixture_values_dropped": counts.fixture_values_dropped,
-            },
+            "engine": engine(&counts),
             "fixtures": self.pulse.fixtures.iter().map(fixture).collect::<Value>(),
             "outbox": {
                 "recovered": outbox.recovered,
@@ -218,18 +201,6 @@ impl Report<'_> {
         })
     }
 
-    /// What the outbox costs the card, and how long the card bears it.
-    fn flash(&self) -> Value {
-        let outbox::Totals { written, appended, .. } = self.outbox.totals;
-        let per_day = Wear::per_day(written, self.wall.at);
-        json!({
-            "bytes_written": written,
-            "bytes_per_event": written.checked_div(appended),
-            "bytes_per_day": per_day,
-            "card_years": per_day.and_then(|per_day| self.wear.years(per_day)),
-        })
-    }
-
     /// The broker that is used, or tried.
     fn broker(&self) -> Option<String> {
         self.uplink_line.broker.as_ref().map(ToString::to_string)
@@ -254,44 +225,6 @@ impl Report<'_> {
         })
     }
 
-    /// How the two gateways of a pair stand; nothing without another one.
-    fn pair(&self) -> Option<Value> {
-        let view = self.pulse.pair.filter(|_| !self.peer.is_empty())?;
-        let on_duty = match (view.acting, view.peer_acts) {
-            (true, true) => "both",
-            (true, false) => "this",
-            (false, true) => "peer",
-            (false, false) => "nobody",
-        };
-        Some(json!({
-            "peer": self.peer,
-            "on_duty": on_duty,
-            "peer_heard": view.hears_peer,
-            "followed": view.followed,
-            "broker": if self.standby.online { "online" } else { "offline" },
-        }))
-    }
-
-    fn pair_counters(&self) -> Value {
-        let (totals, tallies) =
-            (self.standby, self.pulse.pair.map(|it| it.tallies).unwrap_or_default());
-        let refused = Untaken::ALL.into_iter().zip(totals.refused);
-        let refused: Map<_, _> =
-            refused.map(|(reason, count)| (reason.word().to_owned(), count.into())).collect();
-        json!({
-            "sent": totals.sent,
-            "unsent": totals.unsent,
-            "received": totals.received,
-            "refused": refused,
-            "faults": totals.faults,
-            "unread": tallies.unread,
-            "takeovers": tallies.takeovers,
-            "adopted": tallies.adopted,
-            "retold": tallies.retold,
-            "late": tallies.late,
-        })
-    }
-
     /// The fixtures of which something is refused, and why.
     fn distrusted(&self) -> Value {
         let fixtures = self.pulse.fixtures.iter().filter(|(_, tally)| !tally.alerted.is_empty());
@@ -300,88 +233,6 @@ impl Report<'_> {
             json!({"fixture": id, "refused": reasons})
         };
         fixtures.map(told).collect()
-    }
-
-    /// How the receivers are, in a word: as the worst of them, or `partly_deaf` when some are deaf
-    /// and others are not.
-    fn radio(&self) -> &'static str {
-        let radios = &self.pulse.radios;
-        let is_deaf = |state: &&RadioState| matches!(state, RadioState::Deaf { .. });
-        let deaf = radios.values().filter(is_deaf).count();
-        if deaf > 0 && deaf < radios.len() {
-            return "partly_deaf";
-        }
-        let rank = |state: &&RadioState| match state {
-            RadioState::Hearing => 0,
-            RadioState::Quiet => 1,
-            RadioState::Suspect { .. } => 2,
-            RadioState::Deaf { .. } => 3,
-        };
-        radios.values().max_by_key(rank).unwrap_or(&RadioState::Hearing).name()
-    }
-
-    /// Each receiver's state, and its plane or what a remote one says of itself.
-    fn receivers(&self) -> Value {
-        let standing = |id: &ReceiverId| {
-            let state = self.pulse.radios.get(id).copied().unwrap_or_default();
-            let cause = match state {
-                RadioState::Deaf { cause, .. } => Some(cause.name()),
-                _ => None,
-            };
-            (state, cause)
-        };
-        let remotes = self.scan.remotes.iter().map(|counters| {
-            let (state, cause) = standing(&counters.id);
-            let age = |heard| self.wall.at.since(heard).as_secs();
-            json!({
-                "receiver": counters.id.as_str(),
-                "radio": state.name(),
-                "cause": cause,
-                "plane": "remote",
-                "format": counters.format.name(),
-                "broker": if counters.is_linked() { "online" } else { "offline" },
-                "heard": counters.heard.load(Relaxed),
-                "refused": counters.refused_in_all(),
-                "last_heard_s": counters.last_heard().map(age),
-                "clock_ahead_ms": counters.ahead_ms(&self.wall),
-                "correction_db": self.correction(&counters.id),
-            })
-        });
-        let receivers = self.scan.receivers.iter().map(|counters| {
-            let (state, cause) = standing(&counters.id);
-            json!({
-                "receiver": counters.id.as_str(),
-                "radio": state.name(),
-                "cause": cause,
-                "plane": counters.plane().map(Plane::name),
-                "correction_db": self.correction(&counters.id),
-            })
-        });
-        receivers.chain(remotes).collect()
-    }
-
-    /// What a receiver was found to hear more than its plan says, in whole decibels: tenths only say
-    /// who has just walked by.
-    fn correction(&self, id: &ReceiverId) -> Option<f32> {
-        self.pulse.corrections.get(id).map(|db| db.round() + 0.0)
-    }
-
-    /// All that one remote receiver counts, by its names.
-    fn remote(&self, counters: &RemoteCounters) -> Value {
-        let refused = Refusal::ALL.into_iter();
-        let refused: Map<String, Value> = refused
-            .map(|refusal| (refusal.word().to_owned(), counters.refused(refusal).into()))
-            .collect();
-        json!({
-            "receiver": counters.id.as_str(),
-            "format": counters.format.name(),
-            "messages": counters.messages.load(Relaxed),
-            "heard": counters.heard.load(Relaxed),
-            "dropped": counters.dropped.load(Relaxed),
-            "missed": counters.missed.load(Relaxed),
-            "refused": refused,
-            "clock_ahead_ms": counters.ahead_ms(&self.wall),
-        })
     }
 
     /// One line for `systemctl status`.
@@ -402,22 +253,6 @@ impl Report<'_> {
             self.outbox.pending.records,
             self.outbox.totals.dropped,
         )
-    }
-}
-
-impl Wear {
-    /// How much is written in a day at this rate; `None` in the first minute, of which nothing
-    /// follows.
-    fn per_day(written: u64, up: Uptime) -> Option<u64> {
-        let seconds = up.since(Uptime::ZERO).as_secs();
-        let day = u128::from(written) * 86_400;
-        let per_day = day.checked_div(u128::from(seconds)).filter(|_| seconds >= 60)?;
-        u64::try_from(per_day).ok()
-    }
-
-    /// How many years the card bears so much a day; `None` when that is nothing.
-    fn years(self, per_day: u64) -> Option<u64> {
-        (self.endurance / 365).checked_div(per_day)
     }
 }
 
@@ -473,24 +308,6 @@ fn clock(account: &Account) -> Value {
     })
 }
 
-/// All that one receiver counts, by its names.
-fn receiver(counters: &ReceiverCounters) -> Value {
-    let steps: Map<String, Value> = Step::ALL
-        .iter()
-        .map(|step| (step.name().to_owned(), counters.tried(*step).into()))
-        .collect();
-    json!({
-        "receiver": counters.id.as_str(),
-        "plane": counters.plane().map(Plane::name),
-        "heard": counters.heard.load(Relaxed),
-        "dropped": counters.dropped.load(Relaxed),
-        "unusable": counters.unusable.load(Relaxed),
-        "queue_bytes": counters.queue_bytes.load(Relaxed),
-        "age_ms": counters.age_us.load(Relaxed) / 1000,
-        "recovery": steps,
-    })
-}
-
 /// What became of one fixture's frames.
 fn fixture((id, tally): &(String, FixtureTally)) -> Value {
     json!({
@@ -500,8 +317,30 @@ fn fixture((id, tally): &(String, FixtureTally)) -> Value {
     })
 }
 
+/// All that the engine counts, by its names.
+pub(crate) fn engine(counts: &Counts) -> Map<String, Value> {
+    let counted = [
+        ("received", counts.received),
+        ("malformed", counts.malformed),
+        ("unknown", counts.unknown),
+        ("refused", counts.refused),
+        ("decoded", counts.decoded),
+        ("subject", counts.subject),
+        ("fixture", counts.fixture),
+        ("anonymous", counts.anonymous),
+        ("situations", counts.situations),
+        ("irk_checks", counts.irk_checks),
+        ("irk_untried", counts.irk_untried),
+        ("implausible_doubles", counts.implausible_doubles),
+        ("fixture_values_dropped", counts.fixture_values_dropped),
+    ];
+    let counted = counted.into_iter().map(|(name, count)| (name.to_owned(), count.into()));
+    let refused = ("fixtures_refused".to_owned(), by_reason(&counts.fixtures_refused));
+    counted.chain([refused]).collect()
+}
+
 /// How much was refused, by the words for why.
-pub(crate) fn by_reason(refused: &Rejections) -> Value {
+fn by_reason(refused: &Rejections) -> Value {
     refused.iter().map(|(reason, count)| (reason.word().to_owned(), Value::from(count))).collect()
 }
 
@@ -520,16 +359,5 @@ mod tests {
             json!({"no_key": 0, "wrong_key": 0, "truncated": 0, "replayed": 0, "plain": 0});
         let expected = json!({"fixture": "fridge-1", "refused": refused, "values_dropped": 0});
         assert_eq!(told, expected);
-    }
-
-    #[test]
-    fn the_cards_life_is_projected_from_a_minute_on_and_never_divides_by_nothing() {
-        let at = |seconds: i64| Uptime::from_micros(seconds * 1_000_000);
-        let wear = Wear { endurance: 10 << 40 };
-        assert_eq!(Wear::per_day(1 << 20, at(59)), None);
-        assert_eq!(Wear::per_day(1 << 20, at(60)), Some(1440 << 20));
-        assert_eq!(Wear::per_day(u64::MAX, at(60)), None, "more than can be said");
-        assert_eq!(wear.years(1 << 30), Some(28));
-        assert_eq!(wear.years(0), None);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invalid, Span, rssi};
+use super::{Invalid, Span, presence::rssi};
 use crate::engine::FootfallSettings;
 
 /// `[footfall]`: anonymous counts of everybody.

@@ -24,7 +24,7 @@ use crate::{
     clock::Clock,
     engine::ClockQuality,
     remote::wire::{Cease, Lasting, On, Over, Proof, Publication, Sender, Signal, Work},
-    uplink::{Fault, Repeats, Topic, Topics},
+    uplink::{Fault, Topic, Topics},
 };
 
 /// What the two tell each other, in and out.
@@ -56,7 +56,7 @@ impl Session {
         out: mpsc::Receiver<Message>,
         words: mpsc::Sender<Word>,
     ) -> (Lasting, Self) {
-        let Standby { line, access, credentials, client_id, sealer, clock, .. } = standby;
+        let Standby { line, sealer, clock, .. } = standby;
         let theirs = Bond::new(&standby.theirs);
         let events = |family| standby.theirs.spell(Topic::Event { family, kind: "+" });
         let heard = [
@@ -65,15 +65,6 @@ impl Session {
             events("visit"),
             events("zone"),
         ];
-        let line = Lasting {
-            settings: line,
-            access,
-            credentials,
-            client_id,
-            clock,
-            chance: fastrand::f64,
-            repeats: Repeats::of("No line to the other gateway"),
-        };
         let session = Self {
             clock,
             counters: standby.counters,

@@ -47,13 +47,14 @@ fn day(seed: u64, fault: Fault) -> Shop {
     let end = f64::from(minutes() * 60);
     for minor in 0..SUBJECTS {
         let mut inside = Vec::new();
-        let mut from = f64::from(shop.rng.unit()).mul_add(60.0, 2.0).round();
+        let mut from = f64::from(shop.rng.unit_f32()).mul_add(60.0, 2.0).round();
         while from < end - 60.0 {
-            let to = (from + f64::from(shop.rng.unit()).mul_add(200.0, 60.0).round()).min(end);
+            let to = (from + f64::from(shop.rng.unit_f32()).mul_add(200.0, 60.0).round()).min(end);
             inside.push((from, to));
-            let long = shop.rng.unit() < 0.4;
+            let long = shop.rng.unit_f32() < 0.4;
             from = to
-                + if long { 200.0 } else { f64::from(shop.rng.unit()).mul_add(30.0, 35.0) }.round();
+                + if long { 200.0 } else { f64::from(shop.rng.unit_f32()).mul_add(30.0, 35.0) }
+                    .round();
         }
         let mut walker = Walker::new(minor, inside, &mut shop.rng);
         // Tags and pockets differ.

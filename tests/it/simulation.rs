@@ -4,11 +4,14 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use beacon_gateway::engine::{
-    AddressKind, AddressSeed, Advertisement, ClockQuality, Consent, DeafCause, DeviceAddress,
-    Engine, ExitReason, Identifier, Identity, IdentitySettings, PresenceSettings, Pseudonym,
-    Purpose, RadioState, ReceiverId, Registry, Rssi, Situation, Subject, SubjectKind,
-    TransitionKind, UnixTime, Uptime, VisitId, WallClock, What, Zone, ZoneId,
+use beacon_gateway::{
+    chance::Rng,
+    engine::{
+        AddressKind, AddressSeed, Advertisement, ClockQuality, Consent, DeafCause, DeviceAddress,
+        Engine, ExitReason, Identifier, Identity, IdentitySettings, PresenceSettings, Pseudonym,
+        Purpose, RadioState, ReceiverId, Registry, Rssi, Situation, Subject, SubjectKind,
+        TransitionKind, UnixTime, Uptime, VisitId, WallClock, What, Zone, ZoneId,
+    },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -388,7 +391,7 @@ fn check_form(seed: u64, day: &[Situation]) {
 
 /// A shop with two zones, one inside the other, and a radio that is sometimes deaf.
 struct Shop {
-    rng: SplitMix,
+    rng: Rng,
     engine: Engine,
     now: Uptime,
     sent: u64,
@@ -398,7 +401,7 @@ struct Shop {
 impl Shop {
     fn new(seed: u64) -> Self {
         Self {
-            rng: SplitMix(seed),
+            rng: Rng::new(seed),
             engine: engine(),
             now: Uptime::ZERO,
             sent: 0,
@@ -564,17 +567,4 @@ fn is_exit(situation: &Situation) -> bool {
 
 fn s(seconds: i64) -> Uptime {
     Uptime::from_micros(seconds * 1_000_000)
-}
-
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }

@@ -13,10 +13,10 @@ mod walls;
 
 use std::time::Duration;
 
-use shop::{Layout, Rng, Shop, Walker};
+use shop::{Layout, Shop, Walker};
 
 use super::*;
-use crate::engine::ReceiverId;
+use crate::{chance::Rng, engine::ReceiverId};
 
 /// What came of following one walker.
 #[derive(Debug, Default)]
@@ -101,7 +101,7 @@ fn people_are_placed_better_than_by_the_loudest_receiver_and_without_flapping() 
             SMALL,
             Layout { width: 15.0, depth: 10.0, receivers: 6, zone_columns: 3, zone_rows: 2 },
         ] {
-            let mut rng = Rng::new(seed);
+            let mut rng = Rng::scattered(seed);
             let mut shop = Shop::new(layout, &mut rng);
             let mut walker = shop.walker(&mut rng);
             let outcome = follow(&mut shop, &mut walker, 150, &mut rng, |_, _| {});
@@ -122,7 +122,7 @@ fn people_are_placed_better_than_by_the_loudest_receiver_and_without_flapping() 
 #[test]
 fn a_tag_that_lies_still_is_not_announced_to_move() {
     for (seed, x) in [(1, 2.5), (2, 4.9)] {
-        let mut rng = Rng::new(seed);
+        let mut rng = Rng::scattered(seed);
         let mut shop = Shop::new(SMALL, &mut rng);
         let mut walker = shop.walker(&mut rng);
         walker.stays = true;
@@ -136,7 +136,7 @@ fn a_tag_that_lies_still_is_not_announced_to_move() {
 #[test]
 fn a_receiver_that_falls_silent_moves_nobody() {
     for seed in 0..3 {
-        let mut rng = Rng::new(seed);
+        let mut rng = Rng::scattered(seed);
         let mut shop = Shop::new(Layout { receivers: 5, ..SMALL }, &mut rng);
         let mut walker = shop.walker(&mut rng);
         walker.stays = true;
@@ -162,7 +162,7 @@ fn a_receiver_that_falls_silent_moves_nobody() {
 fn a_receiver_that_hears_8_db_too_little_or_too_much_costs_little() {
     let right = |db: f32| -> u32 {
         let follow_one = |seed| {
-            let mut rng = Rng::new(seed);
+            let mut rng = Rng::scattered(seed);
             let mut shop = Shop::new(Layout { receivers: 6, ..SMALL }, &mut rng);
             shop.gains[0] += db;
             let mut walker = shop.walker(&mut rng);
@@ -178,7 +178,7 @@ fn a_receiver_that_hears_8_db_too_little_or_too_much_costs_little() {
 
 #[test]
 fn a_private_zone_is_never_named() {
-    let mut rng = Rng::new(5);
+    let mut rng = Rng::scattered(5);
     let mut shop = Shop::new(SMALL, &mut rng);
     for zone in &mut shop.plan.zones {
         zone.kind = ZoneKind::Private;
@@ -191,7 +191,7 @@ fn a_private_zone_is_never_named() {
 
 #[test]
 fn who_is_not_heard_any_more_is_unknown_from_when_it_was_heard_last() {
-    let mut rng = Rng::new(6);
+    let mut rng = Rng::scattered(6);
     let shop = Shop::new(SMALL, &mut rng);
     let walker = shop.walker(&mut rng);
     let mut places = Places::new(&shop.plan, Model::default());
@@ -273,16 +273,16 @@ fn a_single_receiver_places_nobody() {
 
 #[test]
 fn nothing_that_is_heard_breaks_a_belief() {
-    let mut rng = Rng::new(7);
+    let mut rng = Rng::scattered(7);
     let shop = Shop::new(SMALL, &mut rng);
     let mut places = Places::new(&shop.plan, Model::default());
     let mut track = places.track();
     for n in 0..400_u16 {
         let odd = [f32::NAN, f32::INFINITY, -1e30, 1e30, 0.0, -127.0, 20.0, -60.0];
-        let rssi = odd[(rng.unit() * 8.0) as usize % 8];
-        let receiver = (rng.unit() * 12.0) as usize;
+        let rssi = odd[(rng.unit_f32() * 8.0) as usize % 8];
+        let receiver = (rng.unit_f32() * 12.0) as usize;
         // Time stands still, jumps, and once goes back.
-        let now = at(f32::from(n) * rng.unit() * 2.0);
+        let now = at(f32::from(n) * rng.unit_f32() * 2.0);
         while places.step(&mut track, now).is_some() {}
         places.observe(&mut track, now, receiver, rssi);
         let sum: f32 = track.belief.iter().sum();
@@ -292,7 +292,7 @@ fn nothing_that_is_heard_breaks_a_belief() {
 
 #[test]
 fn a_large_shop_gets_larger_cells_and_not_more_of_them() {
-    let mut rng = Rng::new(8);
+    let mut rng = Rng::scattered(8);
     let model = Model::default();
     for (width, depth) in [(3.0, 2.0), (20.0, 15.0), (300.0, 8.0), (500.0, 400.0)] {
         let shop = Shop::new(Layout { width, depth, ..SMALL }, &mut rng);
@@ -307,7 +307,7 @@ fn a_large_shop_gets_larger_cells_and_not_more_of_them() {
 #[test]
 fn the_same_inputs_lead_to_the_same_outputs() {
     let once = || {
-        let mut rng = Rng::new(9);
+        let mut rng = Rng::scattered(9);
         let mut shop = Shop::new(SMALL, &mut rng);
         let mut walker = shop.walker(&mut rng);
         let Outcome { changes, last, .. } = follow(&mut shop, &mut walker, 60, &mut rng, |_, _| {});

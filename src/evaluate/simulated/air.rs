@@ -5,8 +5,11 @@
 
 use std::f32::consts::TAU;
 
-use super::{people::Person, rng::Rng, shop::Layout};
-use crate::engine::place::{FloorPlan, Point};
+use super::{people::Person, shop::Layout};
+use crate::{
+    chance::Rng,
+    engine::place::{FloorPlan, Point},
+};
 
 /// The air of one shop.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ const FLOOR_DBM: f32 = -96.0;
 
 impl Tag {
     pub(super) fn new(rng: &mut Rng) -> Self {
-        Self { strength_dbm: -60.0 + 4.0 * rng.normal(), body_db: rng.between(4.0, 14.0) }
+        Self { strength_dbm: -60.0 + 4.0 * rng.normal_f32(), body_db: rng.between_f32(4.0, 14.0) }
     }
 }
 
@@ -75,21 +78,21 @@ impl Air {
         let links = plan.receivers.iter().map(|receiver| Link {
             at: receiver.position.unwrap_or_default(),
             above: receiver.height - 1.1,
-            gain_db: 3.0 * rng.normal(),
-            catches: rng.between(0.4, 0.9),
+            gain_db: 3.0 * rng.normal_f32(),
+            catches: rng.between_f32(0.4, 0.9),
             shadows: std::array::from_fn(|_| {
                 // A metre to four wide; the eight of them together have a spread of 3 dB.
-                let (number, angle) = (TAU / rng.between(2.0, 8.0), rng.between(0.0, TAU));
-                (1.5, number * angle.cos(), number * angle.sin(), rng.between(0.0, TAU))
+                let (number, angle) = (TAU / rng.between_f32(2.0, 8.0), rng.between_f32(0.0, TAU));
+                (1.5, number * angle.cos(), number * angle.sin(), rng.between_f32(0.0, TAU))
             }),
             scattered: std::array::from_fn(|_| [wave(rng), wave(rng)]),
         });
         let links = links.collect();
         Self {
-            exponent: rng.between(1.5, 2.3),
-            bend_m: rng.between(6.0, 15.0),
-            shelf_db: rng.between(0.5, 3.0),
-            passer_db: rng.between(3.0, 8.0),
+            exponent: rng.between_f32(1.5, 2.3),
+            bend_m: rng.between_f32(6.0, 15.0),
+            shelf_db: rng.between_f32(0.5, 3.0),
+            passer_db: rng.between_f32(3.0, 8.0),
             links,
         }
     }
@@ -139,7 +142,7 @@ impl Air {
                 .iter()
                 .map(|(db, x, y, phase)| db * (x * person.at.x + y * person.at.y + phase).sin())
                 .sum();
-            let channel = (rng.unit() * 3.0).floor();
+            let channel = (rng.unit_f32() * 3.0).floor();
             let mut channels = link.scattered.iter().zip([0.0, 1.0, 2.0]);
             let both = channels.find(|(_, n)| *n >= channel).map(|(both, _)| *both);
             let [walls, people] = both.unwrap_or_default();
@@ -154,9 +157,9 @@ impl Air {
                 - body
                 - shelves * self.shelf_db
                 - passers * self.passer_db
-                + rng.normal();
+                + rng.normal_f32();
             let audible = 1.0 / (1.0 + ((FLOOR_DBM - rssi) / 2.0).exp());
-            if rng.unit() < link.catches * audible {
+            if rng.unit_f32() < link.catches * audible {
                 heard.push((receiver, rssi.round().clamp(-127.0, 20.0)));
             }
         }
@@ -165,14 +168,14 @@ impl Air {
 }
 
 fn wave(rng: &mut Rng) -> Wave {
-    (rng.normal(), rng.normal())
+    (rng.normal_f32(), rng.normal_f32())
 }
 
 /// Lets a wave become another, but for the part that stays the same.
 fn age((re, im): &mut Wave, same: f32, rng: &mut Rng) {
     let fresh = (1.0 - same * same).max(0.0).sqrt();
-    *re = same * *re + fresh * rng.normal();
-    *im = same * *im + fresh * rng.normal();
+    *re = same * *re + fresh * rng.normal_f32();
+    *im = same * *im + fresh * rng.normal_f32();
 }
 
 /// Whether somebody stands between two places.

@@ -3,8 +3,8 @@
 
 use std::f32::consts::{PI, TAU};
 
-use super::{rng::Rng, shop::Layout};
-use crate::engine::place::Point;
+use super::shop::Layout;
+use crate::{chance::Rng, engine::place::Point};
 
 /// Somebody in the shop.
 #[derive(Clone, Debug)]
@@ -29,9 +29,9 @@ impl Person {
     pub(super) fn new(layout: &Layout, rng: &mut Rng) -> Self {
         Self {
             at: somewhere(layout, rng),
-            facing: rng.between(0.0, TAU),
+            facing: rng.between_f32(0.0, TAU),
             moved: 0.0,
-            speed: rng.between(0.4, 1.4),
+            speed: rng.between_f32(0.4, 1.4),
             way: Vec::new(),
             stands_s: 0.0,
             stays: false,
@@ -65,12 +65,12 @@ impl Person {
         if self.stands_s > 0.0 {
             self.stands_s -= seconds;
             // Now and then they look at something else, and shift their weight.
-            self.facing += rng.normal() * 0.3 * seconds.sqrt();
-            self.moved = 0.02 * rng.unit();
+            self.facing += rng.normal_f32() * 0.3 * seconds.sqrt();
+            self.moved = 0.02 * rng.unit_f32();
             return;
         }
         let Some(corner) = self.way.last().copied() else {
-            self.speed = rng.between(0.4, 1.4);
+            self.speed = rng.between_f32(0.4, 1.4);
             self.way = way(self.at, somewhere(layout, rng), layout);
             return;
         };
@@ -85,8 +85,8 @@ impl Person {
         if left <= step + 0.01 {
             self.way.pop();
             if self.way.is_empty() {
-                self.stands_s = LONGEST_STOP * rng.unit() * rng.unit();
-                self.facing = PI * rng.between(-1.0, 1.0);
+                self.stands_s = LONGEST_STOP * rng.unit_f32() * rng.unit_f32();
+                self.facing = PI * rng.between_f32(-1.0, 1.0);
             }
         }
     }
@@ -95,7 +95,7 @@ impl Person {
 /// A place where somebody can stand: not within a shelf.
 pub(super) fn somewhere(layout: &Layout, rng: &mut Rng) -> Point {
     let Point { x, y } = layout.size();
-    let mut at = Point::new(rng.between(0.4, x - 0.4), rng.between(0.4, y - 0.4));
+    let mut at = Point::new(rng.between_f32(0.4, x - 0.4), rng.between_f32(0.4, y - 0.4));
     for shelf in layout.shelves() {
         if (at.y - shelf).abs() < 0.5 {
             at.y = if at.y < shelf { shelf - 0.5 } else { shelf + 0.5 };

@@ -1,10 +1,12 @@
 //! Made-up shops: how large they are, where zones, shelves and receivers are.
 
-use super::rng::Rng;
-use crate::engine::{
-    ReceiverId,
-    place::{
-        Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+use crate::{
+    chance::Rng,
+    engine::{
+        ReceiverId,
+        place::{
+            Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+        },
     },
 };
 
@@ -93,7 +95,7 @@ impl Layout {
             }
         }
         for (n, at) in self.receivers().into_iter().enumerate() {
-            let at = Point::new(at.x + rng.normal() * 0.3, at.y + rng.normal() * 0.3);
+            let at = Point::new(at.x + rng.normal_f32() * 0.3, at.y + rng.normal_f32() * 0.3);
             plan.receivers.push(FloorReceiver {
                 id: ReceiverId::new(&format!("receiver-{}", n + 1)),
                 position: Some(Point::new(at.x.clamp(0.0, width), at.y.clamp(0.0, depth))),

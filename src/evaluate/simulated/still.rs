@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::{SHOPS, Scene, people::somewhere, rng::Rng};
-use crate::engine::{
-    Uptime,
-    place::{Model, Places, Point, Whereabouts},
+use super::{SHOPS, Scene, people::somewhere};
+use crate::{
+    chance::Rng,
+    engine::{
+        Uptime,
+        place::{Model, Places, Point, Whereabouts},
+    },
 };
 
 /// Where a tag lay, and what came of it.
@@ -47,7 +50,7 @@ pub fn still(spots: u32, hours: f32, mut done: impl FnMut()) -> Still {
         let nth = usize::try_from(spot).unwrap_or(0) % SHOPS.len();
         let Some(layout) = SHOPS.get(nth) else { break };
         let mut scene = Scene::new(*layout, 7_000_000 + seed);
-        let mut rng = Rng::new(8_000_000 + seed);
+        let mut rng = Rng::scattered(8_000_000 + seed);
         let mut at = somewhere(layout, &mut rng);
         if spot % 4 == 3 {
             let columns = f32::from(layout.zones.0);

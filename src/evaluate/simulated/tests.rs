@@ -40,7 +40,7 @@ fn the_same_seed_makes_the_same_shop_and_another_one_another() {
 #[test]
 fn nobody_walks_through_shelves() {
     for layout in SHOPS {
-        let mut rng = Rng::new(3);
+        let mut rng = Rng::scattered(3);
         let mut person = Person::new(&layout, &mut rng);
         let (left, right) = layout.shelf_ends();
         for _ in 0..2000 {

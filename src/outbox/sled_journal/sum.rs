@@ -6,6 +6,7 @@
 //! without looking at the others.
 
 use super::frame::Spot;
+use crate::chance::Rng;
 
 /// The sum of a mixture for each spot.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -37,12 +38,9 @@ fn mixture(spot: Spot, commit: u64) -> u128 {
     u128::from(one) << 64 | u128::from(other)
 }
 
-/// One step of splitmix64 (Steele, Lea and Flood 2014), which spreads each bit over all.
+/// Spreads each bit over all. Stands on disk, in every sum.
 fn mix(state: u64, word: u64) -> u64 {
-    let mut mixed = (state ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ mixed >> 31
+    Rng::new(state ^ word).bits()
 }
 
 #[cfg(test)]

@@ -1,15 +1,16 @@
 use std::{
     fs,
     os::unix::fs::{FileExt, PermissionsExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use tempfile::TempDir;
 
-use super::*;
+use super::{layout::HEAD, *};
 use crate::{
+    engine::{ClockQuality, Pseudonym},
     registry::form,
-    seal::{CREDENTIAL, KeyOrigin},
+    seal::{CREDENTIAL, KeyOrigin, KeySource},
 };
 
 /// A state directory with a registry in it.

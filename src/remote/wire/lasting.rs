@@ -4,7 +4,11 @@
 //! Promises never to end by itself before the work is over, to take the order of [`crate::uplink::Route`]
 //! with its pauses, to see to the work while it pauses, and to log each reason once.
 
-use std::{path::PathBuf, pin::pin, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use tokio::sync::watch;
 
@@ -12,20 +16,20 @@ use super::{Sender, Signal, open, part};
 use crate::{
     clock::Clock,
     uplink::{
-        self, Access, Broker, Door, Ending, Fault, Leave, Lookout, Repeats, Route, accompanied,
+        self, Access, Broker, Door, Ending, Fault, Leave, Lookout, Repeats, Route, UplinkError,
+        accompanied,
     },
 };
 
 /// What a line is made of.
+#[derive(Debug)]
 pub(crate) struct Lasting {
-    pub(crate) settings: uplink::Settings,
-    pub(crate) access: Access,
-    /// The directory of systemd's credentials, if they belong to this broker.
-    pub(crate) credentials: Option<PathBuf>,
-    pub(crate) client_id: String,
-    pub(crate) clock: Clock,
-    pub(crate) chance: fn() -> f64,
-    pub(crate) repeats: Repeats,
+    settings: uplink::Settings,
+    access: Access,
+    credentials: Option<PathBuf>,
+    client_id: String,
+    clock: Clock,
+    repeats: Repeats,
 }
 
 /// What is done on a line. Without a sender there is no connection.
@@ -111,6 +115,25 @@ impl From<Cease> for End {
 }
 
 impl Lasting {
+    /// Reads what it takes to be let in, and connects to nobody yet. `credentials` is the directory of
+    /// systemd's credentials, if they belong to this broker; `repeats` says what is missing without it.
+    pub(crate) fn load(
+        settings: uplink::Settings,
+        credentials: Option<&Path>,
+        client_id: String,
+        clock: Clock,
+        repeats: Repeats,
+    ) -> Result<Self, UplinkError> {
+        let access = Access::load(&settings, credentials)?;
+        let credentials = credentials.map(Path::to_owned);
+        Ok(Self { settings, access, credentials, client_id, clock, repeats })
+    }
+
+    /// What was found when it was read.
+    pub(crate) const fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// Runs until the work is over, and gives it back.
     pub(crate) async fn run<W: Work>(mut self, mut work: W) -> W {
         let mut route = Route::new(self.access.brokers(), &self.settings);
@@ -122,7 +145,7 @@ impl Lasting {
             let (began, place) = (self.clock.now(), route.place());
             leave.send_replace(None);
             let mut proved = false;
-            let beside = lookout.beside(place, (self.chance)());
+            let beside = lookout.beside(place, fastrand::f64());
             let live = self.live(place, &mut work, &mut leaving, &mut proved);
             let end = Box::pin(accompanied(live, beside, &leave)).await;
             let fault = if let End::Broke(fault) = &end { Some(fault) } else { None };
@@ -138,7 +161,7 @@ impl Lasting {
                 End::Broke(fault) => {
                     let stood = self.clock.now().since(began);
                     let ending = Ending { lesson: fault.lesson(), proved, stood };
-                    let delay = route.ended(&ending, (self.chance)());
+                    let delay = route.ended(&ending, fastrand::f64());
                     self.repeats.tell(&fault, delay, self.clock.now());
                     delay
                 }

@@ -1,34 +1,26 @@
-//! A small deterministic source of randomness: a seed in, the same numbers out on every run.
+//! What a shop draws from [`chance`]: a seed in, the same numbers out on every run.
 
 use std::{f64::consts::TAU, ops::RangeInclusive, time::Duration};
 
-/// `SplitMix64` (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-///
-/// Good enough for a shop, far too weak for keys that protect anything.
+use crate::chance;
+
+/// What is drawn for a shop: places, times, strengths, octets.
 #[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
+pub(super) struct Rng(chance::Rng);
 
 impl Rng {
     pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(chance::Rng::new(seed))
     }
 
     /// An independent source: what is drawn from it does not shift what is drawn from this one.
     pub(super) fn fork(&mut self) -> Self {
-        Self(self.next())
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        Self::new(self.0.bits())
     }
 
     /// Uniform in 0 (included) to 1 (excluded), in steps of 2^-32.
     pub(super) fn unit(&mut self) -> f64 {
-        f64::from(u32::try_from(self.next() >> 32).unwrap_or(0)) / 4_294_967_296.0
+        self.0.unit()
     }
 
     /// Uniform between two numbers.
@@ -38,8 +30,7 @@ impl Rng {
 
     /// Uniform in 0 to `bound - 1`; 0 when there is nothing to choose from.
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        let bound = u64::try_from(bound).unwrap_or(u64::MAX).max(1);
-        usize::try_from(self.next() % bound).unwrap_or(0)
+        usize::try_from(self.0.below(u64::try_from(bound).unwrap_or(u64::MAX))).unwrap_or(0)
     }
 
     /// True with the given probability.
@@ -63,7 +54,7 @@ impl Rng {
     pub(super) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for chunk in bytes.chunks_mut(8) {
-            let drawn = self.next().to_le_bytes();
+            let drawn = self.0.bits().to_le_bytes();
             for (octet, drawn) in chunk.iter_mut().zip(drawn) {
                 *octet = drawn;
             }

@@ -8,13 +8,16 @@ use std::{
     time::Duration,
 };
 
-use beacon_gateway::engine::{
-    AddressKind, AddressSeed, Advertisement, ClockQuality, Consent, DeviceAddress, Engine,
-    Identifier, Identity, IdentitySettings, PresenceFloor, PresenceSettings, Private, Pseudonym,
-    Purpose, RadioState, ReceiverId, Registry, Rssi, Situation, Subject, SubjectKind, UnixTime,
-    Uptime, VisitId, WallClock, Zone, ZoneId,
-    place::{
-        Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+use beacon_gateway::{
+    chance::Rng,
+    engine::{
+        AddressKind, AddressSeed, Advertisement, ClockQuality, Consent, DeviceAddress, Engine,
+        Identifier, Identity, IdentitySettings, PresenceFloor, PresenceSettings, Private,
+        Pseudonym, Purpose, RadioState, ReceiverId, Registry, Rssi, Situation, Subject,
+        SubjectKind, UnixTime, Uptime, VisitId, WallClock, Zone, ZoneId,
+        place::{
+            Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+        },
     },
 };
 
@@ -172,7 +175,7 @@ pub(super) struct Fault {
 
 /// The shop in which they walk.
 pub(super) struct Shop {
-    pub(super) rng: SplitMix,
+    pub(super) rng: Rng,
     pub(super) engine: Engine,
     pub(super) walkers: Vec<Walker>,
     pub(super) fault: Fault,
@@ -185,7 +188,7 @@ pub(super) struct Shop {
 }
 
 impl Walker {
-    pub(super) fn new(minor: u16, inside: Vec<(f64, f64)>, rng: &mut SplitMix) -> Self {
+    pub(super) fn new(minor: u16, inside: Vec<(f64, f64)>, rng: &mut Rng) -> Self {
         Self {
             minor,
             at: DOOR,
@@ -194,23 +197,18 @@ impl Walker {
             goal: DOOR,
             pause: 0.0,
             heading: 0.0,
-            phase: f64::from(rng.unit()) * 0.9,
+            phase: f64::from(rng.unit_f32()) * 0.9,
             truth: Vec::new(),
         }
     }
 
     /// One that lies where it is.
-    pub(super) fn lying(
-        minor: u16,
-        at: Point,
-        inside: Vec<(f64, f64)>,
-        rng: &mut SplitMix,
-    ) -> Self {
+    pub(super) fn lying(minor: u16, at: Point, inside: Vec<(f64, f64)>, rng: &mut Rng) -> Self {
         Self { at, goal: at, pause: f32::INFINITY, ..Self::new(minor, inside, rng) }
     }
 
     /// A second of its life.
-    fn live(&mut self, second: f64, rng: &mut SplitMix) {
+    fn live(&mut self, second: f64, rng: &mut Rng) {
         let span = self.inside.iter().find(|(from, to)| (*from..*to).contains(&second));
         let Some((_, to)) = span else {
             if self.pause.is_finite() {
@@ -231,8 +229,8 @@ impl Walker {
         if way < 1.0 {
             self.at = self.goal;
             if self.goal != DOOR || to - second >= 20.0 {
-                self.pause = 5.0 + rng.unit() * 40.0;
-                self.goal = Point::new(0.5 + rng.unit() * 15.0, 0.5 + rng.unit() * 9.0);
+                self.pause = 5.0 + rng.unit_f32() * 40.0;
+                self.goal = Point::new(0.5 + rng.unit_f32() * 15.0, 0.5 + rng.unit_f32() * 9.0);
             }
             return;
         }
@@ -242,7 +240,7 @@ impl Walker {
     }
 
     /// How loud one receiver hears it; none when it does not.
-    fn heard_at(&self, number: usize, rng: &mut SplitMix) -> Option<f32> {
+    fn heard_at(&self, number: usize, rng: &mut Rng) -> Option<f32> {
         let (x, y) = *RECEIVERS.get(number)?;
         let to = Point::new(x, y);
         let distance = self.at.distance(to).hypot(1.3);
@@ -250,15 +248,15 @@ impl Walker {
         let furniture = 3.0 * (self.at.x * 1.3 + self.at.y * 0.7 + x * 3.0 + y * 5.0).sin();
         let turned = (y - self.at.y).atan2(x - self.at.x) - self.heading;
         let body = 4.0 * (1.0 - turned.cos());
-        let dbm = -59.0 - 18.0 * distance.log10() - furniture - body + 3.0 * rng.normal();
-        (rng.unit() > 0.15).then_some(dbm - self.weaker).filter(|dbm| *dbm > -94.0)
+        let dbm = -59.0 - 18.0 * distance.log10() - furniture - body + 3.0 * normal(rng);
+        (rng.unit_f32() > 0.15).then_some(dbm - self.weaker).filter(|dbm| *dbm > -94.0)
     }
 }
 
 impl Shop {
     pub(super) fn new(seed: u64, engine: Engine) -> Self {
         Self {
-            rng: SplitMix(seed),
+            rng: Rng::new(seed),
             engine,
             walkers: Vec::new(),
             fault: Fault { receiver: usize::MAX, ..Fault::default() },
@@ -368,7 +366,7 @@ impl Shop {
                 return;
             };
             self.wakes += 1;
-            let late = due + Duration::from_millis(self.rng.next() % 200);
+            let late = due + Duration::from_millis(self.rng.bits() % 200);
             self.now = self.now.max(late.min(to));
             self.engine.handle_timeout(self.now);
             self.drain();
@@ -386,26 +384,8 @@ impl Shop {
     }
 }
 
-/// Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014.
-pub(super) struct SplitMix(pub(super) u64);
-
-impl SplitMix {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// From 0 up to 1.
-    pub(super) fn unit(&mut self) -> f32 {
-        f32::from(u16::try_from(self.next() >> 48).unwrap()) / 65_536.0
-    }
-
-    /// Box and Muller, "A note on the generation of random normal deviates", 1958.
-    fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * self.unit().max(1e-5).ln()).sqrt();
-        radius * (TAU * self.unit()).cos()
-    }
+/// Box and Muller, "A note on the generation of random normal deviates", 1958.
+fn normal(rng: &mut Rng) -> f32 {
+    let radius = (-2.0 * rng.unit_f32().max(1e-5).ln()).sqrt();
+    radius * (TAU * rng.unit_f32()).cos()
 }

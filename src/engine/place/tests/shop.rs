@@ -3,16 +3,15 @@
 
 use std::f32::consts::TAU;
 
-use crate::engine::{
-    ReceiverId,
-    place::{
-        Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+use crate::{
+    chance::Rng,
+    engine::{
+        ReceiverId,
+        place::{
+            Extent, FloorPlan, FloorReceiver, FloorZone, PathLoss, Point, Polygon, Shape, ZoneKind,
+        },
     },
 };
-
-/// `SplitMix64` (Steele, Lea, Flood, 2014).
-#[derive(Clone, Debug)]
-pub(super) struct Rng(u64);
 
 /// What a shop is like.
 #[derive(Clone, Copy, Debug)]
@@ -57,29 +56,6 @@ pub(super) struct Walker {
     pub(super) stays: bool,
 }
 
-impl Rng {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
-    }
-
-    pub(super) fn unit(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let top = u16::try_from((z ^ (z >> 31)) >> 48).unwrap_or(0);
-        f32::from(top) / 65_536.0
-    }
-
-    pub(super) fn between(&mut self, low: f32, high: f32) -> f32 {
-        low + self.unit() * (high - low)
-    }
-
-    pub(super) fn normal(&mut self) -> f32 {
-        (-2.0 * (1.0 - self.unit()).ln()).sqrt() * (TAU * self.unit()).cos()
-    }
-}
-
 impl Shop {
     pub(super) fn new(layout: Layout, rng: &mut Rng) -> Self {
         let Layout { width, depth, receivers, zone_columns, zone_rows } = layout;
@@ -102,8 +78,8 @@ impl Shop {
         for n in 0..receivers {
             let in_row =
                 if n / across == down - 1 { receivers - (down - 1) * across } else { across };
-            let x = width * ((n % across) as f32 + 0.5) / in_row as f32 + rng.normal() * 0.5;
-            let y = depth * ((n / across) as f32 + 0.5) / down as f32 + rng.normal() * 0.5;
+            let x = width * ((n % across) as f32 + 0.5) / in_row as f32 + rng.normal_f32() * 0.5;
+            let y = depth * ((n / across) as f32 + 0.5) / down as f32 + rng.normal_f32() * 0.5;
             plan.receivers.push(FloorReceiver {
                 id: ReceiverId::new(&format!("r{n}")),
                 position: Some(Point::new(x.clamp(0.0, width), y.clamp(0.0, depth))),
@@ -115,15 +91,15 @@ impl Shop {
         }
         let wave = |rng: &mut Rng| {
             // Shadows are 1 to 4 m wide; the eight of them together have a spread of 3 dB.
-            let (length, angle) = (rng.between(2.0, 8.0), rng.between(0.0, TAU));
+            let (length, angle) = (rng.between_f32(2.0, 8.0), rng.between_f32(0.0, TAU));
             let number = TAU / length;
-            (1.5, number * angle.cos(), number * angle.sin(), rng.between(0.0, TAU))
+            (1.5, number * angle.cos(), number * angle.sin(), rng.between_f32(0.0, TAU))
         };
         Self {
             plan,
             size: Point::new(width, depth),
-            exponent: rng.between(1.6, 2.4),
-            gains: (0..receivers).map(|_| rng.normal() * 3.0).collect(),
+            exponent: rng.between_f32(1.6, 2.4),
+            gains: (0..receivers).map(|_| rng.normal_f32() * 3.0).collect(),
             waves: (0..receivers).map(|_| std::array::from_fn(|_| wave(rng))).collect(),
             passers: vec![(0.0, 0.0); receivers],
             dead: vec![false; receivers],
@@ -132,17 +108,17 @@ impl Shop {
 
     pub(super) fn somewhere(&self, rng: &mut Rng) -> Point {
         let Point { x, y } = self.size;
-        Point::new(rng.between(0.3, x - 0.3), rng.between(0.3, y - 0.3))
+        Point::new(rng.between_f32(0.3, x - 0.3), rng.between_f32(0.3, y - 0.3))
     }
 
     pub(super) fn walker(&self, rng: &mut Rng) -> Walker {
         Walker {
             at: self.somewhere(rng),
-            facing: rng.between(0.0, TAU),
+            facing: rng.between_f32(0.0, TAU),
             goal: self.somewhere(rng),
-            speed: rng.between(0.3, 1.3),
+            speed: rng.between_f32(0.3, 1.3),
             stands_s: 0.0,
-            strength: -60.0 + rng.normal() * 4.0,
+            strength: -60.0 + rng.normal_f32() * 4.0,
             stays: false,
         }
     }
@@ -153,8 +129,8 @@ impl Shop {
             *left -= seconds;
             if *left <= 0.0 {
                 *db = 0.0;
-                if rng.unit() < seconds / 60.0 {
-                    (*db, *left) = (rng.between(4.0, 12.0), rng.between(2.0, 8.0));
+                if rng.unit_f32() < seconds / 60.0 {
+                    (*db, *left) = (rng.between_f32(4.0, 12.0), rng.between_f32(2.0, 8.0));
                 }
             }
         }
@@ -173,13 +149,13 @@ impl Shop {
                 .iter()
                 .map(|(db, x, y, phase)| db * (x * walker.at.x + y * walker.at.y + phase).sin())
                 .sum();
-            let fading = rng.normal() * 4.0 - if rng.unit() < 0.05 { 8.0 } else { 0.0 };
+            let fading = rng.normal_f32() * 4.0 - if rng.unit_f32() < 0.05 { 8.0 } else { 0.0 };
             let rssi = walker.strength + self.gains[n] + shadow + fading
                 - body
                 - self.passers[n].0
                 - 10.0 * self.exponent * distance.log10();
             let audible = 1.0 / (1.0 + ((-95.0 - rssi) / 2.0).exp());
-            if rng.unit() < 0.7 * audible && !self.dead[n] {
+            if rng.unit_f32() < 0.7 * audible && !self.dead[n] {
                 heard.push((n, rssi.round()));
             }
         }
@@ -194,7 +170,7 @@ impl Walker {
         }
         if self.stands_s > 0.0 {
             self.stands_s -= seconds;
-            self.facing += rng.normal() * 0.5 * seconds.sqrt();
+            self.facing += rng.normal_f32() * 0.5 * seconds.sqrt();
             return;
         }
         let left = self.at.distance(self.goal);
@@ -206,8 +182,8 @@ impl Walker {
         }
         if left < 0.05 {
             self.goal = shop.somewhere(rng);
-            self.speed = rng.between(0.3, 1.3);
-            self.stands_s = rng.between(0.0, 60.0);
+            self.speed = rng.between_f32(0.3, 1.3);
+            self.stands_s = rng.between_f32(0.0, 60.0);
         }
     }
 }
