@@ -170,11 +170,12 @@ impl Engine {
             })
         };
         let listed = fixture.and_then(|index| self.identity.registry().fixture(index));
+        let clock = fixture.and_then(|index| self.identity.beacon_clock(now, index));
         let decoded = match listed.and_then(|it| Some((it, it.key.as_ref()?))) {
             Some((fixture, key)) => {
                 let address = fixture.address().or(known(address));
-                let context = frame::Context { address, key: Some(key), ..self.identity.context() };
-                frame::decode_in(data, context)
+                let context = self.identity.context();
+                frame::decode_in(data, frame::Context { address, key: Some(key), clock, ..context })
             }
             None => decoded,
         };

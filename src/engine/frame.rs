@@ -52,7 +52,7 @@ mod totality;
 
 use ad::{Structure, ad_type, structures};
 use arrayvec::ArrayVec;
-use sensor::{BindKey, Found, Heard, Measured, OwnDecoders, Refusal, Sensor, Stop};
+use sensor::{BeaconClock, BindKey, Found, Heard, Measured, OwnDecoders, Refusal, Sensor, Stop};
 use thiserror::Error;
 
 /// How many frames one advertisement may carry.
@@ -102,6 +102,8 @@ pub struct Context<'a> {
     pub address: Option<[u8; 6]>,
     /// The sender's key, where its owner gave one.
     pub key: Option<&'a BindKey>,
+    /// What the sender's clock may read, where it is an Eddystone-EID beacon of which that is known.
+    pub clock: Option<BeaconClock>,
 }
 
 /// A 16-bit service UUID that an operator owns and has apps send their tokens under, in the place
@@ -178,9 +180,9 @@ fn read<'a>(data: &'a [u8], context: Context<'a>) -> Option<SoFar<'a>> {
     if never_processed(data) {
         return None;
     }
-    let Context { token_uuid, own, address, key } = context;
+    let Context { token_uuid, own, address, key, clock } = context;
     let mut heard = Heard::new(data);
-    (heard.address, heard.key) = (address, key);
+    (heard.address, heard.key, heard.clock) = (address, key, clock);
     let mut so_far = SoFar::default();
     for structure in structures(data).filter(|structure| structure.complete) {
         match decode_structure(structure, token_uuid) {

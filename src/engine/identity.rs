@@ -3,6 +3,7 @@
 //! After this room no radio identifier exists: [`SubjectIndex`] and [`FixtureIndex`] can only be had
 //! from [`Identity::resolve`], and [`Resolution::Anonymous`] carries nothing to leak.
 
+mod company;
 mod consent;
 mod doubles;
 mod eid;
@@ -27,7 +28,10 @@ pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 
 use super::{
     DeviceAddress, UnixTime, Uptime, WallClock,
-    frame::{Context, Frame, TokenUuid, rolling_uuids, sensor::OwnDecoders},
+    frame::{
+        Context, Frame, TokenUuid, rolling_uuids,
+        sensor::{BeaconClock, OwnDecoders},
+    },
 };
 use crate::forget;
 use doubles::{Doubles, Sent};
@@ -216,6 +220,10 @@ struct Match {
 impl Identity {
     /// Prepares the tables for a registry.
     pub fn new(registry: Registry, settings: IdentitySettings, seed: AddressSeed) -> Self {
+        cleanly(|| Self::prepared(registry, settings, seed))
+    }
+
+    fn prepared(registry: Registry, settings: IdentitySettings, seed: AddressSeed) -> Self {
         let lookup = cleanly(|| Lookup::new(&registry));
         let rotating = cleanly(|| Rotating::new(&registry, &settings));
         let irks = cleanly(|| IrkResolver::new(&registry, settings, seed));
@@ -361,6 +369,32 @@ impl Identity {
         found.is_some_and(|found| matches!(found.target, Target::Subject(_)))
     }
 
+    /// Takes in what another gateway resolved, for what it tells of the clock of a fixture's beacon.
+    pub(super) fn overhear(&mut self, now: Uptime, frames: &[Frame<'_>]) {
+        let eids = frames.iter().filter_map(|frame| match frame {
+            Frame::EddystoneEid(eid) => Some(eid.eid),
+            _ => None,
+        });
+        let mut looked = false;
+        for eid in eids {
+            looked |= self.rotating.by_eid(now, DeviceAddress::UNKNOWN, eid).is_some();
+        }
+        if looked {
+            forget::burn_stack();
+        }
+    }
+
+    /// What the clock of a fixture's beacon may read, after one of its identifiers was heard.
+    pub(super) fn beacon_clock(&self, now: Uptime, fixture: FixtureIndex) -> Option<BeaconClock> {
+        self.rotating.seen(fixture)?.clock(now)
+    }
+
+    /// Whether an identifier of a fixture's beacon, which only who has its key can make, was heard at
+    /// this moment.
+    pub(super) fn is_proven(&self, now: Uptime, fixture: FixtureIndex) -> bool {
+        self.rotating.seen(fixture).is_some_and(|seen| seen.at == now)
+    }
+
     /// Which of a subject's identifiers was heard: by what was sent, else by the address.
     fn tag(&self, subject: SubjectIndex, sent: Option<Sent>, address: DeviceAddress) -> u8 {
         let identifiers = self.registry.subject(subject).map_or(&[][..], |it| &it.identifiers);
@@ -389,10 +423,11 @@ impl Identity {
     ) -> Option<Match> {
         let plain = |target| Match { target, wide_window: false, by_key: false, sent: None };
         let found = self
-            .by_frames(frames)
+            .by_frames(now, address, frames)
             .or_else(|| self.by_uuids(rolling_uuids(data)))
             .or_else(|| self.lookup.by_address(address).map(plain))
-            .or_else(|| self.lookup.by_data(data).map(plain));
+            .or_else(|| self.lookup.by_data(data).map(plain))
+            .or_else(|| self.rotating.by_company(now, address).map(Target::Fixture).map(plain));
         match found {
             Some(Match { target: Target::Subject(subject), .. }) => {
                 self.vouch(now, subject);
@@ -408,15 +443,26 @@ impl Identity {
         }
     }
 
-    fn by_frames(&mut self, frames: &[Frame<'_>]) -> Option<Match> {
+    fn by_frames(
+        &mut self,
+        now: Uptime,
+        address: DeviceAddress,
+        frames: &[Frame<'_>],
+    ) -> Option<Match> {
         frames.iter().find_map(|frame| {
             let rotating = match frame {
-                Frame::EddystoneEid(eid) => self.rotating.by_eid(eid.eid),
-                Frame::ServiceToken(token) => self.rotating.by_token(token.token),
+                Frame::EddystoneEid(eid) => {
+                    let found = self.rotating.by_eid(now, address, eid.eid);
+                    found.map(|found| (found.whose, found.wide_window))
+                }
+                Frame::ServiceToken(token) => {
+                    let found = self.rotating.by_token(token.token);
+                    found.map(|found| (Target::Subject(found.subject), found.wide_window))
+                }
                 _ => None,
             };
             let (target, wide_window) = match rotating {
-                Some(found) => (Target::Subject(found.subject), found.wide_window),
+                Some(found) => found,
                 None => (self.lookup.by_frame(frame)?, false),
             };
             let by_key = rotating.is_some();

@@ -119,6 +119,18 @@ fn what_is_printed_for_a_new_sensor_is_read_as_configuration_and_makes_it_known(
 }
 
 #[test]
+fn a_beacon_that_encrypts_its_telemetry_is_listed_as_what_it_is() {
+    let mut scan = Scan::new();
+    let sealed: Vec<u8> = [&[21, 0x16, 0xaa, 0xfe, 0x20, 1][..], &[7; 16]].concat();
+    scan.hear(0, ([0x40, 0, 0, 0, 0, 9], Random), -40, &[&sealed]);
+    let blocks = scan.blocks();
+    let pasted = blocks.split_once("it is:\n").unwrap().1;
+    assert!(pasted.contains("bind_key_file") && !pasted.contains("address"), "{pasted}");
+    let settings = load(scan.folder.path(), &format!("{CONFIGURATION}{pasted}")).unwrap();
+    assert_eq!(settings.fixtures().unwrap()[1].identifier.kind(), "eddystone_eid");
+}
+
+#[test]
 fn an_address_that_changes_is_not_pasted_where_there_is_a_name() {
     let (mut scan, govee) = (Scan::new(), govee());
     let govee: Vec<&[u8]> = govee.iter().map(Vec::as_slice).collect();
