@@ -52,7 +52,7 @@ impl Engine {
                 let context = self.identity.context();
                 let context = frame::Context { address, key: Some(key), clock, ..context };
                 let (frames, refused) = frame::open(data, context);
-                let told = Told::new(&frames, refused);
+                let told = Told::new(&frames.unwrap_or_default(), refused);
                 forget::burn_stack();
                 told
             }

@@ -165,14 +165,17 @@ pub fn decode_with(data: &[u8], token_uuid: Option<TokenUuid>) -> Result<Frames<
 ///
 /// What is encrypted is told only when nothing else yields a frame and nothing is malformed.
 pub fn decode_in<'a>(data: &'a [u8], context: Context<'a>) -> Result<Frames<'a>, Undecoded> {
-    read(data, context).map_or(Err(Undecoded::Refused), SoFar::told)
+    open(data, context).0
 }
 
-/// All frames of a sender whose key may be known, and why one of them stayed encrypted, even where
-/// others did not.
-pub fn open<'a>(data: &'a [u8], context: Context<'a>) -> (Frames<'a>, Option<Refusal>) {
-    let SoFar { frames, encrypted, .. } = read(data, context).unwrap_or_default();
-    (frames, encrypted.map(|(_, why)| why))
+/// [`decode_in`], and why one of the frames stayed encrypted, even where others did not.
+pub fn open<'a>(
+    data: &'a [u8],
+    context: Context<'a>,
+) -> (Result<Frames<'a>, Undecoded>, Option<Refusal>) {
+    let Some(read) = read(data, context) else { return (Err(Undecoded::Refused), None) };
+    let why = read.encrypted.map(|(_, why)| why);
+    (read.told(), why)
 }
 
 /// Nothing for what must not be processed.

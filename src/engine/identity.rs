@@ -329,6 +329,7 @@ impl Identity {
 
     /// Says whose advertisement it is, as far as [`Identity::work`] has come, which is to be called
     /// first. `frames`, which were read from the data, may be empty: an address alone can be enough.
+    #[cfg(test)]
     pub(super) fn resolve(
         &mut self,
         now: Uptime,
@@ -337,11 +338,25 @@ impl Identity {
         frames: &[Frame<'_>],
         data: &[u8],
     ) -> Resolution {
+        self.resolve_whose(now, wall, address, frames, data).0
+    }
+
+    /// The same, and whether it comes from somebody who is enrolled, with a consent that is live or
+    /// without one.
+    pub(super) fn resolve_whose(
+        &mut self,
+        now: Uptime,
+        wall: &WallClock,
+        address: DeviceAddress,
+        frames: &[Frame<'_>],
+        data: &[u8],
+    ) -> (Resolution, bool) {
         let found = self.find(now, address, frames, data);
         if found.is_some_and(|found| found.by_key) {
             forget::burn_stack();
         }
-        match found {
+        let is_subjects = found.is_some_and(|found| matches!(found.target, Target::Subject(_)));
+        let resolution = match found {
             Some(Match { target: Target::Fixture(fixture), .. }) => Resolution::Fixture(fixture),
             Some(Match { target: Target::Subject(subject), wide_window, sent, .. })
                 if self.registry.is_live(subject, wall, now) =>
@@ -353,20 +368,8 @@ impl Identity {
                 Resolution::Subject(Recognition { subject, tag, wide_window })
             }
             _ => Resolution::Anonymous,
-        }
-    }
-
-    /// Whether it comes from somebody who is enrolled, with a consent that is live or without one.
-    pub(super) fn is_subjects(
-        &mut self,
-        now: Uptime,
-        address: DeviceAddress,
-        frames: &[Frame<'_>],
-        data: &[u8],
-    ) -> bool {
-        let found = self.find(now, address, frames, data);
-        forget::burn_stack();
-        found.is_some_and(|found| matches!(found.target, Target::Subject(_)))
+        };
+        (resolution, is_subjects)
     }
 
     /// Takes in what another gateway resolved, for what it tells of the clock of a fixture's beacon.

@@ -1,6 +1,6 @@
 //! What a technician sees, from advertisements on.
 
-use super::*;
+use super::{super::listed, *};
 use crate::{
     engine::{AddressKind, Engine, VisitId},
     gateway::{identity, load_registry},
@@ -37,12 +37,8 @@ impl Scan {
         let heard = Uptime::from_micros(second * 1_000_000);
         let data = parts.concat();
         let one = Advertisement::new(heard, receiver, address, Some(Rssi(dbm)), &data);
-        let sensor = self.engine.find_sensor(&one).map(|sensor| {
-            let registry = self.engine.identity().registry();
-            let id = sensor.fixture.and_then(|index| registry.fixture(index));
-            (sensor, id.map(|fixture| fixture.id.clone()))
-        });
-        self.finder.hear(&one, sensor);
+        let (_, sensor) = self.engine.find_sensor(&one);
+        self.finder.hear(&one, sensor.map(|sensor| listed(&self.engine, sensor)));
     }
 
     fn table(&self) -> String {
