@@ -230,9 +230,9 @@ fn is_sensors(frame: &Frame<'_>, all: &[Frame<'_>]) -> bool {
 mod tests {
     use super::*;
     use crate::engine::{
-        AddressSeed, Consent, Fixture, Identifier, Identity, IdentitySettings, PresenceSettings,
-        Pseudonym, Purposes, ReceiverId, Registry, ReportPolicy, Rssi, Subject, SubjectKind,
-        UnixTime, VisitId,
+        AddressSeed, ClockQuality, Consent, Fixture, Identifier, Identity, IdentitySettings,
+        PresenceSettings, Pseudonym, Purposes, ReceiverId, Registry, ReportPolicy, Rssi, Subject,
+        SubjectKind, UnixTime, VisitId, WallClock,
     };
 
     const BTHOME: &[u8] = &[6, 0x16, 0xd2, 0xfc, 0x40, 0x01, 0x5d];
@@ -312,6 +312,8 @@ mod tests {
     #[test]
     fn one_look_says_whose_it_is_and_what_sensor() {
         let mut engine = engine();
+        let (at, unix) = (Uptime::ZERO, UnixTime::from_millis(1_000_000));
+        engine.handle_clock(WallClock { at, unix, quality: ClockQuality::Synced });
         let mut look = |octets| {
             let advertisement = heard(octets, AddressKind::Random, &[BTHOME]);
             let (resolution, sensor) = engine.find_sensor(&advertisement);

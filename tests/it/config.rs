@@ -115,6 +115,22 @@ fn the_check_says_which_fixtures_have_a_key_and_nothing_of_it() {
 }
 
 #[test]
+fn a_beacon_is_known_by_the_key_in_its_file() {
+    let shop = Shop::new();
+    let path = shop.write("key", &"5e".repeat(16));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = path.display().to_string();
+    shop.append(&format!("{BEACON}10 }}\nbind_key_file = {file:?}\n"));
+    let output = shop.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    fs::write(&path, "5e".repeat(12)).unwrap();
+    let output = shop.command("check").output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("12 octets") && !said.contains("5e5e5e"), "{said}");
+}
+
+#[test]
 fn the_check_says_how_many_decoders_of_ones_own_there_are() {
     let shop = Shop::new();
     let decoder = "[[decoder]]\nfamily = \"shop_fridge\"\ncompany = 0xfff0\nlength = 2\n\

@@ -256,6 +256,11 @@ impl Fixture {
         matches!(self.identifier, FixtureIdentifier::Device(Identifier::EddystoneEid { .. }))
     }
 
+    /// Whether it is one whose key nobody has read, so that nothing makes it known.
+    pub fn is_unkeyed(&self) -> bool {
+        matches!(self.identifier, FixtureIdentifier::Unkeyed { .. })
+    }
+
     /// Whether it is the same device under the same name, with the same key.
     pub fn is_same_device(&self, other: &Self) -> bool {
         let Self { id, identifier, key, .. } = other;
