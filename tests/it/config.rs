@@ -354,7 +354,7 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
         (
             "a beacon that is known by a key that is not there",
             |shop| shop.append(&format!("{BEACON}10 }}\n")),
-            &["gateway.toml", "fixture[0].bind_key_file", "identity key", "32 hexadecimal digits"],
+            &["fixture[0].bind_key_file", "identity key", "32 hexadecimal digits"],
         ),
         (
             "a beacon's key in the configuration itself",

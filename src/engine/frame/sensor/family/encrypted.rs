@@ -178,12 +178,10 @@ mod tests {
     /// The proof has two octets: with three readings of the clock a foreign frame fits once in 22,000.
     #[test]
     fn chance_opens_as_many_as_two_octets_let_through() {
-        let mut random = fastrand::Rng::with_seed(0x7e1e);
         let now = clock(6, 8, 10);
-        let opens = (0..44_000).filter(|_| {
-            let mut key = [0; 16];
-            random.fill(&mut key);
-            let sealed = telemetry(key, 7 << 10, [random.u8(..), random.u8(..)], PLAIN);
+        let opens = (0..44_000_u128).filter(|number| {
+            let key = (number << 64 | 0x7e1e).to_be_bytes();
+            let sealed = telemetry(key, 7 << 10, [7, 9], PLAIN);
             opened(&sealed, Some(&KEY), now).is_ok()
         });
         let opens = opens.count();
