@@ -200,9 +200,48 @@ mod tests {
                 "unknown": true,
                 "family": "eddystone_tlm",
                 "encrypted": true,
-                "why": "frames of this kind cannot be opened",
+                "why": "no key",
             })
         );
+    }
+
+    /// Made by another program (`PyCryptodome`) of what Nordic's firmware has to try it with.
+    #[test]
+    fn a_beacons_encrypted_telemetry_is_opened_with_its_key_and_what_its_clock_read() {
+        let with = |more: &str| {
+            let sealed = "2001d5d89979ae79ebee4e385fa5f6830efb";
+            decoded(&format!(r#"{{"service_data":{{"feaa":"{sealed}"}}{more}}}"#))
+        };
+        let key = r#","key":"589417b0324b1b71d7a6751852867ae8""#;
+        let opened = with(&format!(r#"{key},"beacon_time":66559,"rotation_exponent":10"#));
+        let readings = serde_json::json!([
+            {"quantity": "temperature_c", "value": 28.25, "unit": "°C"},
+            {"quantity": "advertisement_count", "value": 72, "unit": ""},
+            {"quantity": "uptime_s", "value": 11.5, "unit": "s"},
+        ]);
+        assert_eq!((&opened["readings"], &opened["sealed"]), (&readings, &true.into()));
+        assert_eq!(with(&format!(r#"{key},"beacon_time":65536"#))["readings"], readings);
+        for (more, why) in [
+            (r#","beacon_time":65536"#.to_owned(), "no key"),
+            (key.to_owned(), "no clock"),
+            (format!(r#"{key},"beacon_time":65537"#), "the key does not fit"),
+            (
+                format!(r#"{key},"beacon_time":66560,"rotation_exponent":10"#),
+                "the key does not fit",
+            ),
+            (format!(r#"{},"beacon_time":65536"#, key.replace("58", "59")), "the key does not fit"),
+        ] {
+            let answer = with(&more);
+            assert_eq!(
+                (&answer["encrypted"], &answer["why"]),
+                (&true.into(), &why.into()),
+                "{more}"
+            );
+        }
+        let wrong = with(&format!(r#"{key},"beacon_time":1,"rotation_exponent":16"#));
+        assert!(wrong["malformed"].as_str().unwrap().contains("0 to 15"), "{wrong}");
+        let wrong = with(r#","beacon_time":"now""#);
+        assert!(wrong["malformed"].as_str().unwrap().contains("whole numbers"), "{wrong}");
     }
 
     /// The example of bthome.io/encryption.

@@ -109,6 +109,16 @@ pub struct Counts {
     pub fixture_values_dropped: u64,
 }
 
+/// What one look at an advertisement has shown.
+struct Looked<'a> {
+    decoded: Result<Frames<'a>, Undecoded>,
+    /// Something in it is encrypted, even where frames were read.
+    is_encrypted: bool,
+    resolution: Resolution,
+    /// It comes from somebody who is enrolled, with a consent that is live or without one.
+    is_subjects: bool,
+}
+
 /// A change in what must be remembered of an open visit across a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
@@ -183,7 +193,7 @@ impl Engine {
         self.identity.work(now, &self.wall);
         self.presence.heard(now, &advertisement.receiver);
         self.sensors.listen(now, self.identity.registry());
-        let (decoded, resolution) = self.look(now, advertisement);
+        let Looked { decoded, resolution, .. } = self.look(now, advertisement);
         self.tally(&decoded, resolution);
         match resolution {
             Resolution::Subject(Recognition { subject, tag, wide_window }) => {
@@ -215,20 +225,16 @@ impl Engine {
     }
 
     /// What an advertisement says, and whose it is. What is never processed is nobody's.
-    fn look<'a>(
-        &mut self,
-        now: Uptime,
-        advertisement: &'a Advertisement,
-    ) -> (Result<Frames<'a>, Undecoded>, Resolution) {
+    fn look<'a>(&mut self, now: Uptime, advertisement: &'a Advertisement) -> Looked<'a> {
         let (data, address) = (advertisement.data(), advertisement.address());
-        let decoded = frame::decode_in(data, self.identity.context());
-        let resolution = if decoded == Err(Undecoded::Refused) {
-            Resolution::Anonymous
+        let (decoded, encrypted) = frame::open(data, self.identity.context());
+        let (resolution, is_subjects) = if decoded == Err(Undecoded::Refused) {
+            (Resolution::Anonymous, false)
         } else {
             let frames = decoded.as_deref().unwrap_or_default();
-            self.identity.resolve(now, &self.wall, address, frames, data)
+            self.identity.resolve_whose(now, &self.wall, address, frames, data)
         };
-        (decoded, resolution)
+        Looked { decoded, is_encrypted: encrypted.is_some(), resolution, is_subjects }
     }
 
     /// Counts an advertisement, and sees to what looking at it left on the stack.
@@ -513,7 +519,7 @@ impl Engine {
     pub fn recognise(&mut self, advertisement: &Advertisement) -> Resolution {
         let now = advertisement.heard;
         self.identity.work(now, &self.wall);
-        self.look(now, advertisement).1
+        self.look(now, advertisement).resolution
     }
 
     /// Forgets what consents do not cover any more: visits of those who agree to nothing close

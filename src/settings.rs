@@ -173,7 +173,7 @@ impl Settings {
     pub fn fixtures_with_keys(&self, credentials: Option<&Path>) -> Result<Vec<Fixture>, Invalid> {
         let mut fixtures = self.fixtures()?;
         for (n, (built, said)) in fixtures.iter_mut().zip(&self.fixture).enumerate() {
-            built.key = said.key(n, credentials)?;
+            said.give_key(n, credentials, built)?;
         }
         forget::burn_stack();
         Ok(fixtures)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use beacon_gateway::engine::frame::{
     Context, decode_in,
-    sensor::{About, BindKey, Carrier, Decoder, Heard, Stop, families},
+    sensor::{About, BeaconClock, BindKey, Carrier, Decoder, Heard, Stop, families},
 };
 use fastrand::Rng;
 
@@ -86,13 +86,14 @@ pub(crate) fn attempt(
     key: Option<&BindKey>,
 ) -> Result<(), Stop> {
     let advertisement = advertisement(decoder, name, data);
-    for frame in
-        decode_in(&advertisement, Context { address, key, ..Context::default() }).iter().flatten()
-    {
+    // Any time will do.
+    let clock = key.and_then(|_| BeaconClock::new(7..=9, 10));
+    let context = Context { address, key, clock, ..Context::default() };
+    for frame in decode_in(&advertisement, context).iter().flatten() {
         assert!(frame.readings().all(|it| it.quantity.is_plausible(it.value)), "{frame:?}");
     }
     let mut heard = Heard::new(&advertisement);
-    (heard.address, heard.key) = (address, key);
+    (heard.address, heard.key, heard.clock) = (address, key, clock);
     let measured = decoder.decode(&heard, data)?;
     let family = decoder.family;
     assert!(!measured.sealed || key.is_some(), "{family} opened without a key");

@@ -116,10 +116,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
                 }
                 heard = heard.recv() => match heard {
                     Some(Heard::Advertisement(advertisement)) => {
-                        let known = known(&mut engine, &advertisement);
-                        if let Some(finder) = &mut finder {
-                            finder.hear(&advertisement, sensor(&mut engine, &advertisement));
-                        }
+                        let known = look(&mut engine, finder.as_mut(), &advertisement);
                         let whose = if known.is_some() { Whose::Known } else { Whose::Stranger };
                         table.hear(&advertisement, known);
                         if let Some(recorder) = &mut recorder {
@@ -177,20 +174,31 @@ fn remotes(settings: &Settings, counters: &ScanCounters, clock: Clock) -> Result
     Ok(remote.map_err(GatewayError::from)?)
 }
 
-/// The sensor that an advertisement comes from, and the id that it is listed under.
-fn sensor<'a>(
+/// One look at an advertisement: whose it is, and what sensor, for who looks for them.
+fn look(
     engine: &mut Engine,
-    advertisement: &'a Advertisement,
-) -> Option<(HeardSensor<'a>, Option<String>)> {
-    let sensor = engine.find_sensor(advertisement)?;
+    finder: Option<&mut Finder>,
+    advertisement: &Advertisement,
+) -> Option<(String, &'static str)> {
+    let Some(finder) = finder else {
+        let resolution = engine.recognise(advertisement);
+        return known(engine, resolution);
+    };
+    let (resolution, sensor) = engine.find_sensor(advertisement);
+    finder.hear(advertisement, sensor.map(|sensor| listed(engine, sensor)));
+    known(engine, resolution)
+}
+
+/// A sensor, and the id that it is listed under.
+fn listed<'a>(engine: &Engine, sensor: HeardSensor<'a>) -> (HeardSensor<'a>, Option<String>) {
     let registry = engine.identity().registry();
     let fixture = sensor.fixture.and_then(|index| registry.fixture(index));
-    Some((sensor, fixture.map(|fixture| fixture.id.clone())))
+    let id = fixture.map(|fixture| fixture.id.clone());
+    (sensor, id)
 }
 
 /// Whose advertisement it is: the name and what it is, unless it is a stranger's.
-fn known(engine: &mut Engine, advertisement: &Advertisement) -> Option<(String, &'static str)> {
-    let resolution = engine.recognise(advertisement);
+fn known(engine: &Engine, resolution: Resolution) -> Option<(String, &'static str)> {
     let registry = engine.identity().registry();
     match resolution {
         Resolution::Subject(Recognition { subject, .. }) => {

@@ -28,8 +28,9 @@ pub(super) enum Answer<'a> {
 
 impl<'a> Answer<'a> {
     pub(super) fn of(input: &'a Result<Input, Rejected>, own: OwnDecoders) -> Self {
-        let decoded = input.as_ref().map(|Input { data, address, key }| {
-            let context = Context { own, address: *address, key: key.as_ref(), token_uuid: None };
+        let decoded = input.as_ref().map(|Input { data, address, key, clock }| {
+            let (address, clock) = (*address, *clock);
+            let context = Context { own, address, key: key.as_ref(), clock, token_uuid: None };
             ((data, context), frame::decode_in(data, context))
         });
         match decoded {
@@ -52,15 +53,16 @@ impl<'a> Answer<'a> {
 
 /// Why an encrypted frame stays so, in words.
 fn reason(family: &str, why: Refusal, context: Context<'_>) -> &'static str {
-    let closed = || {
+    let is = |encryption| {
         let mut families = families().into_iter();
-        families.any(|about| about.family == family && about.encryption == Encryption::Closed)
+        families.any(|about| about.family == family && about.encryption == encryption)
     };
     match why {
         Refusal::WrongKey => "the key does not fit",
         Refusal::Truncated => "the frame is cut off",
-        Refusal::NoKey if closed() => "frames of this kind cannot be opened",
+        Refusal::NoKey if is(Encryption::Closed) => "frames of this kind cannot be opened",
         Refusal::NoKey if context.key.is_none() => "no key",
+        Refusal::NoKey if is(Encryption::WithClock) => "no clock",
         Refusal::NoKey => "no address",
     }
 }

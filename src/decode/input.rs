@@ -8,6 +8,8 @@
 //!   (`"0499"`, `"fcd2"`, `"0000fcd2-0000-1000-8000-00805f9b34fb"`).
 //!
 //! Beside them `name` is the local name, `address` and `key` are the sender's: some families need them.
+//! `beacon_time`, in seconds, is what the clock of an Eddystone-EID beacon read, and `rotation_exponent` how
+//! it is cut (its lowest bits are cleared; none where it is left out): encrypted telemetry needs them.
 //! Other members (a recording's time and RSSI) may be there and are not read. Every other line is
 //! advertising data as hex. An HCI event (`043E…`) that reports one advertisement may stand wherever
 //! advertising data may.
@@ -22,7 +24,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::report;
-use crate::engine::frame::sensor::BindKey;
+use crate::engine::frame::sensor::{BeaconClock, BindKey};
 
 /// AD types (Assigned Numbers, 2.3).
 const ALL_SERVICES_128: u8 = 0x07;
@@ -58,7 +60,8 @@ pub(super) enum Rejected {
     #[error(
         "the JSON object is not one of ours (column {column}): \"adv\" is a string, \
          \"manufacturer_data\" and \"service_data\" are objects of strings, \"service_uuids\" is a \
-         list of strings, \"name\", \"address\" and \"key\" are strings"
+         list of strings, \"name\", \"address\" and \"key\" are strings, \"beacon_time\" and \
+         \"rotation_exponent\" are whole numbers"
     )]
     WrongJson { column: usize },
     #[error(
@@ -70,6 +73,8 @@ pub(super) enum Rejected {
     NotHexIn { what: &'static str },
     #[error("\"key\" is not a key: 16 octets as hex, or 12 for early Xiaomi sensors")]
     NotAKey,
+    #[error("\"rotation_exponent\" is 0 to 15")]
+    NotAnExponent,
     #[error(
         "a key of \"manufacturer_data\" is not a company identifier; write up to four hex digits, \
          like \"0499\""
@@ -104,6 +109,8 @@ struct Line<'a> {
     address: Option<Cow<'a, str>>,
     #[serde(borrow)]
     key: Option<Cow<'a, str>>,
+    beacon_time: Option<u32>,
+    rotation_exponent: Option<u8>,
 }
 
 /// What a line holds.
@@ -115,6 +122,8 @@ pub(super) struct Input {
     pub(super) address: Option<[u8; 6]>,
     /// The sender's key.
     pub(super) key: Option<BindKey>,
+    /// What the sender's clock read.
+    pub(super) clock: Option<BeaconClock>,
 }
 
 /// A JSON object of strings, in its order.
@@ -169,10 +178,16 @@ fn from_json(object: &str) -> Result<Input, Rejected> {
     })?;
     let octets = |text: Cow<'_, str>| from_hex(&text).ok();
     let key = |text| octets(text).and_then(|octets| BindKey::new(&octets)).ok_or(Rejected::NotAKey);
+    let exponent = line.rotation_exponent.unwrap_or_default();
+    let clock = |time: u32| {
+        let period = time.checked_shr(exponent.into()).unwrap_or_default();
+        BeaconClock::new(period..=period, exponent).ok_or(Rejected::NotAnExponent)
+    };
     let mut input = Input {
         data: Vec::new(),
         address: line.address.and_then(octets).and_then(|octets| octets.try_into().ok()),
         key: line.key.map(key).transpose()?,
+        clock: line.beacon_time.map(clock).transpose()?,
     };
     let data = &mut input.data;
     if let Some(adv) = line.adv {

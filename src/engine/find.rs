@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use zeroize::Zeroizing;
 
 use super::{
-    Advertisement, DeviceAddress, Engine, FixtureIndex, Resolution,
+    Advertisement, DeviceAddress, Engine, FixtureIndex, Looked, Resolution, Uptime,
     advertisement::AddressKind,
     fixture::known,
     frame::{
@@ -131,25 +131,32 @@ impl Unveiled {
 }
 
 impl Engine {
-    /// What sensor an advertisement comes from, for a technician who looks for a new one.
+    /// Whose an advertisement is, and what sensor it comes from, for a technician who looks for a new one.
     ///
-    /// `None` for everything else: beacons and phones, what is enrolled as a subject (whether the
+    /// No sensor for everything else: beacons and phones, what is enrolled as a subject (whether the
     /// consent is live or not), what is never processed, and what sends no frame of a sensor.
-    pub fn find_sensor<'a>(&mut self, advertisement: &'a Advertisement) -> Option<HeardSensor<'a>> {
+    pub fn find_sensor<'a>(
+        &mut self,
+        advertisement: &'a Advertisement,
+    ) -> (Resolution, Option<HeardSensor<'a>>) {
         let now = advertisement.heard;
         self.identity.work(now, &self.wall);
-        let (decoded, resolution) = self.look(now, advertisement);
+        let looked = self.look(now, advertisement);
+        (looked.resolution, self.sensor_in(now, advertisement, looked))
+    }
+
+    fn sensor_in<'a>(
+        &self,
+        now: Uptime,
+        advertisement: &'a Advertisement,
+        looked: Looked<'a>,
+    ) -> Option<HeardSensor<'a>> {
+        let Looked { decoded, resolution, is_subjects, .. } = looked;
         let (data, address) = (advertisement.data(), advertisement.address());
-        let frames = decoded.as_deref().unwrap_or_default();
         let fixture = match resolution {
             Resolution::Fixture(index) => Some(index),
-            Resolution::Subject(_) => return None,
-            Resolution::Anonymous => {
-                if self.identity.is_subjects(now, address, frames, data) {
-                    return None;
-                }
-                None
-            }
+            Resolution::Subject(_) | Resolution::Anonymous if is_subjects => return None,
+            Resolution::Subject(_) | Resolution::Anonymous => None,
         };
         let heard = Heard::new(data);
         let (name, name_is_complete) = match heard.complete_name() {
@@ -170,11 +177,12 @@ impl Engine {
             })
         };
         let listed = fixture.and_then(|index| self.identity.registry().fixture(index));
+        let clock = fixture.and_then(|index| self.identity.beacon_clock(now, index));
         let decoded = match listed.and_then(|it| Some((it, it.key.as_ref()?))) {
             Some((fixture, key)) => {
                 let address = fixture.address().or(known(address));
-                let context = frame::Context { address, key: Some(key), ..self.identity.context() };
-                frame::decode_in(data, context)
+                let context = self.identity.context();
+                frame::decode_in(data, frame::Context { address, key: Some(key), clock, ..context })
             }
             None => decoded,
         };
@@ -222,9 +230,9 @@ fn is_sensors(frame: &Frame<'_>, all: &[Frame<'_>]) -> bool {
 mod tests {
     use super::*;
     use crate::engine::{
-        AddressSeed, Consent, Fixture, Identifier, Identity, IdentitySettings, PresenceSettings,
-        Pseudonym, Purposes, ReceiverId, Registry, ReportPolicy, Rssi, Subject, SubjectKind,
-        UnixTime, Uptime, VisitId,
+        AddressSeed, ClockQuality, Consent, Fixture, Identifier, Identity, IdentitySettings,
+        PresenceSettings, Pseudonym, Purposes, ReceiverId, Registry, ReportPolicy, Rssi, Subject,
+        SubjectKind, UnixTime, VisitId, WallClock,
     };
 
     const BTHOME: &[u8] = &[6, 0x16, 0xd2, 0xfc, 0x40, 0x01, 0x5d];
@@ -281,7 +289,7 @@ mod tests {
 
     fn family(octets: [u8; 6], parts: &[&[u8]]) -> Option<&'static str> {
         let advertisement = heard(octets, AddressKind::Random, parts);
-        engine().find_sensor(&advertisement).map(|found| found.family)
+        engine().find_sensor(&advertisement).1.map(|found| found.family)
     }
 
     #[test]
@@ -302,6 +310,27 @@ mod tests {
     }
 
     #[test]
+    fn one_look_says_whose_it_is_and_what_sensor() {
+        let mut engine = engine();
+        let (at, unix) = (Uptime::ZERO, UnixTime::from_millis(1_000_000));
+        engine.handle_clock(WallClock { at, unix, quality: ClockQuality::Synced });
+        let mut look = |octets| {
+            let advertisement = heard(octets, AddressKind::Random, &[BTHOME]);
+            let (resolution, sensor) = engine.find_sensor(&advertisement);
+            let whose = match resolution {
+                Resolution::Subject(_) => "subject",
+                Resolution::Fixture(_) => "fixture",
+                Resolution::Anonymous => "nobody",
+            };
+            (whose, sensor.is_some())
+        };
+        assert_eq!(look(MEMBERS), ("subject", false));
+        assert_eq!(look(LAPSED), ("nobody", false));
+        assert_eq!(look(OURS), ("fixture", true));
+        assert_eq!(look(STRANGERS), ("nobody", true));
+    }
+
+    #[test]
     fn what_is_enrolled_is_never_shown_whether_its_consent_is_live_or_not() {
         assert_eq!(family(MEMBERS, &[BTHOME]), None);
         assert_eq!(family(LAPSED, &[BTHOME]), None);
@@ -311,7 +340,7 @@ mod tests {
     fn a_fixture_has_its_place_and_no_address() {
         let advertisement = heard(OURS, AddressKind::Random, &[BTHOME, NAME]);
         let mut engine = engine();
-        let found = engine.find_sensor(&advertisement).unwrap();
+        let found = engine.find_sensor(&advertisement).1.unwrap();
         let id = engine.identity().registry().fixture(found.fixture.unwrap()).unwrap().id.clone();
         assert_eq!((id.as_str(), found.name), ("door", &b"ABC"[..]));
         assert!(found.unveil_address().is_none());
@@ -321,7 +350,7 @@ mod tests {
     fn an_encrypted_frame_tells_its_family_and_what_it_needs() {
         let advertisement = heard(STRANGERS, AddressKind::Random, &[BTHOME_ENCRYPTED]);
         let mut engine = engine();
-        let found = engine.find_sensor(&advertisement).unwrap();
+        let found = engine.find_sensor(&advertisement).1.unwrap();
         assert_eq!((found.family, found.told.clone()), ("bthome", Err(Refusal::NoKey)));
     }
 
@@ -336,7 +365,7 @@ mod tests {
         ] {
             let advertisement = heard([first, 0xff, 0xee, 0, 0, 4], kind, &[BTHOME]);
             let mut engine = engine();
-            let found = engine.find_sensor(&advertisement).unwrap();
+            let found = engine.find_sensor(&advertisement).1.unwrap();
             let unveiled = found.unveil_address().unwrap();
             assert_eq!(unveiled.as_str(), format!("{first:02X}:FF:EE:00:00:04"));
             assert_eq!(unveiled.lasting(), lasting);
@@ -345,6 +374,6 @@ mod tests {
         }
         let nobodys = heard([0; 6], Public, &[BTHOME]);
         let mut engine = engine();
-        assert!(engine.find_sensor(&nobodys).unwrap().unveil_address().is_none());
+        assert!(engine.find_sensor(&nobodys).1.unwrap().unveil_address().is_none());
     }
 }

@@ -38,13 +38,21 @@ impl Engine {
         (receiver, rssi): (&ReceiverId, Option<Rssi>),
         Sent { data, address, decoded }: Sent<'_>,
     ) {
+        if let Ok(frames) = &decoded
+            && !self.identity.is_proven(now, index)
+        {
+            // Another gateway resolved it.
+            self.identity.overhear(now, frames);
+        }
         let Some(fixture) = self.identity.registry().fixture(index) else { return };
         let mut told = match (&fixture.key, decoded) {
             (Some(key), _) => {
                 let address = fixture.address().or(address);
-                let context = frame::Context { address, key: Some(key), ..self.identity.context() };
+                let clock = self.identity.beacon_clock(now, index);
+                let context = self.identity.context();
+                let context = frame::Context { address, key: Some(key), clock, ..context };
                 let (frames, refused) = frame::open(data, context);
-                let told = Told::new(&frames, refused);
+                let told = Told::new(&frames.unwrap_or_default(), refused);
                 forget::burn_stack();
                 told
             }
@@ -52,6 +60,7 @@ impl Engine {
             (None, Err(Undecoded::Encrypted { why, .. })) => Told::new(&[], Some(why)),
             (None, Err(_)) => Told::default(),
         };
+        told.proven = fixture.has_eid() && self.identity.is_proven(now, index);
         let (belief, mut news) = self.sensors.admit(now, (index, fixture), &mut told);
         if belief != Belief::Doubted
             && let Some(hangs) = fixture.hangs

@@ -52,7 +52,7 @@ mod totality;
 
 use ad::{Structure, ad_type, structures};
 use arrayvec::ArrayVec;
-use sensor::{BindKey, Found, Heard, Measured, OwnDecoders, Refusal, Sensor, Stop};
+use sensor::{BeaconClock, BindKey, Found, Heard, Measured, OwnDecoders, Refusal, Sensor, Stop};
 use thiserror::Error;
 
 /// How many frames one advertisement may carry.
@@ -102,6 +102,8 @@ pub struct Context<'a> {
     pub address: Option<[u8; 6]>,
     /// The sender's key, where its owner gave one.
     pub key: Option<&'a BindKey>,
+    /// What the sender's clock may read, where it is an Eddystone-EID beacon of which that is known.
+    pub clock: Option<BeaconClock>,
 }
 
 /// A 16-bit service UUID that an operator owns and has apps send their tokens under, in the place
@@ -163,14 +165,17 @@ pub fn decode_with(data: &[u8], token_uuid: Option<TokenUuid>) -> Result<Frames<
 ///
 /// What is encrypted is told only when nothing else yields a frame and nothing is malformed.
 pub fn decode_in<'a>(data: &'a [u8], context: Context<'a>) -> Result<Frames<'a>, Undecoded> {
-    read(data, context).map_or(Err(Undecoded::Refused), SoFar::told)
+    open(data, context).0
 }
 
-/// All frames of a sender whose key may be known, and why one of them stayed encrypted, even where
-/// others did not.
-pub fn open<'a>(data: &'a [u8], context: Context<'a>) -> (Frames<'a>, Option<Refusal>) {
-    let SoFar { frames, encrypted, .. } = read(data, context).unwrap_or_default();
-    (frames, encrypted.map(|(_, why)| why))
+/// [`decode_in`], and why one of the frames stayed encrypted, even where others did not.
+pub fn open<'a>(
+    data: &'a [u8],
+    context: Context<'a>,
+) -> (Result<Frames<'a>, Undecoded>, Option<Refusal>) {
+    let Some(read) = read(data, context) else { return (Err(Undecoded::Refused), None) };
+    let why = read.encrypted.map(|(_, why)| why);
+    (read.told(), why)
 }
 
 /// Nothing for what must not be processed.
@@ -178,9 +183,9 @@ fn read<'a>(data: &'a [u8], context: Context<'a>) -> Option<SoFar<'a>> {
     if never_processed(data) {
         return None;
     }
-    let Context { token_uuid, own, address, key } = context;
+    let Context { token_uuid, own, address, key, clock } = context;
     let mut heard = Heard::new(data);
-    (heard.address, heard.key) = (address, key);
+    (heard.address, heard.key, heard.clock) = (address, key, clock);
     let mut so_far = SoFar::default();
     for structure in structures(data).filter(|structure| structure.complete) {
         match decode_structure(structure, token_uuid) {

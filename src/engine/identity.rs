@@ -3,6 +3,7 @@
 //! After this room no radio identifier exists: [`SubjectIndex`] and [`FixtureIndex`] can only be had
 //! from [`Identity::resolve`], and [`Resolution::Anonymous`] carries nothing to leak.
 
+mod company;
 mod consent;
 mod doubles;
 mod eid;
@@ -27,7 +28,10 @@ pub use rolling::{EPOCH_SECONDS, RollingForm, Tenant};
 
 use super::{
     DeviceAddress, UnixTime, Uptime, WallClock,
-    frame::{Context, Frame, TokenUuid, rolling_uuids, sensor::OwnDecoders},
+    frame::{
+        Context, Frame, TokenUuid, rolling_uuids,
+        sensor::{BeaconClock, OwnDecoders},
+    },
 };
 use crate::forget;
 use doubles::{Doubles, Sent};
@@ -216,6 +220,10 @@ struct Match {
 impl Identity {
     /// Prepares the tables for a registry.
     pub fn new(registry: Registry, settings: IdentitySettings, seed: AddressSeed) -> Self {
+        cleanly(|| Self::prepared(registry, settings, seed))
+    }
+
+    fn prepared(registry: Registry, settings: IdentitySettings, seed: AddressSeed) -> Self {
         let lookup = cleanly(|| Lookup::new(&registry));
         let rotating = cleanly(|| Rotating::new(&registry, &settings));
         let irks = cleanly(|| IrkResolver::new(&registry, settings, seed));
@@ -321,6 +329,7 @@ impl Identity {
 
     /// Says whose advertisement it is, as far as [`Identity::work`] has come, which is to be called
     /// first. `frames`, which were read from the data, may be empty: an address alone can be enough.
+    #[cfg(test)]
     pub(super) fn resolve(
         &mut self,
         now: Uptime,
@@ -329,11 +338,25 @@ impl Identity {
         frames: &[Frame<'_>],
         data: &[u8],
     ) -> Resolution {
+        self.resolve_whose(now, wall, address, frames, data).0
+    }
+
+    /// The same, and whether it comes from somebody who is enrolled, with a consent that is live or
+    /// without one.
+    pub(super) fn resolve_whose(
+        &mut self,
+        now: Uptime,
+        wall: &WallClock,
+        address: DeviceAddress,
+        frames: &[Frame<'_>],
+        data: &[u8],
+    ) -> (Resolution, bool) {
         let found = self.find(now, address, frames, data);
         if found.is_some_and(|found| found.by_key) {
             forget::burn_stack();
         }
-        match found {
+        let is_subjects = found.is_some_and(|found| matches!(found.target, Target::Subject(_)));
+        let resolution = match found {
             Some(Match { target: Target::Fixture(fixture), .. }) => Resolution::Fixture(fixture),
             Some(Match { target: Target::Subject(subject), wide_window, sent, .. })
                 if self.registry.is_live(subject, wall, now) =>
@@ -345,20 +368,34 @@ impl Identity {
                 Resolution::Subject(Recognition { subject, tag, wide_window })
             }
             _ => Resolution::Anonymous,
+        };
+        (resolution, is_subjects)
+    }
+
+    /// Takes in what another gateway resolved, for what it tells of the clock of a fixture's beacon.
+    pub(super) fn overhear(&mut self, now: Uptime, frames: &[Frame<'_>]) {
+        let eids = frames.iter().filter_map(|frame| match frame {
+            Frame::EddystoneEid(eid) => Some(eid.eid),
+            _ => None,
+        });
+        let mut looked = false;
+        for eid in eids {
+            looked |= self.rotating.by_eid(now, DeviceAddress::UNKNOWN, eid).is_some();
+        }
+        if looked {
+            forget::burn_stack();
         }
     }
 
-    /// Whether it comes from somebody who is enrolled, with a consent that is live or without one.
-    pub(super) fn is_subjects(
-        &mut self,
-        now: Uptime,
-        address: DeviceAddress,
-        frames: &[Frame<'_>],
-        data: &[u8],
-    ) -> bool {
-        let found = self.find(now, address, frames, data);
-        forget::burn_stack();
-        found.is_some_and(|found| matches!(found.target, Target::Subject(_)))
+    /// What the clock of a fixture's beacon may read, after one of its identifiers was heard.
+    pub(super) fn beacon_clock(&self, now: Uptime, fixture: FixtureIndex) -> Option<BeaconClock> {
+        self.rotating.seen(fixture)?.clock(now)
+    }
+
+    /// Whether an identifier of a fixture's beacon, which only who has its key can make, was heard at
+    /// this moment.
+    pub(super) fn is_proven(&self, now: Uptime, fixture: FixtureIndex) -> bool {
+        self.rotating.seen(fixture).is_some_and(|seen| seen.at == now)
     }
 
     /// Which of a subject's identifiers was heard: by what was sent, else by the address.
@@ -389,10 +426,11 @@ impl Identity {
     ) -> Option<Match> {
         let plain = |target| Match { target, wide_window: false, by_key: false, sent: None };
         let found = self
-            .by_frames(frames)
+            .by_frames(now, address, frames)
             .or_else(|| self.by_uuids(rolling_uuids(data)))
             .or_else(|| self.lookup.by_address(address).map(plain))
-            .or_else(|| self.lookup.by_data(data).map(plain));
+            .or_else(|| self.lookup.by_data(data).map(plain))
+            .or_else(|| self.rotating.by_company(now, address).map(Target::Fixture).map(plain));
         match found {
             Some(Match { target: Target::Subject(subject), .. }) => {
                 self.vouch(now, subject);
@@ -408,15 +446,26 @@ impl Identity {
         }
     }
 
-    fn by_frames(&mut self, frames: &[Frame<'_>]) -> Option<Match> {
+    fn by_frames(
+        &mut self,
+        now: Uptime,
+        address: DeviceAddress,
+        frames: &[Frame<'_>],
+    ) -> Option<Match> {
         frames.iter().find_map(|frame| {
             let rotating = match frame {
-                Frame::EddystoneEid(eid) => self.rotating.by_eid(eid.eid),
-                Frame::ServiceToken(token) => self.rotating.by_token(token.token),
+                Frame::EddystoneEid(eid) => {
+                    let found = self.rotating.by_eid(now, address, eid.eid);
+                    found.map(|found| (found.whose, found.wide_window))
+                }
+                Frame::ServiceToken(token) => {
+                    let found = self.rotating.by_token(token.token);
+                    found.map(|found| (Target::Subject(found.subject), found.wide_window))
+                }
                 _ => None,
             };
             let (target, wide_window) = match rotating {
-                Some(found) => (Target::Subject(found.subject), found.wide_window),
+                Some(found) => found,
                 None => (self.lookup.by_frame(frame)?, false),
             };
             let by_key = rotating.is_some();

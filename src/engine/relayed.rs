@@ -8,8 +8,8 @@
 use std::fmt;
 
 use super::{
-    Advertisement, Engine, Pseudonym, ReceiverId, Recognition, Resolution, Rssi, Sent, Sighting,
-    Uptime, frame, known,
+    Advertisement, Engine, Looked, Pseudonym, ReceiverId, Recognition, Resolution, Rssi, Sent,
+    Sighting, Uptime, frame, known,
 };
 
 /// Who or what was heard. There is no word for a stranger.
@@ -67,7 +67,7 @@ impl Engine {
     pub fn spot(&mut self, advertisement: &Advertisement) -> Option<Spotted> {
         let now = self.advance(advertisement.heard);
         self.identity.work(now, &self.wall);
-        let (decoded, resolution) = self.look(now, advertisement);
+        let Looked { decoded, is_encrypted, resolution, .. } = self.look(now, advertisement);
         self.tally(&decoded, resolution);
         let (whose, tag, wide_window) = match resolution {
             Resolution::Anonymous => return None,
@@ -81,9 +81,8 @@ impl Engine {
                 let data = advertisement.data();
                 let fits = data.len() <= LONGEST_FIXTURE_DATA;
                 let data = if fits { data.to_vec() } else { Vec::new() };
-                let encrypted = || frame::open(&data, self.identity.context()).1.is_some();
-                let address = known(advertisement.address());
-                let address = address.filter(|_| fixture.address().is_none() && encrypted());
+                let needs_address = fits && is_encrypted && fixture.address().is_none();
+                let address = known(advertisement.address()).filter(|_| needs_address);
                 (Whose::Fixture { id: fixture.id.clone(), data, address }, 0, false)
             }
         };

@@ -9,7 +9,7 @@ use std::{
 
 use alert::AlertSettings;
 
-use jiff::civil::Weekday;
+use jiff::{Timestamp, civil::Weekday};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     engine::{
-        Fixture, FixtureIdentifier, Hangs, ReportPolicy, Zone, ZoneId,
+        Fixture, FixtureIdentifier, Hangs, Identifier, Key, ReportPolicy, UnixTime, Zone, ZoneId,
         frame::{
             Quantity,
-            sensor::{BindKey, Serial, SerialNumber, families_with_serials},
+            sensor::{Serial, SerialNumber, families_with_serials},
         },
     },
     registry::{self, EddystoneUidEntry, IBeaconEntry, IdentifierEntry},
@@ -81,6 +81,8 @@ pub struct FixtureSettings {
     pub altbeacon: Option<String>,
     /// Its Eddystone-UID.
     pub eddystone_uid: Option<EddystoneUidEntry>,
+    /// Its Eddystone-EID, whose identity key is in the file of `bind_key_file`.
+    pub eddystone_eid: Option<EidEntry>,
     /// Its complete local name, which any device could have.
     pub name: Option<String>,
     /// The number that it gives itself in its frames, in families that have one.
@@ -109,6 +111,18 @@ pub struct SensorEntry {
     pub family: String,
     /// The number, in hexadecimal digits, most significant first.
     pub serial: String,
+}
+
+/// `eddystone_eid` of a fixture: how its identifier changes.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EidEntry {
+    /// The identifier changes every 2^n seconds; 0 to 15.
+    pub rotation_exponent: u8,
+    /// The wall time at which the beacon's clock read zero; 1970 unless said otherwise.
+    pub clock_zero: Option<String>,
+    /// A key that stands where everybody reads it: refused.
+    pub identity_key: Option<IgnoredAny>,
 }
 
 /// `report` of a fixture: when its readings are worth an event.
@@ -160,11 +174,15 @@ impl FixtureSettings {
     pub(super) fn build(&self, n: usize, zones: &[Zone]) -> Result<Fixture, Invalid> {
         let key = |key: &str| format!("fixture[{n}].{key}");
         check_id(&key("id"), &self.id)?;
-        if self.bind_key.is_some() {
+        let shown = match &self.eddystone_eid {
+            Some(EidEntry { identity_key: Some(_), .. }) => Some("eddystone_eid.identity_key"),
+            _ => self.bind_key.is_some().then_some("bind_key"),
+        };
+        if let Some(shown) = shown {
             let allowed = "a configuration is read by many: write the key to a file of its own with mode \
                            0600 and name that in `bind_key_file`, or give systemd's credential \
                            `fixture-key-ID`; and give the sensor a new key if anybody may have it";
-            return Err(Invalid::new(&key("bind_key"), "a key", allowed));
+            return Err(Invalid::new(&key(shown), "a key", allowed));
         }
         let identifier = self.identifier(n)?;
         if let Some(zone) = &self.zone
@@ -215,15 +233,34 @@ impl FixtureSettings {
         })
     }
 
-    /// Reads the key of the n-th fixture, if it has one. Blocks.
-    pub(super) fn key(
+    /// Reads the key of the n-th fixture, if it has one, and gives it to what was built. Blocks.
+    pub(super) fn give_key(
         &self,
         n: usize,
         credentials: Option<&Path>,
-    ) -> Result<Option<BindKey>, Invalid> {
+        built: &mut Fixture,
+    ) -> Result<(), Invalid> {
         let path = bind_key::path(&self.bind_key_file, credentials, &self.id);
         let key = format!("fixture[{n}].bind_key_file");
-        path.map(|path| bind_key::load(&key, &path)).transpose()
+        built.key = path.map(|path| bind_key::load(&key, &path)).transpose()?;
+        if let FixtureIdentifier::Unkeyed { rotation_exponent, clock_zero } = built.identifier {
+            let octets = built.key.as_ref().map(|key| <[u8; 16]>::try_from(key.octets()));
+            let found = match octets {
+                Some(Ok(octets)) => {
+                    let identity_key = Key::new(octets);
+                    built.identifier =
+                        Identifier::EddystoneEid { identity_key, rotation_exponent, clock_zero }
+                            .into();
+                    return Ok(());
+                }
+                Some(Err(_)) => "a key of 12 octets",
+                None => "nothing, and no credential",
+            };
+            let allowed = "an Eddystone-EID beacon is known by its identity key alone: write it as 32 \
+                           hexadecimal digits into a file of its own with mode 0600, and name that";
+            return Err(Invalid::new(&key, found, allowed));
+        }
+        Ok(())
     }
 
     fn identifier(&self, n: usize) -> Result<FixtureIdentifier, Invalid> {
@@ -245,18 +282,19 @@ impl FixtureSettings {
                 instance: instance.clone(),
             })
         }));
-        match (given.as_slice(), &self.name, &self.sensor) {
-            ([one], None, None) => {
+        match (given.as_slice(), &self.name, &self.sensor, &self.eddystone_eid) {
+            ([one], None, None, None) => {
                 registry::identifier(one).map(FixtureIdentifier::Device).map_err(|problem| {
                     Invalid::new(&format!("fixture[{n}]"), "not recognisable", &problem.to_string())
                 })
             }
-            ([], Some(name), None) => local_name(n, name),
-            ([], None, Some(sensor)) => sensor.build(n),
-            (others, name, sensor) => {
-                let given = others.len() + usize::from(name.is_some());
+            ([], Some(name), None, None) => local_name(n, name),
+            ([], None, Some(sensor), None) => sensor.build(n),
+            ([], None, None, Some(eid)) => eid.build(n),
+            (others, name, sensor, eid) => {
+                let given = others.len() + usize::from(name.is_some()) + usize::from(eid.is_some());
                 let allowed = "write exactly one of `address`, `ibeacon`, `altbeacon`, `eddystone_uid`, \
-                               `name`, `sensor`";
+                               `eddystone_eid`, `name`, `sensor`";
                 Err(Invalid::new(
                     &format!("fixture[{n}]"),
                     format!("given {} identifiers", given + usize::from(sensor.is_some())),
@@ -264,6 +302,28 @@ impl FixtureSettings {
                 ))
             }
         }
+    }
+}
+
+impl EidEntry {
+    fn build(&self, n: usize) -> Result<FixtureIdentifier, Invalid> {
+        let key = |key: &str| format!("fixture[{n}].eddystone_eid.{key}");
+        let rotation_exponent = self.rotation_exponent;
+        if rotation_exponent > 15 {
+            let key = key("rotation_exponent");
+            return Err(Invalid::new(&key, rotation_exponent.to_string(), "write 0 to 15"));
+        }
+        let clock_zero = match &self.clock_zero {
+            None => UnixTime::default(),
+            Some(text) => {
+                let time = text.parse::<Timestamp>().map_err(|_| {
+                    let allowed = "write a time, like `2026-01-01T00:00:00Z`";
+                    Invalid::new(&key("clock_zero"), format!("`{text}`"), allowed)
+                })?;
+                UnixTime::from_millis(time.as_millisecond())
+            }
+        };
+        Ok(FixtureIdentifier::Unkeyed { rotation_exponent, clock_zero })
     }
 }
 

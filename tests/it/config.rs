@@ -98,6 +98,7 @@ fn a_sound_configuration_passes_the_check() {
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }
 
+const BEACON: &str = "[[fixture]]\nid = \"f\"\neddystone_eid = { rotation_exponent = ";
 const FIXTURE: &str = "[[fixture]]\nid = \"f\"\naddress = \"C0:11:22:33:44:99\"\n";
 
 #[test]
@@ -111,6 +112,22 @@ fn the_check_says_which_fixtures_have_a_key_and_nothing_of_it() {
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("of 1 fixtures these have a key") && said.contains(": f"), "{said}");
     assert!(!said.contains("5e5e5e"), "{said}");
+}
+
+#[test]
+fn a_beacon_is_known_by_the_key_in_its_file() {
+    let shop = Shop::new();
+    let path = shop.write("key", &"5e".repeat(16));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let file = path.display().to_string();
+    shop.append(&format!("{BEACON}10 }}\nbind_key_file = {file:?}\n"));
+    let output = shop.command("check").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    fs::write(&path, "5e".repeat(12)).unwrap();
+    let output = shop.command("check").output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("12 octets") && !said.contains("5e5e5e"), "{said}");
 }
 
 #[test]
@@ -139,7 +156,7 @@ type Broken = (&'static str, fn(&Shop), &'static [&'static str]);
 #[test]
 #[expect(clippy::too_many_lines, reason = "it is a table")]
 fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started() {
-    let broken: [Broken; 41] = [
+    let broken: [Broken; 45] = [
         (
             "a typo in a key",
             |shop| shop.append("[presence]\nenter_rsi = -70\n"),
@@ -333,6 +350,28 @@ fn each_broken_configuration_is_told_in_words_to_act_on_and_nothing_is_started()
                 ));
             },
             &["fixture[0].bind_key_file", "other users may read", "chmod 600"],
+        ),
+        (
+            "a beacon that is known by a key that is not there",
+            |shop| shop.append(&format!("{BEACON}10 }}\n")),
+            &["fixture[0].bind_key_file", "identity key", "32 hexadecimal digits"],
+        ),
+        (
+            "a beacon's key in the configuration itself",
+            |shop| {
+                shop.append(&format!("{BEACON}10, identity_key = \"{}\" }}\n", "5e".repeat(16)));
+            },
+            &["fixture[0].eddystone_eid.identity_key", "`bind_key_file`", "`fixture-key-ID`"],
+        ),
+        (
+            "a beacon whose identifier changes more seldom than can be",
+            |shop| shop.append(&format!("{BEACON}16 }}\n")),
+            &["fixture[0].eddystone_eid.rotation_exponent", "16", "0 to 15"],
+        ),
+        (
+            "a beacon whose clock began at no time",
+            |shop| shop.append(&format!("{BEACON}10, clock_zero = \"once\" }}\n")),
+            &["fixture[0].eddystone_eid.clock_zero", "`once`", "2026-01-01T00:00:00Z"],
         ),
         (
             "a fixture's number in a family that has none",

@@ -12,6 +12,7 @@ mod enrolment;
 
 mod footfall;
 mod gateway;
+mod handover;
 mod outbox;
 mod payload;
 mod placed;

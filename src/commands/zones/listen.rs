@@ -29,7 +29,7 @@ use crate::{
     registry::{IdentifierEntry, identifier},
     remote::{self, Remote},
     scan::{CanarySightings, Heard, SourceEnds, live},
-    settings::{LogLevel, Settings},
+    settings::{Invalid, LogLevel, Settings},
     telemetry,
 };
 
@@ -84,8 +84,12 @@ const WORD_AFTER: Duration = Duration::from_secs(10);
 impl Tag {
     /// The fixture of that id, or whoever has that address. What was asked for is not repeated.
     pub(super) fn named(name: &str, settings: &Settings) -> Result<Self, Failure> {
-        let fixtures =
-            settings.fixtures().map_err(|error| Failure::Configuration(error.to_string()))?;
+        let wrong = |error: Invalid| Failure::Configuration(error.to_string());
+        let mut fixtures = settings.fixtures().map_err(wrong)?;
+        if fixtures.iter().any(|fixture| fixture.id == name && fixture.is_unkeyed()) {
+            let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            fixtures = settings.fixtures_with_keys(credentials.as_deref()).map_err(wrong)?;
+        }
         let ids: Vec<&str> = fixtures.iter().map(|fixture| fixture.id.as_str()).collect();
         let known = match ids.as_slice() {
             [] => "there is no [[fixture]]".to_owned(),

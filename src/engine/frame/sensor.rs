@@ -14,9 +14,11 @@
 //! | `family` | the built-in families, one file each |
 
 mod cipher;
+#[cfg(test)]
+pub(in crate::engine) use cipher::telemetry;
 
 mod heard;
-pub use heard::{BindKey, Heard};
+pub use heard::{BeaconClock, BindKey, Heard};
 
 mod family;
 pub use family::{About, Encryption, built_in, families};

@@ -28,8 +28,8 @@ use rustc_hash::FxBuildHasher;
 use zeroize::Zeroize;
 
 use super::{
-    Identifier, Key, SubjectIndex, UnixTime, Uptime,
-    rolling::Found,
+    Identifier, Key, UnixTime, Uptime,
+    registry::Target,
     rotating::{Pending, Roster, Table},
 };
 use drift::{Drift, nanos};
@@ -55,7 +55,7 @@ const STEP: i64 = 2000;
 pub(super) struct EidTables {
     window: i64,
     wide: i64,
-    beacons: Roster<Beacon>,
+    beacons: Roster<Beacon, Target>,
     /// The table of now and the next one.
     slots: [Slot; 2],
     clock: Option<Reading>,
@@ -91,6 +91,17 @@ struct Sent {
     period: u32,
 }
 
+/// A beacon that was heard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Beaconed {
+    pub(super) whose: Target,
+    /// It was only found because more was searched than a synced clock would have allowed.
+    pub(super) wide_window: bool,
+    /// Which of its periods the identifier is of; each takes 2^exponent seconds.
+    pub(super) period: u32,
+    pub(super) exponent: u8,
+}
+
 /// The last look at the clock.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
@@ -112,21 +123,21 @@ impl EidTables {
         Self { window, wide, beacons: Roster::default(), slots: Default::default(), clock: None }
     }
 
-    /// Enrols a subject's beacon.
+    /// Enrols somebody's beacon.
     pub(super) fn insert(
         &mut self,
-        subject: SubjectIndex,
+        whose: impl Into<Target>,
         key: Key,
         rotation_exponent: u8,
         clock_zero: UnixTime,
     ) {
         let drift = Drift::new(self.window);
-        self.beacons.insert(subject, Beacon { key, rotation_exponent, clock_zero, drift });
+        self.beacons.insert(whose.into(), Beacon { key, rotation_exponent, clock_zero, drift });
     }
 
-    /// Withdraws a subject's beacon. What it may be sending belongs to nobody from now on.
-    pub(super) fn remove(&mut self, subject: SubjectIndex, key: Key) {
-        self.beacons.remove(subject, |beacon| beacon.key == key);
+    /// Withdraws somebody's beacon. What it may be sending belongs to nobody from now on.
+    pub(super) fn remove(&mut self, whose: impl Into<Target>, key: Key) {
+        self.beacons.remove(whose.into(), |beacon| beacon.key == key);
         if self.beacons.compact() {
             self.slots = Default::default();
         }
@@ -201,7 +212,7 @@ impl EidTables {
     }
 
     /// Whose beacon sends this identifier at the time of the last [`EidTables::turn`].
-    pub(super) fn resolve(&mut self, eid: [u8; 8]) -> Option<Found> {
+    pub(super) fn resolve(&mut self, eid: [u8; 8]) -> Option<Beaconed> {
         let Reading { unix, synced, .. } = self.clock?;
         let [slot, _] = &self.slots;
         let (sent, wide_window) = slot.table.find(tag(eid)).find_map(|sent| {
@@ -211,12 +222,13 @@ impl EidTables {
             let counts = narrow || (!synced && within(Some(self.wide)));
             (counts && beacon.eid(sent.period) == eid).then_some((sent, !narrow))
         })?;
-        let (subject, beacon) = self.beacons.get_mut(sent.place as usize)?;
+        let (whose, beacon) = self.beacons.get_mut(sent.place as usize)?;
         if synced {
             let (first, last) = beacon.bounds(sent.period, unix);
             beacon.drift.observe(unix, beacon.age(unix), nanos(first), nanos(last));
         }
-        Some(Found { subject, wide_window })
+        let (period, exponent) = (sent.period, beacon.rotation_exponent);
+        Some(Beaconed { whose, wide_window, period, exponent })
     }
 
     /// The octets it takes.
@@ -238,7 +250,7 @@ impl Slot {
     /// is left of the budget.
     fn build(
         &mut self,
-        beacons: &Roster<Beacon>,
+        beacons: &Roster<Beacon, Target>,
         window: Option<i64>,
         share: usize,
         mut budget: usize,

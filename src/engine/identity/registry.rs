@@ -192,6 +192,13 @@ pub enum FixtureIdentifier {
     Name(Box<str>),
     /// By the number that it gives itself in its frames.
     Serial(SerialNumber),
+    /// As an Eddystone-EID beacon whose key nobody has read yet: it is not recognised.
+    Unkeyed {
+        /// The identifier changes every 2^exponent seconds; 0 to 15.
+        rotation_exponent: u8,
+        /// The wall time at which the beacon's clock read zero.
+        clock_zero: UnixTime,
+    },
 }
 
 impl FixtureIdentifier {
@@ -201,6 +208,7 @@ impl FixtureIdentifier {
             Self::Device(identifier) => identifier.kind(),
             Self::Name(_) => "name",
             Self::Serial(_) => "sensor",
+            Self::Unkeyed { .. } => "eddystone_eid",
         }
     }
 }
@@ -243,6 +251,16 @@ impl Fixture {
             FixtureIdentifier::Device(Identifier::Address(octets)) => Some(octets),
             _ => None,
         }
+    }
+
+    /// Whether it is an Eddystone-EID beacon.
+    pub fn has_eid(&self) -> bool {
+        matches!(self.identifier, FixtureIdentifier::Device(Identifier::EddystoneEid { .. }))
+    }
+
+    /// Whether it is one whose key nobody has read, so that nothing makes it known.
+    pub fn is_unkeyed(&self) -> bool {
+        matches!(self.identifier, FixtureIdentifier::Unkeyed { .. })
     }
 
     /// Whether it is the same device under the same name, with the same key.

@@ -17,8 +17,11 @@ pub(super) use roster::Roster;
 pub(super) use table::Table;
 
 use super::{
-    Identifier, IdentitySettings, Registry, RollingForm, SubjectIndex, Uptime, WallClock,
-    eid::EidTables,
+    DeviceAddress, FixtureIdentifier, FixtureIndex, Identifier, IdentitySettings, Registry,
+    RollingForm, SubjectIndex, Uptime, WallClock,
+    company::{Company, Seen},
+    eid::{Beaconed, EidTables},
+    registry::Target,
     rolling::{Found, Rolling},
 };
 use crate::{engine::ClockQuality, forget};
@@ -53,6 +56,8 @@ pub(super) struct Rotating {
     tokens: Rolling,
     uuids: Rolling,
     eids: EidTables,
+    /// What fixtures' beacons send beside their identifiers.
+    company: Company,
     /// When the next slice is due.
     due: Option<Uptime>,
 }
@@ -65,10 +70,16 @@ impl Rotating {
             tokens: Rolling::new(RollingForm::ServiceToken, tenant, wide),
             uuids: Rolling::new(RollingForm::RollingUuid, tenant, wide),
             eids: EidTables::new(settings.eid_window, wide),
+            company: Company::default(),
             due: None,
         };
         for (subject, identifier) in registry.identifiers() {
             rotating.insert(subject, identifier);
+        }
+        for (index, fixture) in registry.fixtures_by_index() {
+            if let FixtureIdentifier::Device(identifier) = &fixture.identifier {
+                rotating.insert(index, identifier);
+            }
         }
         // The first look at the clock begins it all.
         rotating.due = None;
@@ -83,8 +94,9 @@ impl Rotating {
         rotating
     }
 
-    /// Enrols one identifier of a subject; nothing happens when it is none that rotates.
-    pub(super) fn insert(&mut self, subject: SubjectIndex, identifier: &Identifier) {
+    /// Enrols one identifier of a subject, or that of a fixture; nothing happens when it is none that
+    /// rotates.
+    pub(super) fn insert(&mut self, whose: impl Into<Target>, identifier: &Identifier) {
         let rotates = matches!(
             identifier,
             Identifier::ServiceToken(_)
@@ -94,18 +106,22 @@ impl Rotating {
         if rotates {
             // Another's key may have been looked at before, and what follows is kept as it is made.
             forget::burn_stack_above();
-            self.enter(subject, identifier);
+            self.enter(whose.into(), identifier);
         }
     }
 
     /// Not part of its caller, which clears the stack that this uses.
     #[inline(never)]
-    fn enter(&mut self, subject: SubjectIndex, identifier: &Identifier) {
-        match *identifier {
-            Identifier::ServiceToken(key) => self.tokens.insert(subject, key),
-            Identifier::RollingUuid(key) => self.uuids.insert(subject, key),
-            Identifier::EddystoneEid { identity_key, rotation_exponent, clock_zero } => {
-                self.eids.insert(subject, identity_key, rotation_exponent, clock_zero);
+    fn enter(&mut self, whose: Target, identifier: &Identifier) {
+        match (*identifier, whose) {
+            (Identifier::ServiceToken(key), Target::Subject(subject)) => {
+                self.tokens.insert(subject, key);
+            }
+            (Identifier::RollingUuid(key), Target::Subject(subject)) => {
+                self.uuids.insert(subject, key);
+            }
+            (Identifier::EddystoneEid { identity_key, rotation_exponent, clock_zero }, _) => {
+                self.eids.insert(whose, identity_key, rotation_exponent, clock_zero);
             }
             _ => return,
         }
@@ -174,9 +190,30 @@ impl Rotating {
         self.uuids.resolve(u128::from_be_bytes(uuid))
     }
 
-    /// Whose beacon sends this identifier now.
-    pub(super) fn by_eid(&mut self, eid: [u8; 8]) -> Option<Found> {
-        self.eids.resolve(eid)
+    /// Whose beacon sends this identifier now. What else comes from the same address is a fixture's, if
+    /// that is whose it is.
+    pub(super) fn by_eid(
+        &mut self,
+        now: Uptime,
+        address: DeviceAddress,
+        eid: [u8; 8],
+    ) -> Option<Beaconed> {
+        let found = self.eids.resolve(eid)?;
+        if let Target::Fixture(index) = found.whose {
+            let Beaconed { period, exponent, .. } = found;
+            self.company.note(index, address, Seen { at: now, period, exponent });
+        }
+        Some(found)
+    }
+
+    /// The fixture whose beacon's identifier was heard from that address just now.
+    pub(super) fn by_company(&self, now: Uptime, address: DeviceAddress) -> Option<FixtureIndex> {
+        self.company.whose(now, address)
+    }
+
+    /// What was heard last of the identifiers of a fixture's beacon.
+    pub(super) fn seen(&self, fixture: FixtureIndex) -> Option<&Seen> {
+        self.company.seen(fixture)
     }
 
     fn is_empty(&self) -> bool {

@@ -23,7 +23,7 @@ use crate::engine::{
 /// Why something that a fixture seemed to send is not believed.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Rejection {
-    /// It is encrypted, and there is no key, or nobody told the address that belongs to it.
+    /// It is encrypted, and there is no key, or nobody told the address or the clock that belong to it.
     NoKey,
     /// The key does not open it.
     WrongKey,
@@ -59,6 +59,8 @@ pub(in crate::engine) struct Told {
     pub(in crate::engine) product: Option<Product>,
     /// Why something in it stayed encrypted.
     pub(in crate::engine) refused: Option<Refusal>,
+    /// It has something in it that only the fixture can have made, beside what it measures.
+    pub(in crate::engine) proven: bool,
 }
 
 /// What is made of it.
@@ -112,6 +114,9 @@ const BEHIND: u32 = 16;
 
 /// … and came so soon after the newest was heard by another receiver, which told it late.
 const LATE: Duration = Duration::from_mins(1);
+
+/// The same where the counter is a time in tenths of a second: as much as is late.
+const BEHIND_TENTHS: u32 = 600;
 
 /// A counter that began anew is still below this: whoever changes a battery is not long about it.
 const ANEW: u32 = 100;
@@ -234,7 +239,8 @@ impl Trust {
         let mut said = Vec::new();
         let refusal = told.refused.map(Rejection::from);
         said.extend(refusal.and_then(|refusal| self.reject(now, refusal)));
-        let mut belief = if has_key { Belief::Doubted } else { Belief::New };
+        let is_doubted = has_key && !told.proven;
+        let mut belief = if is_doubted { Belief::Doubted } else { Belief::New };
         if has_key {
             for measured in std::mem::take(&mut told.measured) {
                 match self.judge(now, &measured, silent) {
@@ -298,7 +304,7 @@ impl Trust {
     }
 
     fn judge(&mut self, now: Uptime, measured: &Measured, silent: Option<bool>) -> Verdict {
-        let Measured { sealed, freshness, readings, .. } = measured;
+        let Measured { sealed, freshness, opens_for, readings, .. } = measured;
         if !sealed {
             // A sign of life without a word has nothing in it that could be forged.
             let is_mute = readings.is_empty();
@@ -313,9 +319,13 @@ impl Trust {
             if behind == 0 && newest.readings.as_ref().is_none_or(|known| known == readings) {
                 return Verdict::Known;
             }
-            let began_anew = behind > 0 && counter < ANEW && silent.unwrap_or(age >= LONG);
+            // What could be heard again does not open any more.
+            let is_out_of_reach = opens_for.is_some_and(|tenths| behind > tenths);
+            let began_anew =
+                is_out_of_reach || (behind > 0 && counter < ANEW && silent.unwrap_or(age >= LONG));
             if !began_anew {
-                let is_late = (1..=BEHIND).contains(&behind) && age < LATE;
+                let most = opens_for.map_or(BEHIND, |_| BEHIND_TENTHS);
+                let is_late = (1..=most).contains(&behind) && age < LATE;
                 return if is_late {
                     Verdict::Moot
                 } else {

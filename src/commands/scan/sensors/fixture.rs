@@ -24,6 +24,12 @@ pub(super) fn lines(
     }
     let name = found.name.as_deref();
     let known_by = match (&found.address, name) {
+        _ if found.encrypted.is_some() && found.families == ["eddystone_tlm"] => {
+            "# Its telemetry is encrypted: an Eddystone-EID beacon is known by its identity key, as it was\n\
+             # registered. Say how its identifier changes, and when its clock read zero:\n\
+             eddystone_eid = { rotation_exponent = 10, clock_zero = \"2026-01-01T00:00:00Z\" }\n"
+                .to_owned()
+        }
         _ if let Key::Numbered(family, serial) = key => {
             format!("sensor = {{ family = \"{family}\", serial = \"{serial}\" }}\n")
         }

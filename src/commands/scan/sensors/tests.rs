@@ -1,6 +1,6 @@
 //! What a technician sees, from advertisements on.
 
-use super::*;
+use super::{super::listed, *};
 use crate::{
     engine::{AddressKind, Engine, VisitId},
     gateway::{identity, load_registry},
@@ -37,12 +37,8 @@ impl Scan {
         let heard = Uptime::from_micros(second * 1_000_000);
         let data = parts.concat();
         let one = Advertisement::new(heard, receiver, address, Some(Rssi(dbm)), &data);
-        let sensor = self.engine.find_sensor(&one).map(|sensor| {
-            let registry = self.engine.identity().registry();
-            let id = sensor.fixture.and_then(|index| registry.fixture(index));
-            (sensor, id.map(|fixture| fixture.id.clone()))
-        });
-        self.finder.hear(&one, sensor);
+        let (_, sensor) = self.engine.find_sensor(&one);
+        self.finder.hear(&one, sensor.map(|sensor| listed(&self.engine, sensor)));
     }
 
     fn table(&self) -> String {
@@ -116,6 +112,18 @@ fn what_is_printed_for_a_new_sensor_is_read_as_configuration_and_makes_it_known(
     let fixtures = settings.fixtures().unwrap();
     assert_eq!(fixtures[1].id, "govee-h5075-2");
     assert!(fixtures[1].identifier == crate::engine::Identifier::Address(NEW).into());
+}
+
+#[test]
+fn a_beacon_that_encrypts_its_telemetry_is_listed_as_what_it_is() {
+    let mut scan = Scan::new();
+    let sealed: Vec<u8> = [&[21, 0x16, 0xaa, 0xfe, 0x20, 1][..], &[7; 16]].concat();
+    scan.hear(0, ([0x40, 0, 0, 0, 0, 9], Random), -40, &[&sealed]);
+    let blocks = scan.blocks();
+    let pasted = blocks.split_once("it is:\n").unwrap().1;
+    assert!(pasted.contains("bind_key_file") && !pasted.contains("address"), "{pasted}");
+    let settings = load(scan.folder.path(), &format!("{CONFIGURATION}{pasted}")).unwrap();
+    assert_eq!(settings.fixtures().unwrap()[1].identifier.kind(), "eddystone_eid");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct EddystoneTlm {
 
 impl EddystoneTlm {
     /// Reads what follows the version octet. The specification fixes the length.
-    pub(super) fn decode(body: &[u8]) -> Option<Self> {
+    pub(in crate::engine::frame) fn decode(body: &[u8]) -> Option<Self> {
         let (battery_mv, rest) = body.split_first_chunk()?;
         let (temperature, rest) = rest.split_first_chunk()?;
         let (advertisements, uptime) = rest.split_first_chunk()?;

@@ -1,12 +1,15 @@
 //! A frame that is encrypted or signed and its sender's key in, what it says out. Total, and nothing
 //! is allocated.
 //!
-//! All formats here have AES-128-CCM (RFC 3610), with a nonce of 11, 12 or 13 octets and a tag of four, so
-//! that a wrong key, a changed frame or somebody else's passes once in 2^32. One has a tag of one octet
-//! ([`open_early`]); its family looks at what comes out as well.
+//! Nearly all formats here have AES-128-CCM (RFC 3610), with a nonce of 11, 12 or 13 octets and a tag of
+//! four, so that a wrong key, a changed frame or somebody else's passes once in 2^32. One has a tag of one
+//! octet ([`open_early`]); its family looks at what comes out as well. Eddystone has AES-128-EAX with a tag
+//! of two ([`open_timed`]): a wrong key passes once in 65,536 for each time that is tried.
 //!
 //! A key's schedule lies on the stack while a frame is looked at. It is cleared when it is dropped; what
 //! it left where it was before it was moved is overwritten before anybody returns.
+
+mod eax;
 
 use aes::{
     Aes128, Aes128Dec,
@@ -20,8 +23,9 @@ use ccm::{
 };
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{BindKey, Refusal, Stop};
+use super::{BeaconClock, BindKey, Refusal, Stop};
 use crate::forget;
+use eax::Eax;
 
 /// More than one AD structure holds.
 const LARGEST: usize = 255;
@@ -93,6 +97,20 @@ pub(super) fn open_early(
     opened.ok_or(WRONG_KEY)
 }
 
+/// Opens what Eddystone encrypts: AES-128-EAX without a header, and a nonce of what the beacon's clock may
+/// read and a salt. The first reading that fits counts.
+pub(super) fn open_timed<const N: usize>(
+    key: &BindKey,
+    clock: BeaconClock,
+    salt: [u8; 2],
+    mut content: [u8; N],
+    tag: [u8; 2],
+) -> Result<[u8; N], Stop> {
+    let opened = decrypt_timed(key, clock, salt, &mut content, tag);
+    forget::burn_stack_above();
+    if opened { Ok(content) } else { Err(WRONG_KEY) }
+}
+
 /// An address from its other end, as most formats have it in their frames and nonces.
 pub(super) fn reversed(mut address: [u8; 6]) -> [u8; 6] {
     address.reverse();
@@ -128,6 +146,24 @@ fn decrypt(key: &BindKey, nonce: &[u8], aad: &[u8], content: &mut [u8], tag: [u8
         13 => with::<U13>(key, nonce, aad, content, tag),
         _ => false,
     }
+}
+
+/// In place; false where no reading of the clock fits.
+#[inline(never)]
+fn decrypt_timed(
+    key: &BindKey,
+    clock: BeaconClock,
+    salt: [u8; 2],
+    content: &mut [u8],
+    tag: [u8; 2],
+) -> bool {
+    let Some(eax) = Eax::new(key.octets(), &[]) else { return false };
+    clock.readings().any(|time| {
+        let mut nonce = [0; 6];
+        let octets = time.to_be_bytes().into_iter().chain(salt);
+        nonce.iter_mut().zip(octets).for_each(|(slot, octet)| *slot = octet);
+        eax.open(&nonce, content, &tag)
+    })
 }
 
 /// Encrypting twice decrypts and makes the tag: with CCM both are the same but for what is signed.
@@ -170,4 +206,19 @@ fn joined<const N: usize>(parts: &[&[u8]]) -> Result<ArrayVec<u8, N>, Stop> {
         whole.try_extend_from_slice(part).map_err(|_| Stop::Malformed)?;
     }
     Ok(whole)
+}
+
+/// Advertising data with the encrypted telemetry of an Eddystone-EID beacon whose clock, cut to a period,
+/// reads so many seconds.
+#[cfg(test)]
+pub(in crate::engine) fn telemetry(
+    key: [u8; 16],
+    time: u32,
+    salt: [u8; 2],
+    plain: [u8; 12],
+) -> Vec<u8> {
+    let mut content = plain;
+    let nonce = [&time.to_be_bytes()[..], &salt].concat();
+    let tag = Eax::new(&key, &[]).unwrap().seal(&nonce, &mut content);
+    [&[21, 0x16, 0xaa, 0xfe, 0x20, 0x01][..], &content, &salt, &tag[..2]].concat()
 }

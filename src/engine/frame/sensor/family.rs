@@ -63,6 +63,8 @@ pub enum Encryption {
     Never,
     /// Some, or with some settings; the sensor's key opens them.
     Sometimes,
+    /// Some; it takes the sensor's key and its clock, which is known where its identifier is recognised.
+    WithClock,
     /// Some, and nobody has published how; or it takes more than a key.
     Closed,
     /// None, but all are signed; where the sensor's key is given, the signature is checked.
@@ -193,7 +195,7 @@ const READ_ELSEWHERE: &[About] = &[
             Quantity::AdvertisementCount,
             Quantity::UptimeS,
         ],
-        encryption: Encryption::Closed,
+        encryption: Encryption::WithClock,
         active_scan: ActiveScan::No,
         source: "github.com/google/eddystone",
     },
@@ -250,7 +252,7 @@ mod tests {
             };
             let encryption = match about.encryption {
                 Encryption::Never => "never",
-                Encryption::Sometimes => "some frames",
+                Encryption::Sometimes | Encryption::WithClock => "some frames",
                 Encryption::Closed => "some frames, which stay closed",
                 Encryption::Signed => "signed",
             };

@@ -3,7 +3,7 @@
 //! Nothing is taken apart ahead: each question walks the structures anew, of which there are three
 //! or four. The first structure that answers it counts.
 
-use std::fmt;
+use std::{fmt, ops::RangeInclusive};
 
 use arrayvec::ArrayVec;
 use zeroize::Zeroize;
@@ -25,6 +25,16 @@ pub struct Heard<'a> {
     pub address: Option<[u8; 6]>,
     /// The key of this sender, where its owner gave one.
     pub key: Option<&'a BindKey>,
+    /// What this sender's clock may read, where it is an Eddystone-EID beacon of which that is known.
+    pub clock: Option<BeaconClock>,
+}
+
+/// What the clock of an Eddystone-EID beacon may read, in whole periods of its identifier.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BeaconClock {
+    first: u32,
+    count: u8,
+    exponent: u8,
 }
 
 /// What decrypts the frames of one sensor: 16 octets, or 12 for early Xiaomi sensors.
@@ -36,7 +46,7 @@ pub struct BindKey(ArrayVec<u8, 16>);
 impl<'a> Heard<'a> {
     /// Advertising data, of which neither address nor key are known.
     pub const fn new(data: &'a [u8]) -> Self {
-        Self { data, address: None, key: None }
+        Self { data, address: None, key: None, clock: None }
     }
 
     /// What a cipher needs of the sender: its key, and its address.
@@ -112,6 +122,32 @@ impl fmt::Debug for Heard<'_> {
     }
 }
 
+impl BeaconClock {
+    /// How many periods are tried at most: each is one more chance for a wrong key.
+    pub const MOST: u8 = 8;
+
+    /// So many periods of 2^exponent seconds, counted from when the clock read zero; `None` where that are
+    /// none or more than [`Self::MOST`], or for an exponent beyond 15. The clock has 32 bits of seconds;
+    /// periods that it has not are left out.
+    pub fn new(periods: RangeInclusive<u32>, exponent: u8) -> Option<Self> {
+        let (first, last) = (*periods.start(), (*periods.end()).min(u32::MAX >> exponent.min(15)));
+        let count = last.checked_sub(first)?.checked_add(1)?;
+        let count = u8::try_from(count).ok().filter(|count| *count <= Self::MOST)?;
+        (exponent <= 15).then_some(Self { first, count, exponent })
+    }
+
+    /// When each of the periods began, in seconds.
+    pub fn readings(self) -> impl Iterator<Item = u32> {
+        let Self { first, count, exponent } = self;
+        (0..u32::from(count)).map(move |number| first.saturating_add(number) << exponent)
+    }
+
+    /// How long all of them take together, in seconds.
+    pub const fn span_s(self) -> u32 {
+        (self.count as u32) << self.exponent
+    }
+}
+
 impl BindKey {
     /// Wraps a key; `None` for one that has neither 16 nor 12 octets.
     pub fn new(octets: &[u8]) -> Option<Self> {
@@ -161,6 +197,23 @@ mod tests {
         assert_eq!(heard.service_data(0xfdcd), Some(&[0x01][..]));
         assert!(heard.lists(0x180a) && heard.lists(0xfff0) && !heard.lists(0x180b));
         assert_eq!(Heard::new(&[]).name(), b"");
+    }
+
+    #[test]
+    fn a_clock_reads_whole_periods_and_never_many() {
+        let readings = |periods, exponent| {
+            BeaconClock::new(periods, exponent).map(|clock| clock.readings().collect::<Vec<_>>())
+        };
+        assert_eq!(readings(3..=5, 4), Some(vec![48, 64, 80]));
+        assert_eq!(readings(3..=10, 4).map(|all| all.len()), Some(8));
+        assert_eq!(readings(3..=11, 4), None);
+        let (late, early) = (5, 4);
+        assert_eq!(readings(late..=early, 4), None);
+        assert_eq!(readings(0..=u32::MAX, 0), None);
+        assert_eq!(readings(u32::MAX..=u32::MAX, 0), Some(vec![u32::MAX]));
+        assert_eq!(readings(0x1_ffff..=0x2_0001, 15), Some(vec![0xffff_8000]));
+        assert_eq!(readings(0..=0, 16), None);
+        assert_eq!(BeaconClock::new(3..=5, 4).map(BeaconClock::span_s), Some(48));
     }
 
     #[test]

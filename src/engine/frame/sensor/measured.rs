@@ -26,6 +26,9 @@ pub struct Measured {
     /// power; a frame whose one is not greater than the last is a replay. `None` where the format has
     /// none, or one so short that it comes round again within days.
     pub freshness: Option<u32>,
+    /// Where the freshness is a time in tenths of a second and the frame opens around its own time alone:
+    /// for how long it does, in the same unit. What is farther behind is no replay, but has begun anew.
+    pub opens_for: Option<u32>,
     /// True when the frame tells of something that happened just now, not of a state.
     pub event: bool,
     /// How many values were out of their quantity's bounds, and are not among the readings.
@@ -46,8 +49,8 @@ pub enum Stop {
 /// Why encrypted content stays so.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
-    /// Nobody gave a key for this sender, or its address is not known, of which the cipher makes use; or
-    /// the format is one that a key alone does not open.
+    /// Nobody gave a key for this sender, or its address or its clock is not known, of which the cipher makes
+    /// use; or the format is one that a key does not open.
     NoKey,
     /// The key does not open it: a wrong key, a frame of somebody else's, or a changed one.
     WrongKey,

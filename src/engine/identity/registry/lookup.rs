@@ -18,10 +18,22 @@ use super::{
 use crate::engine::frame::sensor::{self, Heard};
 
 /// Who is behind a fixed identifier.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(in crate::engine::identity) enum Target {
     Subject(SubjectIndex),
     Fixture(FixtureIndex),
+}
+
+impl From<SubjectIndex> for Target {
+    fn from(subject: SubjectIndex) -> Self {
+        Self::Subject(subject)
+    }
+}
+
+impl From<FixtureIndex> for Target {
+    fn from(fixture: FixtureIndex) -> Self {
+        Self::Fixture(fixture)
+    }
 }
 
 /// The tables for identifiers that never change.
@@ -58,6 +70,7 @@ impl Lookup {
                 FixtureIdentifier::Serial(serial) => {
                     lookup.serials.insert(*serial, index);
                 }
+                FixtureIdentifier::Unkeyed { .. } => {}
             }
         }
         lookup

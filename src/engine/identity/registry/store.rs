@@ -14,6 +14,7 @@ use std::{
 };
 
 use hashbrown::HashTable;
+use zeroize::Zeroize;
 
 use crate::engine::{Uptime, WallClock};
 
@@ -300,6 +301,11 @@ impl Registry {
 impl Drop for Registry {
     fn drop(&mut self) {
         self.subjects.iter_mut().flatten().for_each(|subject| subject.scrub());
+        for fixture in &mut self.fixtures {
+            if let FixtureIdentifier::Device(identifier) = &mut fixture.identifier {
+                identifier.zeroize();
+            }
+        }
     }
 }
 
@@ -332,7 +338,10 @@ impl RegistryBuilder {
         let mut others: HashMap<&FixtureIdentifier, &str> = HashMap::new();
         for fixture in &fixtures {
             // Those that a person's device may have, too, are compared with all others below.
-            let is_own = !matches!(fixture.identifier, FixtureIdentifier::Device(_));
+            let is_own = matches!(
+                fixture.identifier,
+                FixtureIdentifier::Name(_) | FixtureIdentifier::Serial(_)
+            );
             if is_own && let Some(first) = others.insert(&fixture.identifier, &fixture.id) {
                 return Err(AmbiguousRegistry::Identifier {
                     first: first.to_owned(),

@@ -1,31 +1,31 @@
-//! Who has a key of one kind: subjects come and go without anyone else's place moving.
+//! Who has a key of one kind: owners come and go without anyone else's place moving.
 //!
 //! A key has a place, numbered from zero, for as long as it is enrolled. Newcomers get the next
 //! number, so that who works through the places in their order reaches them last, and whoever has
 //! left leaves a place that belongs to nobody.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::Hash};
 
 use rustc_hash::FxBuildHasher;
 use zeroize::Zeroize;
 
 use super::SubjectIndex;
 
-/// Keys, and whose they are.
+/// Keys, and whose they are: `W` is who may have one.
 #[derive(Debug)]
-pub(in crate::engine::identity) struct Roster<T> {
-    places: Vec<Place<T>>,
-    /// Each subject's place, the last that it was given.
-    last_of: HashMap<SubjectIndex, u32, FxBuildHasher>,
+pub(in crate::engine::identity) struct Roster<T, W = SubjectIndex> {
+    places: Vec<Place<T, W>>,
+    /// Each owner's place, the last that it was given.
+    last_of: HashMap<W, u32, FxBuildHasher>,
     vacant: usize,
 }
 
 #[derive(Debug)]
-struct Place<T> {
+struct Place<T, W> {
     what: T,
     /// Nobody once the key is withdrawn.
-    subject: Option<SubjectIndex>,
-    /// Another place of the same subject.
+    whose: Option<W>,
+    /// Another place of the same owner.
     another: Option<Another>,
 }
 
@@ -35,42 +35,42 @@ type Another = std::num::NonZeroU32;
 /// So few places are not worth moving anyone for.
 const FEW: usize = 1024;
 
-impl<T> Default for Roster<T> {
+impl<T, W> Default for Roster<T, W> {
     fn default() -> Self {
         Self { places: Vec::new(), last_of: HashMap::default(), vacant: 0 }
     }
 }
 
-impl<T: Default + Zeroize> Roster<T> {
-    /// Gives a subject's key a place.
-    pub(in crate::engine::identity) fn insert(&mut self, subject: SubjectIndex, what: T) {
+impl<T: Default + Zeroize, W: Copy + Eq + Hash> Roster<T, W> {
+    /// Gives somebody's key a place.
+    pub(in crate::engine::identity) fn insert(&mut self, whose: W, what: T) {
         // A gateway has no room for 2^32 keys of 32 octets each.
         let Ok(place) = u32::try_from(self.places.len()) else { return };
-        let before = self.last_of.insert(subject, place);
+        let before = self.last_of.insert(whose, place);
         let another = before.and_then(|place| Another::new(place.wrapping_add(1)));
         if self.places.len() == self.places.capacity() {
             // By an eighth and not by the double, which would be megabytes for nothing.
             self.places.reserve_exact(self.places.len() / 8 + 64);
         }
-        self.places.push(Place { what, subject: Some(subject), another });
+        self.places.push(Place { what, whose: Some(whose), another });
     }
 
-    /// Withdraws what a subject has and `goes` names; nothing of it stays.
+    /// Withdraws what somebody has and `goes` names; nothing of it stays.
     pub(in crate::engine::identity) fn remove(
         &mut self,
-        subject: SubjectIndex,
+        whose: W,
         mut goes: impl FnMut(&T) -> bool,
     ) {
-        let mut next = self.last_of.remove(&subject);
+        let mut next = self.last_of.remove(&whose);
         while let Some(number) = next {
             let Some(place) = self.places.get_mut(number as usize) else { break };
             next = place.another.take().map(|another| another.get() - 1);
             if goes(&place.what) {
-                place.subject = None;
+                place.whose = None;
                 place.what.zeroize();
                 self.vacant += 1;
             } else {
-                let before = self.last_of.insert(subject, number);
+                let before = self.last_of.insert(whose, number);
                 place.another = before.and_then(|before| Another::new(before.wrapping_add(1)));
             }
         }
@@ -85,31 +85,28 @@ impl<T: Default + Zeroize> Roster<T> {
         let places = std::mem::take(&mut self.places);
         *self = Self::default();
         for place in places {
-            if let Some(subject) = place.subject {
-                self.insert(subject, place.what);
+            if let Some(whose) = place.whose {
+                self.insert(whose, place.what);
             }
         }
         true
     }
 
     /// The key at a place, and whose it is.
-    pub(in crate::engine::identity) fn get(&self, place: usize) -> Option<(SubjectIndex, &T)> {
+    pub(in crate::engine::identity) fn get(&self, place: usize) -> Option<(W, &T)> {
         let place = self.places.get(place)?;
-        Some((place.subject?, &place.what))
+        Some((place.whose?, &place.what))
     }
 
     /// The key at a place, to be changed.
-    pub(in crate::engine::identity) fn get_mut(
-        &mut self,
-        place: usize,
-    ) -> Option<(SubjectIndex, &mut T)> {
+    pub(in crate::engine::identity) fn get_mut(&mut self, place: usize) -> Option<(W, &mut T)> {
         let place = self.places.get_mut(place)?;
-        Some((place.subject?, &mut place.what))
+        Some((place.whose?, &mut place.what))
     }
 
     /// All keys.
     pub(in crate::engine::identity) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.places.iter().filter(|place| place.subject.is_some()).map(|place| &place.what)
+        self.places.iter().filter(|place| place.whose.is_some()).map(|place| &place.what)
     }
 
     /// How many places there are, taken or not.
@@ -127,7 +124,7 @@ impl<T: Default + Zeroize> Roster<T> {
     pub(in crate::engine::identity) fn octets(&self) -> usize {
         // A hash table has an octet of control beside each bucket, and buckets by powers of two.
         let buckets = (self.last_of.capacity() * 8 / 7).next_power_of_two();
-        self.places.capacity() * size_of::<Place<T>>() + buckets * (size_of::<[u32; 2]>() + 1)
+        self.places.capacity() * size_of::<Place<T, W>>() + buckets * (size_of::<(W, u32)>() + 1)
     }
 }
 

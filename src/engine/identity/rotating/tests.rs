@@ -146,14 +146,14 @@ fn another_registry_keeps_what_is_known_of_beacons_clocks() {
     let wall = clock(1024 * 1_700_000 - 420);
     rotating.work(Uptime::ZERO, &wall);
     let ahead = super::super::eid::tests::sent(&eid(1), 1_700_000);
-    assert!(rotating.by_eid(ahead).is_some());
+    assert!(rotating.by_eid(Uptime::ZERO, DeviceAddress::UNKNOWN, ahead).is_some());
     let mut rebuilt = rotating.rebuilt(&registry, &settings());
     let later = Uptime::ZERO + Duration::from_secs(10);
     rebuilt.work(later, &wall);
-    assert!(rebuilt.by_eid(ahead).is_some());
+    assert!(rebuilt.by_eid(later, DeviceAddress::UNKNOWN, ahead).is_some());
     let behind = super::super::eid::tests::sent(&eid(1), 1_700_000 - 1);
-    assert!(rebuilt.by_eid(behind).is_none());
+    assert!(rebuilt.by_eid(later, DeviceAddress::UNKNOWN, behind).is_none());
     let mut fresh = Rotating::new(&registry, &settings());
     fresh.work(later, &wall);
-    assert!(fresh.by_eid(behind).is_some());
+    assert!(fresh.by_eid(later, DeviceAddress::UNKNOWN, behind).is_some());
 }
