@@ -48,7 +48,7 @@ pub use self::{
     account::{StandbyCounters, StandbyTotals},
     book::Echo,
     duty::{Duty, Order, Part, PeerState, Terms, Why},
-    form::{Bond, Key, LARGEST, Message, Stamp, Unread},
+    form::{Bond, FORM, Key, LARGEST, Message, Stamp, Unread},
     inbox::{Inbox, Refusal},
     partner::{Names, Note, Partner, Tallies},
     settings::{CREDENTIAL, Settings},

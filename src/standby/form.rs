@@ -25,8 +25,8 @@ pub const LARGEST: usize = 64 * 1024;
 /// The longest pseudonym or name of a gateway, in bytes: names are at most 64 characters.
 const LONGEST_NAME: usize = 256;
 
-/// The form described above.
-const FORM: u8 = 2;
+/// The form described above: the first octet of what is sealed.
+pub const FORM: u8 = 2;
 
 /// What a message is sealed for, before the topic.
 const LABEL: &[u8] = b"beacon-gateway handover 1\0";

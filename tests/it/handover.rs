@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use beacon_gateway::{
     engine::ClockQuality,
-    standby::{Message, Part, Stamp},
+    standby::{FORM, Message, Part, Stamp},
 };
 use trial::{Played, Side, play};
 
@@ -16,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// A message before it is sealed: form, stamp, content.
 fn plain(stamp: Stamp, message: &Message) -> Vec<u8> {
-    postcard::to_extend(&(stamp, message), vec![1]).unwrap()
+    postcard::to_extend(&(stamp, message), vec![FORM]).unwrap()
 }
 
 /// What each of two gateways tells the other while somebody is there, as inputs of the other one.

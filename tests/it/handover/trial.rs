@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use beacon_gateway::{
+    checkpoint,
     engine::{
         AddressKind, AddressSeed, Advertisement, ClockQuality, Consent, DeviceAddress, Engine,
         Identifier, Identity, IdentitySettings, PresenceSettings, Pseudonym, Purposes, RadioState,
@@ -140,7 +141,10 @@ impl Side {
         let situations = std::iter::from_fn(|| self.engine.poll_event());
         let records = situations.map(|it| Record::of(&it, self.run, &wall)).collect();
         let changes = std::iter::from_fn(|| self.engine.poll_checkpoint()).collect();
-        self.partner.keep(now, &wall, records, changes);
+        let fixtures = std::iter::from_fn(|| self.engine.poll_fixture());
+        let fixtures = fixtures.flat_map(|it| checkpoint::fixture::write(&it, &wall, self.run));
+        let fixtures = fixtures.collect();
+        self.partner.keep(now, &wall, records, (changes, fixtures));
         while self.partner.poll_writes().is_some() {}
         while self.partner.poll_note().is_some() {}
         self.partner.handle_delivered(now);

@@ -74,6 +74,8 @@ fn mark(fixture: &Fixture) -> DeviceMark {
             }
             Identifier::ServiceToken(key) | Identifier::RollingUuid(key) => part(key.expose()),
         },
+        // It is not recognised, so there is nothing to remember.
+        FixtureIdentifier::Unkeyed { .. } => {}
     }
     if let Some(key) = &fixture.key {
         part(key.octets());
