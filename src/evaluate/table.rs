@@ -10,7 +10,7 @@ const COLUMNS: [(&str, usize); 9] = [
     ("dated", 7),
     ("unknown", 8),
     ("changes", 13),
-    ("missed", 11),
+    ("missed", 14),
     ("invented", 9),
     ("delay 50/95%", 14),
     ("error mean/90%", 16),
