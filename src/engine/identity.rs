@@ -1,7 +1,7 @@
 //! Room 3. A frame and its address in; an enrolled subject, a fixture or nobody out.
 //!
 //! After this room no radio identifier exists: [`SubjectIndex`] and [`FixtureIndex`] can only be had
-//! from [`Identity::resolve`], and [`Resolution::Anonymous`] carries nothing to leak.
+//! from [`Identity::resolve_whose`], and [`Resolution::Anonymous`] carries nothing to leak.
 
 mod company;
 mod consent;

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::{Finding, advice, good};
+#[cfg(feature = "bluetooth")]
+use crate::gateway::chain;
 use crate::{
     clock::Clock,
     engine::DeviceAddress,
-    gateway::chain,
     scan::{
         hci::{self, Classic, mgmt::Management},
         live::{Backend, LiveSettings, ReceiverSettings},
