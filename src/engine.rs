@@ -226,23 +226,22 @@ impl Engine {
 
     /// What an advertisement says, and whose it is. What is never processed is nobody's.
     fn look<'a>(&mut self, now: Uptime, advertisement: &'a Advertisement) -> Looked<'a> {
+        self.soiled = true;
         let (data, address) = (advertisement.data(), advertisement.address());
         let (decoded, encrypted) = frame::open(data, self.identity.context());
         let (resolution, is_subjects) = if decoded == Err(Undecoded::Refused) {
             (Resolution::Anonymous, false)
         } else {
             let frames = decoded.as_deref().unwrap_or_default();
-            self.identity.resolve_whose(now, &self.wall, address, frames, data)
+            self.identity.resolve(now, &self.wall, address, frames, data)
         };
         Looked { decoded, is_encrypted: encrypted.is_some(), resolution, is_subjects }
     }
 
     /// Counts an advertisement, and sees to what looking at it left on the stack.
     fn tally(&mut self, decoded: &Result<Frames<'_>, Undecoded>, resolution: Resolution) {
-        self.soiled = true;
-        match resolution {
-            Resolution::Anonymous => {}
-            Resolution::Subject(_) | Resolution::Fixture(_) => self.clean(),
+        if resolution != Resolution::Anonymous {
+            self.clean();
         }
         let counts = &mut self.counts;
         counts.received += 1;

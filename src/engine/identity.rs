@@ -1,7 +1,7 @@
 //! Room 3. A frame and its address in; an enrolled subject, a fixture or nobody out.
 //!
 //! After this room no radio identifier exists: [`SubjectIndex`] and [`FixtureIndex`] can only be had
-//! from [`Identity::resolve_whose`], and [`Resolution::Anonymous`] carries nothing to leak.
+//! from [`Identity::resolve`], and [`Resolution::Anonymous`] carries nothing to leak.
 
 mod company;
 mod consent;
@@ -328,22 +328,9 @@ impl Identity {
     }
 
     /// Says whose advertisement it is, as far as [`Identity::work`] has come, which is to be called
-    /// first. `frames`, which were read from the data, may be empty: an address alone can be enough.
-    #[cfg(test)]
+    /// first; and whether it comes from somebody who is enrolled, with a consent that is live or without
+    /// one. `frames`, which were read from the data, may be empty: an address alone can be enough.
     pub(super) fn resolve(
-        &mut self,
-        now: Uptime,
-        wall: &WallClock,
-        address: DeviceAddress,
-        frames: &[Frame<'_>],
-        data: &[u8],
-    ) -> Resolution {
-        self.resolve_whose(now, wall, address, frames, data).0
-    }
-
-    /// The same, and whether it comes from somebody who is enrolled, with a consent that is live or
-    /// without one.
-    pub(super) fn resolve_whose(
         &mut self,
         now: Uptime,
         wall: &WallClock,

@@ -156,7 +156,7 @@ fn answers(identity: &mut Identity, now: Uptime, wall: &WallClock) -> Vec<String
     let mut ask = |n| {
         let (address, data) = sent(n, unix);
         let frames = frame::decode(&data).unwrap_or_default();
-        match identity.resolve(now, wall, address, &frames, &data) {
+        match identity.resolve(now, wall, address, &frames, &data).0 {
             Resolution::Subject(Recognition { subject, .. }) => {
                 identity.registry().subject(subject).unwrap().pseudonym.to_string()
             }
@@ -226,7 +226,7 @@ fn of_each_subject_it_is_told_which_of_its_devices_was_heard() {
     let mut tag = |n| {
         let (address, data) = sent(n, wall.unix);
         let frames = frame::decode(&data).unwrap_or_default();
-        match identity.resolve(Uptime::ZERO, &wall, address, &frames, &data) {
+        match identity.resolve(Uptime::ZERO, &wall, address, &frames, &data).0 {
             Resolution::Subject(Recognition { tag, .. }) => Some(tag),
             _ => None,
         }

@@ -276,7 +276,7 @@ fn whoever_looks_at_keys_leaves_a_clean_stack() {
         let frames = crate::engine::frame::decode(&data).unwrap_or_default();
         let mut found = None;
         soiled("resolve", &mut || {
-            found = Some(identity.resolve(Uptime::ZERO, &wall, address, &frames, &data));
+            found = Some(identity.resolve(Uptime::ZERO, &wall, address, &frames, &data).0);
         });
         assert!(matches!(found, Some(Resolution::Subject(_))), "{n}");
     }
